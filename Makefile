@@ -1,0 +1,41 @@
+# make demo   sets everything up and runs the main job on built-in data, offline after the install
+# make test   sets everything up and runs the tests
+# Both need Python 3.11 or 3.12, make and PyPI; PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+TESTS ?= tests
+
+.PHONY: demo test slow lint clean
+
+demo: $(VENV)/user
+	$(BIN)/python launch.py --config=configs/demo.py --workdir=runs/demo
+
+test: $(VENV)/developer
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(TESTS)
+
+slow: $(VENV)/developer
+	$(BIN)/python -m pytest -q -m slow $(TESTS)
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	  || { echo "error: $(PYTHON) is not Python 3.11 or 3.12; give one: make PYTHON=..." >&2; exit 2; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/user: requirements.txt | $(VENV)/bin/uv
+	@echo "installing requirements.txt (about 2 GB with TensorFlow)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@touch $@
+
+$(VENV)/developer: requirements-dev.txt requirements.txt | $(VENV)/bin/uv
+	@echo "installing requirements-dev.txt"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+	@touch $@ $(VENV)/user

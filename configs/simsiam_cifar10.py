@@ -1,0 +1,14 @@
+"""Stage RM alone on CIFAR-10: a SimSiam teacher, 1,000 epochs, for many runs of stage RGRL.
+
+python launch.py --config=configs/simsiam_cifar10.py --workdir=runs/teacher10
+python launch.py --config=configs/rgrl_cifar10.py:gce --config.teacher.path=runs/teacher10
+"""
+
+from rmdnet_jax.config import default
+
+
+def get_config():
+    config = default()
+    config.dataset.name = "cifar10"
+    config.rgrl.epochs = 0
+    return config

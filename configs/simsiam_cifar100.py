@@ -1,0 +1,14 @@
+"""Stage RM alone on CIFAR-100: a SimSiam teacher, 1,000 epochs, for many runs of stage RGRL.
+
+python launch.py --config=configs/simsiam_cifar100.py --workdir=runs/teacher100
+python launch.py --config=configs/rgrl_cifar100.py:gce --config.teacher.path=runs/teacher100
+"""
+
+from rmdnet_jax.config import default
+
+
+def get_config():
+    config = default()
+    config.dataset.name = "cifar100"
+    config.rgrl.epochs = 0
+    return config

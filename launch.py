@@ -1,0 +1,88 @@
+"""Runs an experiment: python launch.py --config=configs/NAME.py[:LOSS] [--config.FIELD=VALUE ...]
+[--workdir=DIR]
+
+Stage RM learns a teacher from the images alone, stage RGRL a classifier from wrong labels under
+the teacher's relation graphs. Started again with the same command, a run goes on where it was.
+
+Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in one line on stderr;
+3 the loss is no longer finite.
+"""
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, os.getcwd())  # where a user's own my_module:my_loss lies
+
+from absl import app, flags, logging  # noqa: E402
+from ml_collections import config_flags  # noqa: E402
+
+from rmdnet_jax.errors import DivergedError, InputError  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if not given.")
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment that the flags name."""
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; fields are set with --config.FIELD=...")
+    if _CONFIG.value is None:
+        raise InputError("no --config; give one of " + ", ".join(_configs()))
+    # Compiled programs are kept between runs, and must be told before JAX is imported.
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    from rmdnet_jax import experiment
+
+    workdir = _WORKDIR.value or f"runs/{_config_name()}"
+    experiment.run(_CONFIG.value, Path(workdir), command=" ".join(["python", *sys.argv]))
+
+
+def _config_name() -> str:
+    """rgrl_cifar100-gce for configs/rgrl_cifar100.py:gce."""
+    file, _, argument = flags.FLAGS["config"].config_filename.partition(":")
+    return Path(file).stem + (f"-{argument}" if argument else "")
+
+
+def _configs() -> dict[str, str]:
+    """The files in configs/ with the first line of what they say of themselves."""
+    files = sorted((ROOT / "configs").glob("[a-z]*.py"))
+    documents = {file: ast.get_docstring(ast.parse(file.read_text())) or "" for file in files}
+    return {f"configs/{file.name}": text.partition("\n")[0] for file, text in documents.items()}
+
+
+def _help() -> str:
+    from rmdnet_jax.config import default
+
+    configs = "\n".join(f"  {name:32} {text}" for name, text in _configs().items())
+    fields = "\n".join("  " + line for line in str(default()).strip().splitlines())
+    return f"{__doc__}\nConfigs:\n{configs}\n\nFields and their defaults:\n{fields}"
+
+
+def _parse(argv: list[str]) -> list[str]:
+    if {"--help", "-h", "-help", "--helpfull"} & set(argv):
+        print(_help())
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)
+    except FileNotFoundError as error:
+        names = ", ".join(_configs())
+        raise InputError(f"no config file {error.filename}; there are {names}") from error
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main, flags_parser=_parse)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(3)

@@ -1,0 +1,172 @@
+"""Every field of a config with its default, and the check of its values. Files in configs/ start
+from `default()` and state what differs."""
+
+import math
+from collections.abc import Callable
+
+from ml_collections import ConfigDict, config_dict
+
+from rmdnet_jax.errors import InputError
+
+# The robust losses' own parameters; None (not given) is the loss's default.
+_LOSS_PARAMETERS = ("alpha", "beta", "a", "q", "t", "log_zero")
+
+
+def default() -> ConfigDict:
+    """The paper's recipe on CIFAR-10 (sections 3 and 4.3) under 40 % symmetric noise."""
+    config = ConfigDict()
+    config.seed = 0
+    config.checkpoint_every = 1  # epochs
+    config.tensorboard = True
+
+    config.dataset = ConfigDict()
+    config.dataset.name = "cifar10"  # digits, npz, or a name of tensorflow-datasets
+    config.dataset.path = ""  # a .npz file, or the folder of prepared TFDS sets
+    config.dataset.train_size = 0  # the first images only; 0 is all
+    config.dataset.test_size = 0
+
+    config.noise = ConfigDict()
+    config.noise.kind = "symmetric"  # rmdnet_jax/data/noise.py lists them; or "human"
+    config.noise.rate = 0.4
+    config.noise.seed = 0
+    config.noise.exact = False  # flip exactly round(rate * n) of each class
+    config.noise.field = ""  # of the data: the human labels of kind "human"
+    config.noise.map = ""  # CSV of true,given pairs for kind "asymmetric"
+    config.noise.matrix = ""  # .npy or .csv [C, C] for kind "matrix"
+
+    config.model = ConfigDict()
+    config.model.width = 64  # channels of ResNet-18's first stage
+    config.model.stem = "cifar"  # or "imagenet"
+    config.model.precision = "auto"  # float32, bfloat16; auto is bfloat16 on GPU and TPU
+
+    config.augment = ConfigDict()
+    config.augment.flip = True
+    config.augment.pad = 4  # pixels, of stage RGRL's random crop
+
+    config.teacher = ConfigDict()
+    config.teacher.kind = "simsiam"  # random (Table 2's CE+RGRL), none (the robust loss alone)
+    config.teacher.path = ""  # workdir of a finished teacher to use instead of training one
+    config.teacher.width = 0  # 0 is model.width
+
+    config.rm = ConfigDict()
+    config.rm.epochs = 1000
+    config.rm.batch_size = 64
+    config.rm.lr = 0.03
+    config.rm.momentum = 0.9
+    config.rm.weight_decay = 5e-4
+    config.rm.predictor_constant_lr = False
+    config.rm.min_area = 0.2  # smallest share of the image in a view
+    config.rm.knn_every = 10  # epochs between two kNN probes; 0 is never
+    config.rm.knn_k = 200
+
+    config.rgrl = ConfigDict()
+    config.rgrl.epochs = 240  # 0: stop after stage RM
+    config.rgrl.batch_size = 64
+    config.rgrl.lr = 0.001
+    config.rgrl.lr_drops = (0.625, 0.75, 0.875)  # shares of training: epochs 150, 180, 210
+    config.rgrl.momentum = 0.9
+    config.rgrl.weight_decay = 5e-4
+    config.rgrl.grad_clip = 0.0  # largest global norm; 0 is none
+    config.rgrl.loss = ConfigDict({"name": "ce"})
+    for name in _LOSS_PARAMETERS:
+        config.rgrl.loss[name] = config_dict.placeholder(float)
+    config.rgrl.k = 1.0
+    config.rgrl.alpha = 0.8
+    config.rgrl.beta = 0.35
+    config.rgrl.relation_norm = "frobenius"  # or frobenius_per_sample
+    config.rgrl.teacher_embedding = "backbone"  # or projector
+    config.rgrl.teacher_view = "same"  # or own
+    config.rgrl.init_from_teacher = False
+    config.rgrl.baseline = False  # also train the loss alone, same seed and budget
+
+    config.report = ConfigDict()
+    config.report.tsne_points = 300  # a class; 0 is no t-SNE
+    config.report.tsne_classes = (-2, -1)  # CIFAR-10's ship and truck, as Figures 5 to 7
+    return config
+
+
+def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:
+    """Chooses a robust loss with the K and the parameters that `recipes` has for it."""
+    if name not in recipes:
+        raise InputError(f"no recipe for the loss {name!r} in this config; it has {list(recipes)}")
+    recipe = dict(recipes[name])
+    config.rgrl.k = recipe.pop("k")
+    config.rgrl.loss.name = name
+    config.rgrl.loss.update(recipe)
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for the first value that cannot be right, before anything else happens."""
+    for field, (right, fits) in _RULES.items():
+        value = config
+        for part in field.split("."):
+            value = value[part]
+        if not fits(value):
+            raise InputError(f"config.{field} is {value!r}; right is {right}")
+
+
+def loss_parameters(config: ConfigDict) -> dict[str, float]:
+    """The parameters of the robust loss that the config gives."""
+    given = {name: config.rgrl.loss[name] for name in _LOSS_PARAMETERS}
+    given = {name: value for name, value in given.items() if value is not None}
+    return given | ({"t": int(given["t"])} if float(given.get("t", 0.5)).is_integer() else {})
+
+
+def _number(low: float, high: float = math.inf, open_low: bool = False) -> Callable:
+    def fits(value):
+        return math.isfinite(value) and low <= value <= high and not (open_low and value == low)
+
+    return fits
+
+
+def _one_of(*values: str) -> tuple[str, Callable]:
+    return "one of " + ", ".join(values), values.__contains__
+
+
+_AT_LEAST_0 = ("a number >= 0", _number(0))
+_AT_LEAST_1 = ("1 or more", _number(1))
+_BATCH = ("2 or more (batch statistics and relations need pairs)", _number(2))
+_POSITIVE = ("a number > 0", _number(0, open_low=True))
+_MOMENTUM = ("in [0, 1)", lambda x: 0 <= x < 1)
+_SHARE = ("in [0, 1]", _number(0, 1))
+
+_RULES: dict[str, tuple[str, Callable]] = {
+    "seed": ("an integer from 0 to 2**32 - 1", _number(0, 2**32 - 1)),
+    "checkpoint_every": _AT_LEAST_1,
+    "dataset.train_size": _AT_LEAST_0,
+    "dataset.test_size": _AT_LEAST_0,
+    "noise.rate": _SHARE,
+    "noise.seed": _AT_LEAST_0,
+    "model.width": _AT_LEAST_1,
+    "model.stem": _one_of("cifar", "imagenet"),
+    "model.precision": _one_of("auto", "float32", "bfloat16"),
+    "augment.pad": _AT_LEAST_0,
+    "teacher.kind": _one_of("simsiam", "random", "none"),
+    "teacher.width": _AT_LEAST_0,
+    "rm.epochs": _AT_LEAST_1,
+    "rm.batch_size": _BATCH,
+    "rm.lr": _POSITIVE,
+    "rm.momentum": _MOMENTUM,
+    "rm.weight_decay": _AT_LEAST_0,
+    "rm.min_area": ("in (0, 1]", _number(0, 1, open_low=True)),
+    "rm.knn_every": _AT_LEAST_0,
+    "rm.knn_k": _AT_LEAST_1,
+    "rgrl.epochs": _AT_LEAST_0,
+    "rgrl.batch_size": _BATCH,
+    "rgrl.lr": _POSITIVE,
+    "rgrl.lr_drops": (
+        "increasing shares of training in (0, 1)",
+        lambda drops: all(a < b for a, b in zip((0, *drops), (*drops, 1), strict=True)),
+    ),
+    "rgrl.momentum": _MOMENTUM,
+    "rgrl.weight_decay": _AT_LEAST_0,
+    "rgrl.grad_clip": _AT_LEAST_0,
+    "rgrl.k": _AT_LEAST_0,
+    "rgrl.alpha": _AT_LEAST_0,
+    "rgrl.beta": _AT_LEAST_0,
+    "rgrl.relation_norm": _one_of("frobenius", "frobenius_per_sample"),
+    "rgrl.teacher_embedding": _one_of("backbone", "projector"),
+    "rgrl.teacher_view": _one_of("same", "own"),
+    "report.tsne_points": _AT_LEAST_0,
+    "report.tsne_classes": ("two class numbers", lambda pair: len(pair) == 2),
+}

@@ -1,0 +1,155 @@
+"""What every source hands over: a data set of uint8 images and int32 labels, checked once."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from rmdnet_jax.errors import InputError
+
+# Means and standard deviations of the training images, in [0, 1] (SPEC of the data sets' authors
+# and of the noisy-label literature). Other data sets' are computed.
+_MEAN_STD = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images with their labels, whole and in memory.
+
+    Attributes:
+      name: what the source calls it.
+      train_images: uint8 [N, H, W, 3].
+      train_labels: int32 [N], the labels as the source has them, taken to be true.
+      test_images: uint8 [M, H, W, 3].
+      test_labels: int32 [M].
+      label_sets: further labels of the training images (human ones, say), int32 [N] by field name.
+      class_names: one name a class; their number is the number of classes.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    label_sets: Mapping[str, np.ndarray]
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C; labels lie in [0, C)."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+        return self.train_images.shape[1:]
+
+    def check(self) -> "Dataset":
+        """Returns the data set itself if it can be trained on; raises InputError if not."""
+        for split, images in (("train", self.train_images), ("test", self.test_images)):
+            check_images(images, f"{split} images of {self.name}")
+            if not len(images):
+                raise InputError(f"no {split} images in {self.name}; at least one is needed")
+        if self.test_images.shape[1:] != self.image_shape:
+            raise InputError(
+                f"test images of {self.name} are {self.test_images.shape[1:]}, "
+                f"train images {self.image_shape}; both must have one shape"
+            )
+        labels = {"train labels": self.train_labels, **self.label_sets}
+        for field, values in labels.items():
+            where = f"{field} of {self.name}"
+            check_labels(values, len(self.train_images), self.num_classes, where)
+            counts = np.bincount(values, minlength=self.num_classes)
+            if not counts.all():
+                empty = int(np.argmin(counts))
+                raise InputError(
+                    f"class {empty} ({self.class_names[empty]}) is empty in the {where}; every "
+                    f"class from 0 to {self.num_classes - 1} needs at least one image"
+                )
+        where = f"test labels of {self.name}"
+        check_labels(self.test_labels, len(self.test_images), self.num_classes, where)
+        return self
+
+    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Per-channel mean and standard deviation of the training images in [0, 1], float32 [3]."""
+        if self.name in _MEAN_STD:
+            mean, std = _MEAN_STD[self.name]
+            return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        # Through a histogram: exact, and no float copy of the images is made.
+        values = np.arange(256) / 255
+        counts = np.stack(
+            [np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)]
+        )
+        share = counts / counts.sum(axis=1, keepdims=True)
+        mean = share @ values
+        std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+        # A channel of one value has nothing to scale: 1 keeps it finite.
+        return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+
+    def subset(self, train_size: int, test_size: int) -> "Dataset":
+        """The first images of each split; 0 means all of them.
+
+        Raises:
+          InputError: a size is negative or more than there is.
+        """
+        sizes = (
+            ("train_size", train_size, self.train_images),
+            ("test_size", test_size, self.test_images),
+        )
+        for field, size, images in sizes:
+            if not 0 <= size <= len(images):
+                raise InputError(
+                    f"{field} {size} of {self.name}; right is 0 (all) to {len(images)}"
+                )
+        train = slice(train_size or None)
+        test = slice(test_size or None)
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[train],
+            train_labels=self.train_labels[train],
+            label_sets={field: labels[train] for field, labels in self.label_sets.items()},
+            test_images=self.test_images[test],
+            test_labels=self.test_labels[test],
+        )
+
+    def images_fingerprint(self) -> str:
+        """SHA-256 of the training images: a teacher belongs to the images it was trained on."""
+        digest = hashlib.sha256(repr(self.train_images.shape).encode())
+        digest.update(np.ascontiguousarray(self.train_images).data)
+        return digest.hexdigest()
+
+
+def with_three_channels(images: np.ndarray) -> np.ndarray:
+    """Greyscale [N, H, W] or [N, H, W, 1] repeated to [N, H, W, 3]; other shapes unchanged."""
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim == 4 and images.shape[-1] == 1:
+        return np.repeat(images, 3, axis=-1)
+    return images
+
+
+def check_images(images: np.ndarray, where: str) -> None:
+    """Raises InputError unless `images` is uint8 [N, H, W, 3] with sides of at least 8 pixels."""
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise InputError(f"{where} have shape {images.shape}; right is [N, height, width, 3]")
+    if images.dtype != np.uint8:
+        raise InputError(f"{where} are {images.dtype}; right is uint8 from 0 to 255")
+    if min(images.shape[1:3]) < 8:
+        raise InputError(f"{where} are {images.shape[1:3]} pixels; at least 8x8 is needed")
+
+
+def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
+    """Raises InputError unless `labels` is int [size] with values in [0, num_classes)."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
+    if labels.shape != (size,):
+        raise InputError(f"{where} have shape {labels.shape}; right is one a image, ({size},)")
+    if size and (labels.min() < 0 or labels.max() >= num_classes):
+        raise InputError(
+            f"{where} run from {labels.min()} to {labels.max()}; "
+            f"right is 0 to {num_classes - 1} ({num_classes} classes)"
+        )

@@ -1,0 +1,94 @@
+"""The labels a run learns from: drawn from the true ones by a noise, or given by people."""
+
+import dataclasses
+
+import numpy as np
+
+from rmdnet_jax.data import noise
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Labels of the training images.
+
+    Attributes:
+      given: int32 [N], what training reads.
+      true: int32 [N], or None where nobody knows them (noise kind "none": given as they are).
+      kind: the noise's kind.
+      rate_asked: the config's; None where the labels were not drawn.
+      rate_realised: share of given labels that differ from the true ones; None without those.
+      transition: float64 [C, C], realised P(given | true); None without true labels.
+    """
+
+    given: np.ndarray
+    true: np.ndarray | None
+    kind: str
+    rate_asked: float | None
+    rate_realised: float | None
+    transition: np.ndarray | None
+
+    @property
+    def reference(self) -> np.ndarray:
+        """The best labels there are to judge a teacher with: true ones, or the given."""
+        return self.given if self.true is None else self.true
+
+
+def give(
+    data: Dataset,
+    kind: str,
+    rate: float,
+    seed: int,
+    exact: bool = False,
+    field: str = "",
+    map: str = "",
+    matrix: str = "",
+) -> Labels:
+    """The labels that training on `data` reads.
+
+    Args:
+      data: its train_labels are taken to be true unless `kind` is "none".
+      kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data.
+      rate: share of wrong labels asked of the noise, in [0, 1].
+      seed: the draw depends on (seed, kind, rate) alone.
+      exact: flip exactly round(rate * n) labels of each class.
+      field: for "human", one of data.label_sets.
+      map: for "asymmetric", a CSV of true,given class numbers.
+      matrix: for "matrix", a .npy or .csv of [C, C] probabilities.
+
+    Raises:
+      InputError: a value is wrong, or given for a kind that does not read it.
+    """
+    for name, value, reader in (
+        ("field", field, "human"),
+        ("map", map, "asymmetric"),
+        ("matrix", matrix, "matrix"),
+    ):
+        if value and kind != reader:
+            raise InputError(f"noise.{name} is given but noise.kind is {kind}; only "
+                             f"{reader} reads it")
+    if kind == "human":
+        if field not in data.label_sets:
+            raise InputError(
+                f"noise.field is {field!r}; {data.name} has the label sets "
+                f"{sorted(data.label_sets) or 'none'}"
+            )
+        given = data.label_sets[field]
+    else:
+        given = noise.corrupt(
+            data.train_labels,
+            kind,
+            rate,
+            data.num_classes,
+            seed,
+            data.name,
+            mapping=noise.load_mapping(map) if map else None,
+            matrix=noise.load_matrix(matrix) if matrix else None,
+            exact=exact,
+        )
+    if kind == "none":
+        return Labels(given, None, kind, None, None, None)
+    realised_rate, transition = noise.realised(data.train_labels, given, data.num_classes)
+    asked = None if kind in ("human", "matrix") else rate
+    return Labels(given, data.train_labels, kind, asked, realised_rate, transition)

@@ -1,0 +1,173 @@
+"""Data sets by name: the built-in digits, a .npz of arrays, or an image set of tensorflow-datasets.
+
+Everything ends as one checked `Dataset` in memory. Noise and augmentation are not applied here.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from rmdnet_jax.data import tfds_source
+from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_three_channels
+from rmdnet_jax.errors import InputError
+
+_NPZ_IMAGES = ("x_train", "x_test")
+_NPZ_LABELS = ("y_train", "y_test")
+_NPZ_CONTENTS = (
+    "right are x_train, y_train, x_test, y_test, optionally class_names, and further label sets "
+    "with one integer a training image"
+)
+
+
+def load(name: str, path: str = "", train_size: int = 0, test_size: int = 0) -> Dataset:
+    """Loads a data set by name and checks it.
+
+    Args:
+      name: 'digits' (built in), 'npz', or a data set of tensorflow-datasets, 'cifar10' say.
+      path: for 'npz' the file; for a tensorflow-datasets name the folder that holds its data sets
+        (empty: its own default, ~/tensorflow_datasets) or a .npz file to read in its place, which
+        then goes by that name and so keeps what the name implies, such as CIFAR-10's mean.
+      train_size: keep the first so many training images; 0 keeps all.
+      test_size: keep the first so many test images; 0 keeps all.
+
+    Returns:
+      Images uint8 [N, H, W, 3], labels int32 [N]; see `Dataset`. A .npz read as 'npz' is named
+      after its file.
+
+    Raises:
+      InputError: there is no such data set or file, or what it holds cannot be trained on.
+    """
+    if name == "npz" or path.endswith(".npz"):
+        if not path:
+            raise InputError("data set 'npz' has no file; right is dataset.path=FILE.npz")
+        dataset = load_npz(Path(path).expanduser(), "" if name == "npz" else name)
+    elif name == "digits":
+        if path:
+            raise InputError(f"data set 'digits' is built in; right is no dataset.path, not {path}")
+        dataset = load_digits()
+    else:
+        dataset = tfds_source.load(name, path)
+    return dataset.subset(train_size, test_size).check()
+
+
+def load_digits() -> Dataset:
+    """Scikit-learn's handwritten digits, 1,437 to train and 360 to test; needs no network.
+
+    The 8x8 images of values 0 to 16 are scaled to 0 to 255, enlarged to 16x16 (bilinear) and
+    repeated over three channels. The split is stratified and always the same.
+    """
+    # Imported here: scikit-learn takes a second that other data sets need not pay.
+    from PIL import Image
+    from sklearn.datasets import load_digits as sklearn_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = sklearn_digits()
+    small = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    large = [Image.fromarray(image).resize((16, 16), Image.Resampling.BILINEAR) for image in small]
+    images = with_three_channels(np.stack([np.asarray(image) for image in large]))
+    labels = digits.target.astype(np.int32)
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
+    )
+    return Dataset(
+        name="digits",
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+        label_sets={},
+        class_names=tuple(str(digit) for digit in digits.target_names),
+    )
+
+
+def load_npz(file: Path, name: str = "") -> Dataset:
+    """A data set from one .npz file, read without pickle.
+
+    The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1];
+    y_train and y_test integers [N]; optionally class_names, C strings, without which there are as
+    many classes as the largest label says. Every other array is a label set of the training
+    images, integers [N], and keeps its name.
+
+    Args:
+      file: the file.
+      name: what to call the data set; empty takes the file's name.
+
+    Raises:
+      InputError: the file or one of its arrays is missing or not as above; both are named.
+    """
+    arrays = _read_arrays(file)
+    missing = [key for key in (*_NPZ_IMAGES, *_NPZ_LABELS) if key not in arrays]
+    if missing:
+        raise InputError(f"{file} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
+    images = {key: with_three_channels(arrays.pop(key)) for key in _NPZ_IMAGES}
+    for key, value in images.items():
+        check_images(value, f"{key} of {file}")
+    given_names = arrays.pop("class_names", None)
+    test_labels = arrays.pop("y_test")
+    for key, value in arrays.items():
+        if value.ndim != 1:
+            raise InputError(f"{file} has an unknown array {key} {value.shape}; {_NPZ_CONTENTS}")
+
+    if given_names is None:
+        class_names = _numbered_classes(file, arrays["y_train"], test_labels)
+    else:
+        class_names = _class_names(given_names, f"class_names of {file}")
+    for key, value in arrays.items():
+        check_labels(value, len(images["x_train"]), len(class_names), f"{key} of {file}")
+    check_labels(test_labels, len(images["x_test"]), len(class_names), f"y_test of {file}")
+    labels = {key: value.astype(np.int32) for key, value in arrays.items()}
+    return Dataset(
+        name=name or file.stem,
+        train_images=images["x_train"],
+        train_labels=labels.pop("y_train"),
+        test_images=images["x_test"],
+        test_labels=test_labels.astype(np.int32),
+        label_sets=labels,
+        class_names=class_names,
+    )
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file by name; InputError for anything else."""
+    if not file.is_file():
+        raise InputError(f"no file {file}; right is a .npz file with x_train, y_train and so on")
+    if not zipfile.is_zipfile(file):
+        raise InputError(f"{file} is not a .npz file; right is a file that numpy.savez wrote")
+    arrays = {}
+    key = "the list of arrays"
+    try:
+        # Without pickle: a pickled array could run code when it is read.
+        with np.load(file, allow_pickle=False) as archive:
+            for key in archive.files:
+                arrays[key] = archive[key]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{key} of {file} cannot be read ({error}); "
+            "right is a whole file of numbers and strings, not of Python objects"
+        ) from error
+    foreign = [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]
+    if foreign:
+        raise InputError(f"{file} holds {foreign[0]}, which is no array; {_NPZ_CONTENTS}")
+    return arrays
+
+
+def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
+    """'0', '1', ... up to the largest label."""
+    # Labels that are no integers say nothing here; the check of each array names them.
+    integers = [labels for labels in label_arrays if np.issubdtype(labels.dtype, np.integer)]
+    largest = max((int(labels.max()) for labels in integers if labels.size), default=-1)
+    images = max(labels.size for labels in label_arrays)
+    if largest >= images:
+        raise InputError(
+            f"labels of {file} go up to {largest} with only {images} images; "
+            "right is labels from 0 to the number of classes less 1"
+        )
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise InputError(f"{where} is {names.dtype} {names.shape}; right is one string a class")
+    return tuple(str(name) for name in names)

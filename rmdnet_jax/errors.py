@@ -1,0 +1,12 @@
+"""The two ways a run ends early on purpose. launch.py turns each into one line and an exit status."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be run; nothing was written (exit status 2).
+
+    The message is one line: what is wrong, where; what would be right.
+    """
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite; the last good checkpoint stays (exit status 3)."""

@@ -1,0 +1,106 @@
+"""The kNN probe: what the neighbours in an embedding say about a label, without training anything.
+
+Cosine similarity and votes weighted by exp(similarity / temperature): the protocol of Wu et al.
+2018 (arXiv 1805.01978, section 3.4), which SimSiam's monitor uses with k = 200 and 0.1.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rmdnet_jax.losses.relation import unit_rows
+
+# Queries in one compiled call. Their similarities to the whole bank are the largest array there
+# is: 100 MB for CIFAR's 50,000, whatever the number of queries.
+_CHUNK = 512
+
+
+def votes(
+    bank: np.ndarray,
+    bank_labels: np.ndarray,
+    queries: np.ndarray,
+    num_classes: int,
+    *,
+    k: int = 200,
+    temperature: float = 0.1,
+    leave_one_out: bool = False,
+) -> np.ndarray:
+    """How the k nearest rows of the bank vote on each query's label.
+
+    A zero vector has similarity 0 to everything.
+
+    Args:
+      bank: float [N, D], embeddings whose labels are known.
+      bank_labels: int [N] in [0, num_classes).
+      queries: float [M, D].
+      num_classes: C.
+      k: neighbours that vote; more than there are is all of them.
+      temperature: > 0; the smaller, the more the nearest have the say.
+      leave_one_out: the queries are the bank, row for row, and none is its own neighbour.
+
+    Returns:
+      float32 [M, C] in [0, 1]; each row sums to 1.
+
+    Raises:
+      ValueError: there is no neighbour, or `leave_one_out` with queries that are not the bank.
+
+    References:
+      Wu et al. 2018, arXiv 1805.01978, section 3.4.
+    """
+    if leave_one_out and queries.shape != bank.shape:
+        raise ValueError(
+            f"leave_one_out with queries of shape {queries.shape} and a bank of {bank.shape}; "
+            "right is the bank itself as queries"
+        )
+    k = min(k, len(bank) - leave_one_out)
+    if k < 1:
+        raise ValueError(f"a bank of {len(bank)} has no neighbours to ask; right is a larger one")
+    unit_bank = unit_rows(jnp.asarray(bank, jnp.float32))
+    labels = jnp.asarray(bank_labels, jnp.int32)
+    voted = np.empty((len(queries), num_classes), np.float32)
+    for start in range(0, len(queries), _CHUNK):
+        rows = np.asarray(queries[start : start + _CHUNK], np.float32)
+        chunk = np.pad(rows, [(0, _CHUNK - len(rows)), (0, 0)])  # one shape, one compilation
+        own = np.arange(start, start + _CHUNK) if leave_one_out else np.full(_CHUNK, -1)
+        part = _chunk_votes(
+            unit_bank, labels, chunk, own.astype(np.int32), k, num_classes, temperature
+        )
+        voted[start : start + len(rows)] = np.asarray(part)[: len(rows)]
+    return voted
+
+
+def accuracy(
+    bank: np.ndarray,
+    bank_labels: np.ndarray,
+    queries: np.ndarray,
+    query_labels: np.ndarray,
+    num_classes: int,
+    *,
+    k: int = 200,
+    temperature: float = 0.1,
+) -> float:
+    """Share of the queries [M, D] whose neighbours elect their label [M], in [0, 1].
+
+    The other arguments are those of `votes`; of equal votes the lower class wins.
+    """
+    voted = votes(bank, bank_labels, queries, num_classes, k=k, temperature=temperature)
+    return float(np.mean(voted.argmax(axis=1) == query_labels))
+
+
+@functools.partial(jax.jit, static_argnames=("k", "num_classes"))
+def _chunk_votes(bank, labels, queries, own, k, num_classes, temperature):
+    """Votes float32 [Q, C] of the k nearest of the unit rows `bank`, less row own[i] (-1: none)."""
+    # Accelerators would otherwise multiply in tf32 or bfloat16, which reorders close neighbours.
+    similarity = jnp.dot(unit_rows(queries), bank.T, precision=jax.lax.Precision.HIGHEST)
+    is_own = jnp.arange(len(bank), dtype=jnp.int32)[None, :] == own[:, None]
+    nearest, index = jax.lax.top_k(jnp.where(is_own, -jnp.inf, similarity), k)
+    # A softmax over the neighbours is exp(similarity / temperature) divided by its sum, and does
+    # not overflow at a low temperature.
+    weights = jax.nn.softmax(nearest / temperature, axis=1)
+    # Comparison, choice and sum fuse into one loop: no [Q, k, C] array exists, and the order of
+    # the sum is fixed, which a scatter's on a GPU is not.
+    classes = jnp.arange(num_classes, dtype=jnp.int32)
+    votes_for = labels[index][:, :, None] == classes[None, None, :]
+    return jnp.sum(jnp.where(votes_for, weights[:, :, None], 0.0), axis=1)

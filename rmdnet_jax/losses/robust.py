@@ -1,0 +1,473 @@
+"""Classification losses that bear wrong labels, one value per example; `get` finds one by name.
+
+Each loss is a pure function of the whole batch's logits and given labels, computed from
+log-softmax in float32, and finite in value and gradient for logits of +-1e4. Hyperparameters
+default to CIFAR-10's; other data sets' belong in the configs. To add a loss, write the function
+with a Range on each hyperparameter, and put it in LOSSES.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import numbers
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rmdnet_jax.errors import InputError
+
+Loss = Callable[..., jax.Array]
+
+
+class Range(NamedTuple):
+    """What a hyperparameter may be. The upper ends keep float32 from overflowing."""
+
+    low: float
+    high: float
+    open_low: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies inside; NaN lies in no range."""
+        above = value > self.low if self.open_low else value >= self.low
+        return above and value <= self.high
+
+    def __str__(self) -> str:
+        return f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+
+
+Weight = Annotated[float, Range(0, 1e6)]
+Exponent = Annotated[float, Range(0, 10, open_low=True)]
+Positive = Annotated[float, Range(0, 1000, open_low=True)]
+AboveOne = Annotated[float, Range(1, 1000, open_low=True)]
+LogZero = Annotated[float, Range(-1000, 0)]
+
+
+def ce(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross entropy, -log p_y.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+
+    Returns:
+      float32 [B], at least 0. Log-softmax subtracts the largest logit: no exponential overflows.
+    """
+    return -_given_log_p(logits, labels)
+
+
+def mae(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean absolute error, the L1 distance to one-hot: 2 (1 - p_y).
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+
+    Returns:
+      float32 [B] in [0, 2]. 1 - p is -expm1(log p): no cancellation near p = 1.
+
+    References:
+      Ghosh et al. 2017, arXiv 1712.09482.
+    """
+    return -2 * jnp.expm1(_given_log_p(logits, labels))
+
+
+def gce(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    q: Annotated[float, Range(0, 1, open_low=True)] = 0.7,
+) -> jax.Array:
+    """Generalised cross entropy, (1 - p_y^q) / q.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      q: in (0, 1]; towards 0 it is ce, at 1 it is mae / 2.
+
+    Returns:
+      float32 [B] in [0, 1/q]. 1 - p^q is -expm1(q log p): no power of 0, no cancellation.
+
+    References:
+      Zhang and Sabuncu 2018, arXiv 1805.07836, equation 6.
+    """
+    return -jnp.expm1(q * _given_log_p(logits, labels)) / q
+
+
+def rce(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    log_zero: LogZero = -9.210340371976182,
+) -> jax.Array:
+    """Reverse cross entropy, -A (1 - p_y), where A stands for log 0 of the one-hot label.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      log_zero: A, at most 0; log 1e-4 by default.
+
+    Returns:
+      float32 [B] in [0, -A]. 1 - p is -expm1(log p): no cancellation near p = 1.
+
+    References:
+      Wang et al. 2019, arXiv 1908.06112.
+    """
+    return log_zero * jnp.expm1(_given_log_p(logits, labels))
+
+
+def sce(
+    logits: jax.Array, labels: jax.Array, *, alpha: Weight = 0.1, beta: Weight = 1.0
+) -> jax.Array:
+    """Symmetric cross entropy, alpha ce + beta rce.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      alpha: weight of ce, at least 0.
+      beta: weight of rce, at least 0.
+
+    Returns:
+      float32 [B], at least 0. As stable as its terms.
+
+    References:
+      Wang et al. 2019, arXiv 1908.06112.
+    """
+    return alpha * ce(logits, labels) + beta * rce(logits, labels)
+
+
+def nce(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Normalised cross entropy, log p_y / sum_k log p_k.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+
+    Returns:
+      float32 [B] in [0, 1]. The denominator is at most -C log C: it never vanishes.
+
+    References:
+      Ma et al. 2020, arXiv 2006.13554.
+    """
+    log_p = _log_softmax(logits, labels)
+    return _at(log_p, labels) / jnp.sum(log_p, axis=-1)
+
+
+def agce(
+    logits: jax.Array, labels: jax.Array, *, a: Positive = 0.6, q: Exponent = 0.6
+) -> jax.Array:
+    """Asymmetric generalised cross entropy, ((a + 1)^q - (a + p_y)^q) / q.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      a: above 0.
+      q: above 0.
+
+    Returns:
+      float32 [B], at least 0. The difference of powers is one expm1: q towards 0 does not cancel.
+
+    References:
+      Zhou et al. 2021, arXiv 2106.03110.
+    """
+    p = jnp.exp(_given_log_p(logits, labels))
+    log_ratio = jnp.log((a + p) / (a + jnp.ones_like(p)))  # exactly 0 at p = 1
+    return -((a + 1) ** q) * jnp.expm1(q * log_ratio) / q
+
+
+def aul(logits: jax.Array, labels: jax.Array, *, a: AboveOne = 5.5, q: Exponent = 3.0) -> jax.Array:
+    """Asymmetric unhinged loss, ((a - p_y)^q - (a - 1)^q) / q.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      a: above 1; at 1 the gradient is singular at p_y = 1.
+      q: above 0.
+
+    Returns:
+      float32 [B], at least 0. The difference of powers is one expm1 of the ratio, which is built
+      from 1 - p = -expm1(log p): no cancellation near p = 1.
+
+    References:
+      Zhou et al. 2021, arXiv 2106.03110.
+    """
+    rest = -jnp.expm1(_given_log_p(logits, labels))
+    margin = a - 1
+    return -((margin + rest) ** q) * jnp.expm1(-q * jnp.log1p(rest / margin)) / q
+
+
+def ael(logits: jax.Array, labels: jax.Array, *, a: Positive = 2.5) -> jax.Array:
+    """Asymmetric exponential loss, exp(-p_y / a).
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      a: above 0.
+
+    Returns:
+      float32 [B] in [exp(-1/a), 1]. The exponent lies in [-1/a, 0]: it cannot overflow.
+
+    References:
+      Zhou et al. 2021, arXiv 2106.03110.
+    """
+    return jnp.exp(-jnp.exp(_given_log_p(logits, labels)) / a)
+
+
+def nce_rce(
+    logits: jax.Array, labels: jax.Array, *, alpha: Weight = 1.0, beta: Weight = 1.0
+) -> jax.Array:
+    """Active and passive: alpha nce + beta rce.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      alpha: weight of nce, at least 0.
+      beta: weight of rce, at least 0.
+
+    Returns:
+      float32 [B], at least 0. As stable as its terms.
+
+    References:
+      Ma et al. 2020, arXiv 2006.13554.
+    """
+    return alpha * nce(logits, labels) + beta * rce(logits, labels)
+
+
+def nce_agce(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    alpha: Weight = 1.0,
+    beta: Weight = 4.0,
+    a: Positive = 6.0,
+    q: Exponent = 1.5,
+) -> jax.Array:
+    """Active and passive: alpha nce + beta agce.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      alpha: weight of nce, at least 0.
+      beta: weight of agce, at least 0.
+      a: agce's, above 0.
+      q: agce's, above 0.
+
+    Returns:
+      float32 [B], at least 0. As stable as its terms.
+
+    References:
+      Zhou et al. 2021, arXiv 2106.03110.
+    """
+    return alpha * nce(logits, labels) + beta * agce(logits, labels, a=a, q=q)
+
+
+def nce_aul(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    alpha: Weight = 1.0,
+    beta: Weight = 4.0,
+    a: AboveOne = 6.3,
+    q: Exponent = 1.5,
+) -> jax.Array:
+    """Active and passive: alpha nce + beta aul.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      alpha: weight of nce, at least 0.
+      beta: weight of aul, at least 0.
+      a: aul's, above 1.
+      q: aul's, above 0.
+
+    Returns:
+      float32 [B], at least 0. As stable as its terms.
+
+    References:
+      Zhou et al. 2021, arXiv 2106.03110.
+    """
+    return alpha * nce(logits, labels) + beta * aul(logits, labels, a=a, q=q)
+
+
+def nce_ael(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    alpha: Weight = 1.0,
+    beta: Weight = 4.0,
+    a: Positive = 5.0,
+) -> jax.Array:
+    """Active and passive: alpha nce + beta ael.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      alpha: weight of nce, at least 0.
+      beta: weight of ael, at least 0.
+      a: ael's, above 0.
+
+    Returns:
+      float32 [B], at least 0. As stable as its terms.
+
+    References:
+      Zhou et al. 2021, arXiv 2106.03110.
+    """
+    return alpha * nce(logits, labels) + beta * ael(logits, labels, a=a)
+
+
+def taylor_ce(
+    logits: jax.Array, labels: jax.Array, *, t: Annotated[int, Range(1, 10_000)] = 2
+) -> jax.Array:
+    """The first t terms of cross entropy's Taylor series, sum_{i=1..t} (1 - p_y)^i / i.
+
+    Args:
+      logits: float [B, C].
+      labels: int [B], the given labels.
+      t: order; 1 is mae / 2, and it tends to ce.
+
+    Returns:
+      float32 [B] in [0, 1 + 1/2 + ... + 1/t]. All terms are positive, from 1 - p = -expm1(log p):
+      nothing cancels.
+
+    References:
+      Feng et al. 2020, "Can cross entropy loss be robust to label noise?", IJCAI.
+    """
+    rest = -jnp.expm1(_given_log_p(logits, labels))[:, None]
+    order = jnp.arange(1, t + 1, dtype=rest.dtype)[None, :]
+    return jnp.sum(rest**order / order, axis=-1)
+
+
+LOSSES: dict[str, Loss] = {
+    loss.__name__: loss
+    for loss in (
+        *(ce, mae, gce, sce, nce, rce, nce_rce, agce, aul, ael),
+        *(nce_agce, nce_aul, nce_ael, taylor_ce),
+    )
+}
+
+
+def get(name: str, **params: float) -> Loss:
+    """The loss of that name with its hyperparameters filled in.
+
+    Args:
+      name: one of LOSSES, or "my_module:my_loss" for a user's own function of (logits [B, C],
+        labels int [B]) that returns [B].
+      **params: hyperparameters of the loss; those left out keep their defaults. A user's own
+        function takes none.
+
+    Returns:
+      loss(logits float [B, C], labels int [B]) -> float32 [B].
+
+    Raises:
+      InputError: the name, a hyperparameter or its value is wrong, or the user's own function
+        cannot be imported.
+    """
+    if ":" in name:
+        if params:
+            raise InputError(
+                f"loss {name!r} is given {', '.join(params)}; a function by import path takes no "
+                "parameters here: set its own defaults"
+            )
+        return _imported(name)
+    loss, takes = _find(name)
+    for parameter in params:
+        if parameter not in takes:
+            raise InputError(
+                f"loss {name!r} has no parameter {parameter!r}; it takes "
+                f"{', '.join(takes) or 'none'}"
+            )
+    checked = {key: _checked_value(name, takes[key], value) for key, value in params.items()}
+    return functools.partial(loss, **checked)
+
+
+def parameters(name: str) -> dict[str, float]:
+    """A loss's hyperparameters with their defaults; {} for a function by import path.
+
+    Raises:
+      InputError: there is no loss of that name.
+    """
+    if ":" in name:
+        return {}
+    _, takes = _find(name)
+    return {parameter: spec.default for parameter, spec in takes.items()}
+
+
+def _find(name: str) -> tuple[Loss, dict[str, inspect.Parameter]]:
+    if name not in LOSSES:
+        near = difflib.get_close_matches(name, LOSSES, n=1)
+        guess = f"did you mean {near[0]!r}? There are" if near else "there are"
+        raise InputError(f"unknown loss {name!r}; {guess} {', '.join(LOSSES)}, my_module:my_loss")
+    loss = LOSSES[name]
+    keywords = {
+        parameter: spec
+        for parameter, spec in inspect.signature(loss).parameters.items()
+        if spec.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return loss, keywords
+
+
+def _checked_value(name: str, spec: inspect.Parameter, value: Any) -> float:
+    kind: type = spec.annotation.__origin__
+    allowed: Range = spec.annotation.__metadata__[0]
+    abstract = numbers.Integral if kind is int else numbers.Real
+    # True is a number to Python, never to whoever wrote it in a config.
+    is_number = isinstance(value, abstract) and not isinstance(value, bool)
+    if not (is_number and allowed.holds(float(value))):
+        what = "an integer" if kind is int else "a number"
+        raise InputError(f"loss {name!r} has {spec.name} = {value!r}; right is {what} in {allowed}")
+    return kind(value)
+
+
+def _imported(path: str) -> Loss:
+    module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise InputError(f"loss {path!r} is not an import path; right is my_module:my_loss")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"loss {path!r} cannot be imported ({reason}); {module_name} must be installed, "
+            "or lie in a folder on PYTHONPATH"
+        ) from error
+    if not hasattr(module, attribute):
+        raise InputError(f"loss {path!r}: module {module_name} has no {attribute!r}")
+    function = getattr(module, attribute)
+    if not callable(function):
+        raise InputError(f"loss {path!r} is {type(function).__name__}; right is a function")
+
+    @functools.wraps(function)
+    def per_example(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        losses = function(logits, labels)
+        # A mean instead of [B] is the usual slip, and would pass unnoticed.
+        if jnp.shape(losses) != labels.shape:
+            raise InputError(
+                f"loss {path!r} returned shape {jnp.shape(losses)}; right is one value an "
+                f"example, {labels.shape}"
+            )
+        return losses
+
+    return per_example
+
+
+def _log_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    logits = jnp.asarray(logits)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits have shape {logits.shape}, labels {labels.shape}; right is [B, C] and [B]"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels are {labels.dtype}; right is integers")
+    # float64 stays as it is, so that gradients can be compared with finite differences.
+    dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
+    return jax.nn.log_softmax(logits.astype(dtype))
+
+
+def _at(log_p: jax.Array, labels: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+
+
+def _given_log_p(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return _at(_log_softmax(logits, labels), labels)

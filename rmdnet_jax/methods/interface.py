@@ -1,0 +1,60 @@
+"""What a method is to the training loop: three pure functions over one state pytree."""
+
+from typing import NamedTuple, Protocol
+
+import flax.struct
+import jax
+import optax
+
+
+class Batch(NamedTuple):
+    """A batch as it lies in memory; augmentation happens inside the compiled step.
+
+    Attributes:
+      image: uint8 [B, H, W, 3].
+      label: int32 [B], the given (perhaps wrong) labels.
+      index: int32 [B], positions in the training set, for methods that remember samples.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    index: jax.Array
+
+
+@flax.struct.dataclass
+class State:
+    """All that a run carries from step to step, checkpointed whole.
+
+    Attributes:
+      params: float32 parameters by network ("student", "teacher", ...).
+      batch_stats: running batch statistics by network.
+      opt_state: the optimiser's state, over the trained networks only.
+    """
+
+    params: dict
+    batch_stats: dict
+    opt_state: optax.OptState
+
+
+class Prediction(NamedTuple):
+    """What a network says of images: logits float32 [B, C] (None without a classifier) and
+    embedding float32 [B, D], the backbone's output after global average pooling."""
+
+    logits: jax.Array | None
+    embedding: jax.Array
+
+
+Metrics = dict[str, jax.Array]
+
+
+class Method(Protocol):
+    """A way to learn. Implementations are frozen dataclasses whose fields are hyperparameters."""
+
+    def init(self, key: jax.Array, example: jax.Array) -> State:
+        """Fresh state; `example` is a uint8 [1, H, W, 3] image that gives the shapes."""
+
+    def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+        """One update. Metrics are float32 scalars and hold at least "loss"."""
+
+    def predict(self, state: State, images: jax.Array) -> Prediction:
+        """Inference on uint8 [B, H, W, 3], without augmentation."""

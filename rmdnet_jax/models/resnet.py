@@ -1,0 +1,89 @@
+"""ResNet-18 backbones: images in, one embedding an image out. Classifiers and heads are in heads.py."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in the public code of this family.
+# With batch normalisation the scale of the weights sets the effective step size, so at the
+# paper's learning rates it matters.
+default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def batch_norm(train: bool, dtype: jnp.dtype, name: str | None = None) -> nn.BatchNorm:
+    """Batch normalisation as PyTorch's default has it; statistics are float32 in any `dtype`."""
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut (He et al. 2016, figure 5 left)."""
+
+    features: int
+    stride: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H/stride, W/stride, features]."""
+
+        def conv(x, size, stride):
+            return nn.Conv(
+                self.features,
+                (size, size),
+                strides=stride,
+                padding=size // 2,
+                use_bias=False,
+                kernel_init=default_init,
+                dtype=self.dtype,
+            )(x)
+
+        shortcut = x
+        if self.stride != 1 or x.shape[-1] != self.features:
+            shortcut = batch_norm(train, self.dtype)(conv(x, 1, self.stride))
+        y = nn.relu(batch_norm(train, self.dtype)(conv(x, 3, self.stride)))
+        y = batch_norm(train, self.dtype)(conv(y, 3, 1))
+        return nn.relu(y + shortcut)
+
+
+class ResNet(nn.Module):
+    """ResNet-18 without its classifier.
+
+    Attributes:
+      width: channels of the first stage; the embedding has 8 * width features (64 -> 512).
+      stem: "cifar" (3x3 convolution, stride 1, no pooling) for small images or "imagenet"
+        (7x7, stride 2, max pool) for large ones.
+      dtype: of the convolutions; parameters, batch statistics and the embedding are float32.
+    """
+
+    width: int = 64
+    stem: str = "cifar"
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def embedding_size(self) -> int:
+        """Number of features D of the embedding."""
+        return 8 * self.width
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalised images float32 [B, H, W, 3] -> embedding float32 [B, 8 * width]."""
+        size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
+        x = nn.Conv(
+            self.width,
+            (size, size),
+            strides=stride,
+            padding=size // 2,
+            use_bias=False,
+            kernel_init=default_init,
+            dtype=self.dtype,
+        )(x)
+        x = nn.relu(batch_norm(train, self.dtype)(x))
+        if self.stem == "imagenet":
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for stage in range(4):
+            for block in range(2):
+                stride = 2 if stage > 0 and block == 0 else 1
+                x = BasicBlock(self.width * 2**stage, stride, self.dtype)(x, train)
+        return x.astype(jnp.float32).mean(axis=(1, 2))

@@ -1,0 +1,72 @@
+"""A teacher is checked before it is used: that it is the one meant, and that it is worth learning
+from. Training it is methods/simsiam.py's."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.methods.rgrl import Teacher
+from rmdnet_jax.training.checkpoints import Checkpoints
+
+
+def find(path: str, description: dict) -> Checkpoints:
+    """The finished teacher in the workdir (or the teacher folder of a workdir) `path`.
+
+    Args:
+      path: the folder.
+      description: what the teacher must have been trained on and be built like.
+
+    Raises:
+      InputError: there is none, it is not finished, or it does not fit.
+    """
+    folder = Path(path) / "teacher" if (Path(path) / "teacher").is_dir() else Path(path)
+    checkpoints = Checkpoints(folder, description=description)
+    epoch = checkpoints.latest()
+    if epoch is None:
+        raise InputError(
+            f"no teacher in {path} (teacher.path); give the workdir of a run that trained one"
+        )
+    checkpoints.check()
+    epochs = checkpoints.meta()["recipe"]["epochs"]
+    if epoch < epochs:
+        raise InputError(
+            f"the teacher in {path} (teacher.path) has done {epoch} of its {epochs} epochs; "
+            "start its own run again to finish it"
+        )
+    return checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A teacher and what it is worth: kNN accuracies on the test images, in [0, 1].
+
+    Attributes:
+      network: the frozen teacher.
+      train_embedding: float32 [N, D], its backbone's, of the training images.
+      knn_accuracy, random_encoder_knn_accuracy, pixel_knn_accuracy: of the teacher's backbone, of
+        the same network untrained, and of raw pixels.
+      tested: number of test images.
+    """
+
+    network: Teacher
+    train_embedding: np.ndarray
+    knn_accuracy: float
+    random_encoder_knn_accuracy: float
+    pixel_knn_accuracy: float
+    tested: int
+
+    def warning(self) -> str | None:
+        """One line for the user where the teacher is too weak to guide anybody: not better than
+        both others by more than two standard errors."""
+        best = max(self.random_encoder_knn_accuracy, self.pixel_knn_accuracy)
+        if self.knn_accuracy > best + 2 * math.sqrt(best * (1 - best) / self.tested):
+            return None
+        return (
+            f"the teacher's kNN accuracy ({self.knn_accuracy:.1%}) is not clearly better than a "
+            f"random encoder's ({self.random_encoder_knn_accuracy:.1%}) and raw pixels' "
+            f"({self.pixel_knn_accuracy:.1%}): its relations can harm the student; train it "
+            "longer (rm.epochs) or trust it less (a smaller rgrl.k)"
+        )

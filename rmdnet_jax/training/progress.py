@@ -1,0 +1,81 @@
+"""How far a stage is, for a person: a live line on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn
+
+# What an epoch's line shows, in this order, where the epoch has it.
+_SHOWN = {
+    "loss": "loss {:.4f}",
+    "spread": "spread {:.2f}",
+    "knn_accuracy": "kNN {:.1%}",
+    "train_accuracy": "fits given labels {:.1%}",
+    "test_accuracy": "test {:.1%}",
+    "images_per_second": "{:,.0f} img/s",
+}
+
+# Seconds between two plain lines; a log of 1,000 short epochs stays readable.
+_PLAIN_EVERY = 10.0
+
+
+class Progress:
+    """The progress of one stage.
+
+    Args:
+      stage: its name.
+      done: epochs done before.
+      epochs: epochs in all.
+      steps: steps of an epoch.
+    """
+
+    def __init__(self, stage: str, done: int, epochs: int, steps: int):
+        self._stage, self._epochs, self._steps = stage, epochs, steps
+        self._first, self._epoch = done, done
+        self._started = time.monotonic()
+        self._last_line = 0.0
+        self._metrics = ""
+        self._bar = None
+        if sys.stdout.isatty():
+            self._bar = Bar(
+                TextColumn("{task.fields[stage]:>8}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                console=Console(),
+            )
+            self._task = self._bar.add_task("", total=epochs * steps, stage=stage)
+            self._bar.start()
+        if done:
+            print(f"{stage}: resumed after epoch {done} of {epochs}", flush=True)
+
+    def step(self, step: int, loss: float) -> None:
+        """`step` steps of the running epoch are done."""
+        self._show(step, self._metrics or f"loss {loss:.4f}")
+
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Epoch number `epoch` (from 1) is done."""
+        self._epoch = epoch
+        shown = [form.format(metrics[name]) for name, form in _SHOWN.items() if name in metrics]
+        self._metrics = "  ".join(shown)
+        self._show(0, self._metrics, always=epoch == self._epochs)
+        if self._bar and epoch == self._epochs:
+            self._bar.stop()
+
+    def _show(self, step: int, text: str, always: bool = False) -> None:
+        done = self._epoch + step / self._steps
+        elapsed = time.monotonic() - self._started
+        left = (self._epochs - done) * elapsed / max(done - self._first, 1e-9)
+        text = f"epoch {self._epoch}/{self._epochs}  {text}  {_clock(left)} left"
+        if self._bar:
+            self._bar.update(self._task, completed=done * self._steps, description=text)
+        elif always or time.monotonic() - self._last_line > _PLAIN_EVERY:
+            self._last_line = time.monotonic()
+            print(f"{self._stage}: {text}", flush=True)
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"

@@ -1,0 +1,158 @@
+"""A data set that passes `check` can be trained on; what fails is said in one line."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rmdnet_jax.data.dataset import Dataset, with_three_channels
+from rmdnet_jax.errors import InputError
+
+
+def make(**changes):
+    """A good data set: 20 training and 6 test images of 8x9 pixels, 4 classes, human labels."""
+    rng = np.random.default_rng(0)
+    good = {
+        "name": "beasts",
+        "train_images": rng.integers(0, 256, (20, 8, 9, 3), np.uint8),
+        "train_labels": np.arange(20, dtype=np.int32) % 4,
+        "test_images": rng.integers(0, 256, (6, 8, 9, 3), np.uint8),
+        "test_labels": np.arange(6, dtype=np.int32) % 4,
+        "label_sets": {"human": (np.arange(20, dtype=np.int32) + 1) % 4},
+        "class_names": ("ant", "bee", "cow", "dog"),
+    }
+    return Dataset(**(good | changes))
+
+
+def test_a_good_data_set_passes_unchanged():
+    data = make()
+    assert data.check() is data
+    assert data.num_classes == 4
+    assert data.image_shape == (8, 9, 3)
+
+
+def test_test_labels_may_lack_a_class():
+    make(test_labels=np.zeros(6, np.int32)).check()
+
+
+IMAGES = np.zeros((20, 8, 9, 3), np.uint8)
+BAD = {
+    "rank": ({"train_images": IMAGES[0]}, r"train images of beasts have shape \(8, 9, 3\)"),
+    "channels": ({"test_images": IMAGES[:6, ..., :1]}, "test images of beasts have shape"),
+    "dtype": ({"train_images": IMAGES / 255}, "are float64; right is uint8"),
+    "size": ({"train_images": IMAGES[:, :7]}, r"are \(7, 9\) pixels; at least 8x8"),
+    "no image": ({"train_images": IMAGES[:0]}, "no train images in beasts"),
+    "two shapes": ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, "must have one shape"),
+    "float labels": ({"train_labels": np.zeros(20)}, "train labels of beasts are float64"),
+    "nan labels": ({"test_labels": np.full(6, np.nan)}, "test labels of beasts are float64"),
+    "length": ({"train_labels": np.arange(19) % 4}, r"shape \(19,\); right is .* \(20,\)"),
+    "one-hot labels": ({"test_labels": np.eye(6, 4, dtype=int)}, r"shape \(6, 4\)"),
+    "negative label": (
+        {"train_labels": np.arange(20) % 4 - 1},
+        "run from -1 to 2; right is 0 to 3",
+    ),
+    "label beyond": ({"test_labels": np.arange(6)}, r"from 0 to 5; right is 0 to 3 \(4 classes\)"),
+    "empty class": (
+        {"train_labels": np.arange(20) % 2 * 2},
+        r"class 1 \(bee\) is empty in the train labels of beasts",
+    ),
+    "label set beyond": (
+        {"label_sets": {"human": np.arange(20)}},
+        "human of beasts run from 0 to 19",
+    ),
+    "label set length": ({"label_sets": {"human": np.arange(9) % 4}}, "human of beasts have shape"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_bad_data_is_refused_in_one_line(changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        make(**changes).check()
+    assert "\n" not in str(caught.value)
+
+
+def test_mean_and_std_are_those_of_the_pixels():
+    data = make()
+    pixels = data.train_images.astype(np.float64).reshape(-1, 3) / 255
+    mean, std = data.mean_std()
+    assert mean.dtype == std.dtype == np.float32
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-6)
+
+
+def test_a_constant_channel_is_not_divided_by_zero():
+    images = make().train_images.copy()
+    images[..., 1] = 51
+    mean, std = make(train_images=images).mean_std()
+    assert mean[1] == np.float32(0.2)
+    assert std[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("cifar10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        ("cifar100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    ],
+)
+def test_cifar_has_the_constants_of_the_literature(name, mean, std):
+    ours = make(name=name).mean_std()
+    np.testing.assert_array_equal(ours, np.asarray([mean, std], np.float32))
+    assert ours[0].dtype == np.float32
+
+
+def test_subset_takes_the_first_rows_of_everything():
+    data = make()
+    small = data.subset(8, 3)
+    np.testing.assert_array_equal(small.train_images, data.train_images[:8])
+    np.testing.assert_array_equal(small.train_labels, data.train_labels[:8])
+    np.testing.assert_array_equal(small.label_sets["human"], data.label_sets["human"][:8])
+    np.testing.assert_array_equal(small.test_images, data.test_images[:3])
+    np.testing.assert_array_equal(small.test_labels, data.test_labels[:3])
+    assert small.class_names == data.class_names
+
+
+def test_subset_of_zero_is_everything():
+    data = make().subset(0, 0)
+    assert (len(data.train_images), len(data.test_images)) == (20, 6)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((21, 0), r"train_size 21 of beasts; right is 0 \(all\) to 20"),
+        ((-1, 0), "train_size -1 of beasts"),
+        ((0, 7), r"test_size 7 of beasts; right is 0 \(all\) to 6"),
+    ],
+)
+def test_subset_beyond_what_there_is(sizes, message):
+    with pytest.raises(InputError, match=message):
+        make().subset(*sizes)
+
+
+def test_fingerprint_changes_with_one_pixel_and_with_nothing_else():
+    data = make()
+    images = data.train_images.copy()
+    fortran = np.asfortranarray(images)
+    assert dataclasses.replace(data, train_images=fortran).images_fingerprint() == (
+        data.images_fingerprint()
+    )
+    relabelled = make(name="others", train_labels=np.zeros(20, np.int32), test_images=IMAGES)
+    assert relabelled.images_fingerprint() == data.images_fingerprint()
+    images[3, 2, 1, 0] ^= 1
+    assert make(train_images=images).images_fingerprint() != data.images_fingerprint()
+
+
+def test_fingerprint_knows_the_shape():
+    images = make().train_images
+    turned = images.reshape(20, 9, 8, 3)
+    assert make(train_images=turned).images_fingerprint() != make().images_fingerprint()
+
+
+def test_greyscale_is_repeated_and_colour_left_alone():
+    colour = make().train_images
+    assert with_three_channels(colour) is colour
+    grey = colour[..., 0]
+    expected = np.stack([grey, grey, grey], axis=-1)
+    np.testing.assert_array_equal(with_three_channels(grey), expected)
+    np.testing.assert_array_equal(with_three_channels(grey[..., None]), expected)

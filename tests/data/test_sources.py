@@ -1,0 +1,270 @@
+"""What `load` gives for the built-in digits and for .npz files, and what it says of bad ones."""
+
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from rmdnet_jax.data import sources
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return sources.load("digits")
+
+
+def test_digits_shapes_and_types(digits):
+    assert digits.name == "digits"
+    assert digits.train_images.shape == (1437, 16, 16, 3)
+    assert digits.test_images.shape == (360, 16, 16, 3)
+    assert digits.train_images.dtype == digits.test_images.dtype == np.uint8
+    assert digits.train_labels.dtype == digits.test_labels.dtype == np.int32
+    assert digits.class_names == tuple("0123456789")
+    assert not digits.label_sets
+
+
+def test_digits_are_grey_and_use_the_whole_range(digits):
+    images = digits.train_images
+    np.testing.assert_array_equal(images[..., 0], images[..., 1])
+    np.testing.assert_array_equal(images[..., 0], images[..., 2])
+    assert images.min() == 0
+    assert images.max() == 255
+
+
+def test_digits_hold_every_image_of_scikit_learn_once(digits):
+    # Bilinear enlargement by 2 leaves the corner pixels as they were.
+    corners = np.concatenate([digits.train_images, digits.test_images])[:, ::15, ::15, 0]
+    original = np.rint(load_digits().images[:, ::7, ::7] * 255 / 16)
+    ours, theirs = (
+        np.sort(c.reshape(len(c), 4) @ 256 ** np.arange(4)) for c in (corners, original)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_digits_split_is_stratified(digits):
+    train, test = np.bincount(digits.train_labels), np.bincount(digits.test_labels)
+    np.testing.assert_array_equal(train + test, np.bincount(load_digits().target))
+    assert np.abs(test - (train + test) * 360 / 1797).max() < 1
+
+
+def test_digits_are_always_the_same(digits):
+    assert sources.load("digits").images_fingerprint() == digits.images_fingerprint()
+    # The fixed split of this release: results are comparable only on the same one.
+    assert digits.test_labels[:10].tolist() == [7, 6, 3, 7, 7, 3, 2, 8, 9, 3]
+
+
+def test_digits_take_no_path():
+    with pytest.raises(InputError, match="'digits' is built in"):
+        sources.load("digits", "somewhere")
+
+
+def test_subset_is_taken_before_classes_are_counted(digits):
+    small = sources.load("digits", train_size=200, test_size=7)
+    assert (len(small.train_images), len(small.test_images)) == (200, 7)
+    np.testing.assert_array_equal(small.train_images, digits.train_images[:200])
+    with pytest.raises(InputError, match="is empty in the train labels"):
+        sources.load("digits", train_size=5)
+
+
+def arrays(**changes):
+    """The arrays of a good .npz, 3 classes and one human label set; None leaves one out."""
+    rng = np.random.default_rng(0)
+    good = {
+        "x_train": rng.integers(0, 256, (12, 8, 10, 3), np.uint8),
+        "y_train": np.arange(12, dtype=np.uint8) % 3,
+        "x_test": rng.integers(0, 256, (5, 8, 10, 3), np.uint8),
+        "y_test": np.arange(5) % 3,
+        "human_aggre": (np.arange(12, dtype=np.int8) + 1) % 3,
+    }
+    return {key: value for key, value in (good | changes).items() if value is not None}
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes arrays to a .npz and returns its path."""
+
+    def save(name="beasts.npz", **content):
+        np.savez(tmp_path / name, **content)
+        return str(tmp_path / name)
+
+    return save
+
+
+def test_npz_comes_back_as_it_was_saved(save):
+    content = arrays()
+    data = sources.load("npz", save(**content))
+    assert isinstance(data, Dataset)
+    for ours, theirs in [
+        (data.train_images, content["x_train"]),
+        (data.test_images, content["x_test"]),
+        (data.train_labels, content["y_train"]),
+        (data.test_labels, content["y_test"]),
+        (data.label_sets["human_aggre"], content["human_aggre"]),
+    ]:
+        np.testing.assert_array_equal(ours, theirs)
+    assert {labels.dtype for labels in (data.train_labels, data.test_labels)} == {np.dtype("int32")}
+    assert data.label_sets["human_aggre"].dtype == np.int32
+    assert set(data.label_sets) == {"human_aggre"}
+    assert (data.name, data.class_names) == ("beasts", ("0", "1", "2"))
+
+
+def test_npz_names_its_classes(save):
+    data = sources.load("npz", save(**arrays(class_names=np.array(["ant", "bee", "cow"]))))
+    assert data.class_names == ("ant", "bee", "cow")
+
+
+def test_npz_counts_the_classes_of_both_splits(save):
+    y_test = np.array([0, 1, 2, 3, 3])
+    with pytest.raises(InputError, match=r"class 3 \(3\) is empty in the train labels"):
+        sources.load("npz", save(**arrays(y_test=y_test)))
+
+
+def test_npz_under_another_name_keeps_what_the_name_implies(save):
+    data = sources.load("cifar10", save("any.npz", **arrays()))
+    assert data.name == "cifar10"
+    np.testing.assert_allclose(data.mean_std()[0], [0.4914, 0.4822, 0.4465], rtol=1e-6)
+
+
+@pytest.mark.parametrize("channel", [(), (1,)])
+def test_npz_greyscale_gets_three_equal_channels(save, channel):
+    grey = np.random.default_rng(1).integers(0, 256, (12, 8, 9), np.uint8)
+    content = arrays(
+        x_train=grey.reshape(12, 8, 9, *channel), x_test=grey[:5].reshape(5, 8, 9, *channel)
+    )
+    data = sources.load("npz", save(**content))
+    np.testing.assert_array_equal(data.train_images, np.stack([grey] * 3, axis=-1))
+
+
+BAD_ARRAYS = {
+    "no images": ({"x_train": None}, "has no array x_train; right are x_train"),
+    "no labels": ({"y_train": None, "y_test": None}, "has no array y_train, y_test"),
+    "float images": (
+        {"x_train": np.zeros((12, 8, 10, 3), np.float32)},
+        "x_train of .* are float32; right is uint8",
+    ),
+    "nan images": (
+        {"x_test": np.full((5, 8, 10, 3), np.nan)},
+        "x_test of .* are float64; right is uint8",
+    ),
+    "nan grey": ({"x_test": np.full((5, 8, 10), np.nan)}, "x_test of .* are float64"),
+    "flat images": (
+        {"x_train": np.zeros((12, 240), np.uint8)},
+        r"x_train of .* have shape \(12, 240\); right is \[N, height, width, 3\]",
+    ),
+    "four channels": ({"x_test": np.zeros((5, 8, 10, 4), np.uint8)}, r"x_test .* \(5, 8, 10, 4\)"),
+    "small images": ({"x_train": np.zeros((12, 7, 9, 3), np.uint8)}, "at least 8x8"),
+    "two shapes": (
+        {"x_test": np.zeros((5, 9, 10, 3), np.uint8)},
+        "test images of beasts are .* both must have one shape",
+    ),
+    "no image": (
+        {"x_test": np.zeros((0, 8, 10, 3), np.uint8), "y_test": np.zeros(0, int)},
+        "no test images in beasts",
+    ),
+    "no training image": (
+        {
+            "x_train": np.zeros((0, 8, 10, 3), np.uint8),
+            "y_train": np.zeros(0, int),
+            "human_aggre": None,
+            "y_test": np.zeros(5, int),
+        },
+        "no train images in beasts",
+    ),
+    "float labels": ({"y_train": np.zeros(12)}, "y_train of .* are float64; right is integers"),
+    "float test labels": ({"y_test": np.zeros(5)}, "y_test of .* are float64"),
+    "bool labels": ({"y_train": np.zeros(12, bool)}, "y_train of .* are bool"),
+    "text labels": ({"y_train": np.full(12, "ant")}, "y_train of .* are <U3"),
+    "column labels": ({"y_train": np.zeros((12, 1), int)}, r"y_train.* \(12, 1\)"),
+    "column test labels": ({"y_test": np.zeros((5, 1), int)}, r"y_test.* shape \(5, 1\)"),
+    "scalar labels": ({"y_test": np.array(1)}, r"y_test.* shape \(\)"),
+    "too few labels": ({"y_train": np.arange(9) % 3}, r"y_train .* \(9,\); right is .* \(12,\)"),
+    "too few human labels": ({"human_aggre": np.arange(5) % 3}, r"human_aggre .* shape \(5,\)"),
+    "negative labels": ({"y_test": np.arange(5) - 1}, "y_test of .* run from -1 to 3"),
+    "huge labels": (
+        {"y_train": np.array([2**62] * 12)},
+        "go up to 4611686018427387904 with only 12 images",
+    ),
+    "labels beyond the names": (
+        {"class_names": np.array(["ant", "bee"])},
+        r"y_train of .* run from 0 to 2; right is 0 to 1 \(2 classes\)",
+    ),
+    "human labels beyond the classes": ({"human_aggre": np.arange(12)}, "human_aggre .* 0 to 11"),
+    "float human labels": ({"human_aggre": np.zeros(12)}, "human_aggre of .* are float64"),
+    "unknown array": ({"extra": np.zeros((12, 2))}, r"unknown array extra \(12, 2\); right are"),
+    "numbered names": ({"class_names": np.arange(3)}, r"class_names of .* is int64 \(3,\)"),
+    "empty class": ({"y_train": np.arange(12) % 2 * 2}, r"class 1 \(1\) is empty"),
+    "pickled labels": (
+        {"human_aggre": np.array([None] * 12)},
+        "human_aggre of .* right is .* not of Python objects",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_npz_with_a_bad_array(save, changes, message):
+    path = save(**arrays(**changes))
+    with pytest.raises(InputError, match=message) as caught:
+        sources.load("npz", path)
+    assert "\n" not in str(caught.value)
+    assert "beasts" in str(caught.value)
+
+
+def test_npz_without_a_path():
+    with pytest.raises(InputError, match="right is dataset.path=FILE.npz"):
+        sources.load("npz")
+
+
+def test_npz_that_is_missing(tmp_path):
+    with pytest.raises(InputError, match=r"no file .*none\.npz"):
+        sources.load("npz", str(tmp_path / "none.npz"))
+    with pytest.raises(InputError, match="no file"):
+        sources.load("npz", str(tmp_path))
+
+
+def test_npz_that_is_something_else(tmp_path, save):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "text.npz").write_text("not arrays")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("one.npy", "text.npz", "empty.npz"):
+        with pytest.raises(InputError, match=f"{name} is not a .npz file"):
+            sources.load("npz", str(tmp_path / name))
+
+
+def test_npz_that_is_a_zip_of_something_else(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pictures.npz", "w") as archive:
+        archive.writestr("a.png", b"...")
+    with pytest.raises(InputError, match=r"holds a\.png, which is no array"):
+        sources.load("npz", str(tmp_path / "pictures.npz"))
+
+
+def test_npz_that_is_damaged(tmp_path, save):
+    path = save(**arrays())
+    with open(path, "r+b") as file:
+        file.seek(2000)
+        file.write(b"damaged")
+    with pytest.raises(InputError, match="x_train of .* cannot be read"):
+        sources.load("npz", path)
+
+
+def test_any_other_name_goes_to_tensorflow_datasets(monkeypatch, digits):
+    asked = []
+    monkeypatch.setattr(sources.tfds_source, "load", lambda *args: asked.append(args) or digits)
+    assert len(sources.load("mnist", "/data", train_size=100).train_images) == 100
+    assert asked == [("mnist", "/data")]
+
+
+def test_tensorflow_and_tfds_stay_out_of_digits_and_npz(save):
+    code = """
+import sys
+from rmdnet_jax.data import sources
+sources.load('digits')
+sources.load('npz', sys.argv[1])
+print([name for name in ('tensorflow', 'tensorflow_datasets') if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code, save(**arrays())]
+    assert subprocess.check_output(command, text=True).strip() == "[]"
