@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
 
 def _config_name() -> str:
     """rgrl_cifar100-gce for configs/rgrl_cifar100.py:gce."""
-    file, _, argument = flags.FLAGS["config"].config_filename.partition(":")
+    file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     return Path(file).stem + (f"-{argument}" if argument else "")
 
 
@@ -68,13 +68,25 @@ def _parse(argv: list[str]) -> list[str]:
     if {"--help", "-h", "-help", "--helpfull"} & set(argv):
         print(_help())
         sys.exit(0)
+    for argument in argv:
+        file = argument.removeprefix("--config=").partition(":")[0]
+        if argument.startswith("--config=") and not Path(file).is_file():
+            raise InputError(f"no config file {file}; there are {', '.join(_configs())}")
     try:
         return flags.FLAGS(argv)
-    except FileNotFoundError as error:
-        names = ", ".join(_configs())
-        raise InputError(f"no config file {error.filename}; there are {names}") from error
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+    except (AttributeError, KeyError) as error:
+        field, _, hint = _reason(error).strip("\"'").partition("'")
+        raise InputError(f"the config has no field {field!r};{hint}") from error
+    except (flags.Error, TypeError, ValueError) as error:
+        raise InputError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the flags says, in one line."""
+    text = str(error).strip().replace("\\n", " ").replace("\\", "")
+    if "Traceback" in text:  # a config file's own error: the traceback's last line says it
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 if __name__ == "__main__":

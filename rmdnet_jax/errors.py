@@ -1,4 +1,4 @@
-"""The two ways a run ends early on purpose. launch.py turns each into one line and an exit status."""
+"""The two ways a run ends early on purpose; launch.py makes each one line and an exit status."""
 
 
 class InputError(ValueError):

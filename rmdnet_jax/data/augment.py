@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from rmdnet_jax.errors import InputError
@@ -25,7 +26,7 @@ def to_float(images: Array) -> Array:
     return images.astype(jnp.float32) / 255
 
 
-def normalise(images: Array, mean: Array, std: Array) -> Array:
+def normalise(images: Array, mean: Array | np.ndarray, std: Array | np.ndarray) -> Array:
     """(images - mean) / std per channel: images float32 [B, H, W, 3] in [0, 1], mean, std [3]."""
     return (images - _per_channel(mean)) / _per_channel(std)
 
@@ -311,7 +312,7 @@ def _per_image(values: Array) -> Array:
     return values[:, None, None, None]
 
 
-def _per_channel(values: Array) -> Array:
+def _per_channel(values: Array | np.ndarray) -> Array:
     return jnp.asarray(values)[None, None, None, :]
 
 

@@ -66,8 +66,9 @@ def give(
         ("matrix", matrix, "matrix"),
     ):
         if value and kind != reader:
-            raise InputError(f"noise.{name} is given but noise.kind is {kind}; only "
-                             f"{reader} reads it")
+            raise InputError(
+                f"noise.{name} is given but noise.kind is {kind}; only {reader} reads it"
+            )
     if kind == "human":
         if field not in data.label_sets:
             raise InputError(

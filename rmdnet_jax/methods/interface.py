@@ -1,13 +1,14 @@
 """What a method is to the training loop: three pure functions over one state pytree."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import flax.struct
 import jax
 import optax
 
 
-class Batch(NamedTuple):
+@flax.struct.dataclass
+class Batch:
     """A batch as it lies in memory; augmentation happens inside the compiled step.
 
     Attributes:
@@ -37,11 +38,15 @@ class State:
 
 
 class Prediction(NamedTuple):
-    """What a network says of images: logits float32 [B, C] (None without a classifier) and
-    embedding float32 [B, D], the backbone's output after global average pooling."""
+    """What a network says of images, on the device or, from evaluation/inference.py, the host.
 
-    logits: jax.Array | None
-    embedding: jax.Array
+    Attributes:
+      logits: float32 [B, C]; None without a classifier.
+      embedding: float32 [B, D], the backbone's output after global average pooling.
+    """
+
+    logits: Any
+    embedding: Any
 
 
 Metrics = dict[str, jax.Array]

@@ -3,9 +3,11 @@ graphs of a frozen teacher. Without a teacher it is the robust loss alone."""
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rmdnet_jax.data import augment
@@ -40,7 +42,7 @@ class Teacher:
         networks = {"backbone": self.backbone} | (
             {"projector": self.projector} if self.projector else {}
         )
-        x = images
+        x: Any = images
         for name, module in networks.items():
             variables = {"params": params[name], "batch_stats": batch_stats[name]}
             x = module.apply(variables, x, train=False)
@@ -70,8 +72,8 @@ class RGRL:
     classifier: Linear
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     optimizer: optax.GradientTransformation
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: np.ndarray
+    std: np.ndarray
     teacher: Teacher | None = None
     k: float = 1.0
     alpha: float = 0.8

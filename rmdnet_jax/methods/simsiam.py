@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import numpy as np
 import optax
 
 from rmdnet_jax.data import augment
@@ -29,8 +30,8 @@ class SimSiam:
     projector: Projector
     predictor: Predictor
     optimizer: optax.GradientTransformation
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: np.ndarray
+    std: np.ndarray
     min_area: float = 0.2
     flip: bool = True
 
@@ -83,4 +84,3 @@ class SimSiam:
             )
             outputs[name], updated[name] = x, changed["batch_stats"]
         return outputs["predictor"], outputs["projector"], updated
-

@@ -1,4 +1,4 @@
-"""ResNet-18 backbones: images in, one embedding an image out. Classifiers and heads are in heads.py."""
+"""ResNet-18 backbones: images in, one embedding each out. Classifier and heads are heads.py's."""
 
 import flax.linen as nn
 import jax

@@ -1,5 +1,4 @@
-"""What a run leaves behind: results.json, label_issues.csv, figures, report.html, and the table
-that closes it on the terminal."""
+"""What a run leaves behind: results.json, label_issues.csv, figures, report.html."""
 
 import dataclasses
 import importlib.metadata
@@ -58,7 +57,7 @@ class Outcome:
 
 
 def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
-    """Writes everything into `workdir`, prints the closing table, returns results.json's content.
+    """Writes everything into `workdir`; returns results.json's content.
 
     Args:
       workdir: this run's folder.
@@ -74,7 +73,6 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     page.write(workdir / "report.html", results, config, drawn, command, _rows(issues, outcome))
     with open_atomic(workdir / "results.json") as file:
         json.dump(results, file, indent=2)
-    print(closing(results, workdir), flush=True)
     return results
 
 
@@ -114,35 +112,6 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
         name: version for name in _LIBRARIES if (version := _version(name))
     }
     return results
-
-
-def closing(results: dict, workdir: Path) -> str:
-    """The table at the end of a run."""
-
-    def percent(name):
-        return "-" if results.get(name) is None else f"{results[name]:.1%}"
-
-    rows = [("noise", f"{results['noise_kind']}, {percent('noise_rate_asked')} asked, "
-                      f"{percent('noise_rate_realised')} realised")]
-    if "teacher_knn_accuracy" in results:
-        rows.append((
-            "teacher kNN",
-            f"{percent('teacher_knn_accuracy')}   (random encoder "
-            f"{percent('random_encoder_knn_accuracy')}, pixels {percent('pixel_knn_accuracy')})",
-        ))
-    if "baseline_test_accuracy" in results:
-        rows.append(("test, loss alone", percent("baseline_test_accuracy")))
-    if "test_accuracy" in results:
-        rows.append(("test accuracy", f"{percent('test_accuracy')}   (last epoch; best "
-                                      f"{percent('best_test_accuracy')})"))
-    if results.get("label_issue_auroc") is not None:
-        rows.append(("wrong labels found", f"AUROC {results['label_issue_auroc']:.3f}"))
-    if "train_seconds" in results:
-        rows.append(("training", f"{results['train_seconds']:,.0f} s, last stage "
-                                 f"{results['images_per_second']:,.0f} images/s"))
-    rows.append(("results", f"{workdir}/report.html, results.json, label_issues.csv, figures/"))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(["", *(f"{name:<{width}}  {value}" for name, value in rows)])
 
 
 def _label_issues(outcome: Outcome) -> label_issues.LabelIssues:

@@ -29,8 +29,8 @@ _NEVER = np.int32(np.iinfo(np.int32).max)
 def fit(
     method: Method,
     state: State,
-    images: jax.Array,
-    labels: jax.Array,
+    images: np.ndarray,
+    labels: np.ndarray,
     *,
     epochs: int,
     batch_size: int,
@@ -63,14 +63,14 @@ def fit(
     if checkpoints.latest() is not None:
         state, meta = checkpoints.restore(state)
         done, seconds = meta["epoch"], meta["seconds"]
-    state, images, labels = sharding.replicate((state, images, labels), mesh)
     steps = len(images) // batch_size
     zeros = _zero_sums(method, state, images, labels, batch_size)
+    state, *on_device = sharding.replicate((state, images, labels), mesh)
     run_chunk = _chunk_runner(method, mesh)
 
     def run_epoch(state: State, epoch: int) -> tuple[State, dict[str, float]]:
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, epoch))
-        data = images, labels, _order(order_key, len(images), steps, batch_size), steps_key
+        data = *on_device, _order(order_key, len(images), steps, batch_size), steps_key
         totals: dict[str, float] = {}
         pending: Metrics = {}
         for start, stop in _chunks(steps):
@@ -104,7 +104,7 @@ def _chunk_runner(method: Method, mesh: jax.sharding.Mesh):
         state, sums = carry
         images, labels, order, key = data
         index = order[i]
-        batch = Batch(*sharding.split_batch((images[index], labels[index], index), mesh))
+        batch = sharding.split_batch(Batch(images[index], labels[index], index), mesh)
         state, metrics = method.step(state, batch, jax.random.fold_in(key, i))
         bad = jnp.where(jnp.isfinite(metrics["loss"]), _NEVER, i)
         return state, {

@@ -21,9 +21,7 @@ def step_decay(lr: float, total_steps: int, drops: Sequence[float]) -> optax.Sch
 
     The paper's drops at epochs 150, 180 and 210 of 240 are (0.625, 0.75, 0.875).
     """
-    return optax.piecewise_constant_schedule(
-        lr, {round(drop * total_steps): 0.1 for drop in drops}
-    )
+    return optax.piecewise_constant_schedule(lr, {round(drop * total_steps): 0.1 for drop in drops})
 
 
 def sgd(

@@ -4,7 +4,8 @@ import sys
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 
 # What an epoch's line shows, in this order, where the epoch has it.
 _SHOWN = {

@@ -119,7 +119,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path):
     made.save(1, state, {"epoch": 1, "seconds": 0.0}, 1)
     made.close()
     Checkpoints(folder, description={"width": 16}).check()
-    with pytest.raises(InputError, match="other width .16; here 32"):
+    with pytest.raises(InputError, match=r"other width \(16; here 32"):
         Checkpoints(folder, description={"width": 32}).check()
 
 

@@ -34,11 +34,12 @@ half = np.full(3, 0.5, np.float32)
 method = RGRL(ResNet(4), Linear(10), robust.get("gce"), optax.sgd(0.05, 0.9), half, half, teacher)
 rng = np.random.default_rng(0)
 mesh = sharding.mesh()
-state = sharding.replicate(jax.jit(method.init)(jax.random.key(0), np.zeros((1, 16, 16, 3), np.uint8)), mesh)
+example = np.zeros((1, 16, 16, 3), np.uint8)
+state = sharding.replicate(jax.jit(method.init)(jax.random.key(0), example), mesh)
 
 @jax.jit
 def step(state, batch, key):
-    return method.step(state, Batch(*sharding.split_batch(tuple(batch), mesh)), key)
+    return method.step(state, sharding.split_batch(batch, mesh), key)
 
 losses = []
 for i in range(4):

@@ -1,0 +1,71 @@
+"""What a run says on the terminal at its start and at its end."""
+
+from pathlib import Path
+
+import jax
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+
+
+def opening(data: Dataset, labels: Labels, precision: str, workdir: Path) -> str:
+    """What is about to run, in a few lines."""
+    height, width, _ = data.image_shape
+    noise = f"noise    {labels.kind}"
+    if labels.rate_asked is not None:
+        noise += f", {labels.rate_asked:.1%} asked"
+    if labels.rate_realised is not None:
+        noise += f", {labels.rate_realised:.1%} of the labels are wrong"
+    return (
+        f"data     {data.name}: {len(data.train_images):,} training and "
+        f"{len(data.test_images):,} test images, {height}x{width}, {data.num_classes} classes\n"
+        f"{noise}\n"
+        f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
+        f"workdir  {workdir}"
+    )
+
+
+def closing(results: dict, workdir: Path) -> str:
+    """The table at the end of a run."""
+
+    def percent(name):
+        return "-" if results.get(name) is None else f"{results[name]:.1%}"
+
+    rows = [
+        (
+            "noise",
+            f"{results['noise_kind']}, {percent('noise_rate_asked')} asked, "
+            f"{percent('noise_rate_realised')} realised",
+        )
+    ]
+    if "teacher_knn_accuracy" in results:
+        rows.append(
+            (
+                "teacher kNN",
+                f"{percent('teacher_knn_accuracy')}   "
+                f"(random encoder {percent('random_encoder_knn_accuracy')}, "
+                f"pixels {percent('pixel_knn_accuracy')})",
+            )
+        )
+    if "baseline_test_accuracy" in results:
+        rows.append(("test, loss alone", percent("baseline_test_accuracy")))
+    if "test_accuracy" in results:
+        rows.append(
+            (
+                "test accuracy",
+                f"{percent('test_accuracy')}   (last epoch; best {percent('best_test_accuracy')})",
+            )
+        )
+    if results.get("label_issue_auroc") is not None:
+        rows.append(("wrong labels found", f"AUROC {results['label_issue_auroc']:.3f}"))
+    if "train_seconds" in results:
+        rows.append(
+            (
+                "training",
+                f"{results['train_seconds']:,.0f} s, last stage "
+                f"{results['images_per_second']:,.0f} images/s",
+            )
+        )
+    rows.append(("results", f"{workdir}/report.html, results.json, label_issues.csv, figures/"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(["", *(f"{name:<{width}}  {value}" for name, value in rows)])

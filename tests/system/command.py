@@ -1,0 +1,58 @@
+"""Starts launch.py as a user does, on data small enough for a test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A whole run in seconds: both stages, two epochs each, a network of width 2.
+TINY = (
+    "--config.model.width=2",
+    "--config.rm.epochs=2",
+    "--config.rm.batch_size=16",
+    "--config.rm.knn_every=0",
+    "--config.rgrl.epochs=2",
+    "--config.rgrl.batch_size=16",
+    "--config.report.tsne_points=0",
+    "--config.tensorboard=False",
+    "--config.checkpoint_every=1",
+)
+
+
+def environment(**changes):
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax/tests"
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)} | changes
+
+
+def arguments(*flags, config="configs/rgrl_cifar10.py"):
+    return [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / config}", *flags]
+
+
+def launch(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT, **env):
+    return subprocess.run(
+        arguments(*flags, config=config),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(**env),
+        check=False,
+    )
+
+
+def write_npz(path, size=64, classes=4, **changes):
+    """Pictures of `classes` colours; every label set is complete and right unless changed."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (classes, 1, 1, 3))
+    arrays = {}
+    for split, count in (("train", size), ("test", size // 2)):
+        labels = np.arange(count) % classes
+        noise = rng.integers(-40, 40, (count, 8, 8, 3))
+        arrays[f"x_{split}"] = np.clip(colours[labels] + noise, 0, 255).astype(np.uint8)
+        arrays[f"y_{split}"] = labels
+    arrays = {name: array for name, array in (arrays | changes).items() if array is not None}
+    np.savez(path, **arrays)
+    return path

@@ -1,0 +1,63 @@
+"""A run that is killed and started again ends as the run that was left alone: bit for bit."""
+
+import json
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from command import TINY, arguments, environment, launch, write_npz
+
+
+def flags(data, workdir):
+    return (*TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
+            "--config.rm.epochs=6", "--config.rgrl.epochs=6", f"--workdir={workdir}")  # fmt: skip
+
+
+def parameters(workdir):
+    """The last checkpoint's parameters of both stages, read as plain arrays."""
+    return {
+        stage: ocp.StandardCheckpointer().restore(
+            max((workdir / stage).iterdir(), key=lambda path: int(path.name)) / "params"
+        )
+        for stage in ("teacher", "student")
+    }
+
+
+def lines(workdir):
+    path = workdir / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def kill_when(workdir, data, stage, epoch):
+    """Starts a run and kills it as soon as it has told of this epoch."""
+    child = subprocess.Popen(
+        arguments(*flags(data, workdir)), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wanted = f'"stage": "{stage}", "epoch": {epoch}'
+    while child.poll() is None and not any(wanted in line for line in lines(workdir)):
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "it ended before it could be killed"
+
+
+@pytest.mark.filterwarnings("ignore:.*[Ss]harding")
+def test_killed_in_both_stages_it_ends_as_if_nothing_had_happened(tmp_path):
+    data = write_npz(tmp_path / "data.npz")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert launch(*flags(data, whole)).returncode == 0
+    kill_when(broken, data, "teacher", 2)
+    kill_when(broken, data, "student", 3)
+    done = launch(*flags(data, broken))
+    assert done.returncode == 0, done.stderr
+    jax.tree.map(np.testing.assert_array_equal, parameters(whole), parameters(broken))
+    volatile = {"seconds", "images_per_second", "time"}
+    told = [
+        [{k: v for k, v in json.loads(line).items() if k not in volatile} for line in lines(run)]
+        for run in (whole, broken)
+    ]
+    assert told[0] == told[1]
+    assert (whole / "label_issues.csv").read_text() == (broken / "label_issues.csv").read_text()

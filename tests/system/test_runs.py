@@ -1,0 +1,201 @@
+"""Whole runs through the command line: what they write, and what a second start does."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from command import ROOT, TINY, launch, write_npz
+
+EVERYTHING = {
+    "config.json",
+    "metrics.jsonl",
+    "results.json",
+    "label_issues.csv",
+    "report.html",
+    "figures",
+    "teacher",
+    "student",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_npz(tmp_path_factory.mktemp("data") / "colours.npz")
+
+
+def flags(data, workdir, *more):
+    return (*TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
+            f"--workdir={workdir}", *more)  # fmt: skip
+
+
+def results(workdir):
+    return json.loads((workdir / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "workdir"
+    done = launch(*flags(data, workdir, "--config.rgrl.baseline=True"))
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_a_run_writes_the_whole_workdir(finished):
+    workdir, _ = finished
+    assert {path.name for path in workdir.iterdir()} == EVERYTHING | {"baseline"}
+    assert {path.suffix for path in (workdir / "figures").iterdir()} == {".png"}
+
+
+def test_results_hold_the_promised_numbers(finished):
+    found = results(finished[0])
+    for name in ("test_accuracy", "best_test_accuracy", "teacher_knn_accuracy",
+                 "baseline_test_accuracy", "noise_rate_realised", "label_issue_auroc"):  # fmt: skip
+        assert 0 <= found[name] <= 1
+    assert found["best_test_accuracy"] >= found["test_accuracy"]
+    assert found["noise_rate_asked"] == 0.4
+    assert found["train_seconds"] > 0
+    assert found["images_per_second"] > 0
+    assert "jax" in found["versions"]
+
+
+def test_metrics_hold_one_line_a_stage_and_epoch(finished):
+    lines = [json.loads(x) for x in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    stages = [(line["stage"], line["epoch"]) for line in lines]
+    assert stages == [(s, e) for s in ("teacher", "baseline", "student") for e in (1, 2)]
+    assert {"node_loss", "edge_loss"} <= lines[-1].keys()
+
+
+def test_label_issues_list_all_training_samples_most_suspicious_first(finished):
+    with open(finished[0] / "label_issues.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(row["index"]) for row in rows) == list(range(64))
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_terminal_says_what_was_run_and_how_it_ended(finished):
+    told = finished[1].stdout
+    for text in ("64 training", "symmetric, 40.0% asked", "teacher kNN", "test accuracy",
+                 "report.html"):  # fmt: skip
+        assert text in told
+
+
+def test_a_second_start_trains_nothing_and_changes_no_number(finished, data):
+    workdir, _ = finished
+    before = results(workdir)
+    lines = (workdir / "metrics.jsonl").read_text()
+    assert launch(*flags(data, workdir, "--config.rgrl.baseline=True")).returncode == 0
+    assert results(workdir) == before
+    assert (workdir / "metrics.jsonl").read_text() == lines
+
+
+def test_another_experiment_may_not_have_the_workdir(finished, data):
+    workdir, _ = finished
+    before = results(workdir)
+    refused = launch(*flags(data, workdir, "--config.rgrl.baseline=True", "--config.rgrl.k=2"))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "rgrl.k" in refused.stderr
+    assert results(workdir) == before
+
+
+def test_a_teacher_serves_another_run_by_path(finished, data, tmp_path):
+    workdir, _ = finished
+    done = launch(*flags(data, tmp_path / "gce", f"--config.teacher.path={workdir}",
+                         "--config.rgrl.loss.name=gce"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "gce/teacher").exists()
+    found = results(tmp_path / "gce")
+    assert found["teacher_knn_accuracy"] == results(workdir)["teacher_knn_accuracy"]
+
+
+@pytest.mark.parametrize("change", ["width", "images"])
+def test_a_teacher_of_another_kind_is_refused(finished, data, tmp_path, change):
+    other = data
+    more = ["--config.model.width=3"] if change == "width" else []
+    if change == "images":
+        other = write_npz(tmp_path / "other.npz", size=80)
+    refused = launch(*flags(other, tmp_path / "w", f"--config.teacher.path={finished[0]}", *more))
+    assert refused.returncode == 2
+    assert f"other {change}" in refused.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("kind", ["random", "none"])
+def test_table_2s_ablation(data, tmp_path, kind):
+    done = launch(*flags(data, tmp_path / "w", f"--config.teacher.kind={kind}"))
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "w/teacher").exists()
+    assert ("teacher_knn_accuracy" in results(tmp_path / "w")) == (kind == "random")
+
+
+def test_stage_rm_alone(data, tmp_path):
+    done = launch(*flags(data, tmp_path / "w", "--config.rgrl.epochs=0"))
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "w")
+    assert "test_accuracy" not in found
+    assert 0 <= found["teacher_knn_accuracy"] <= 1
+
+
+def test_human_labels_are_a_field_of_the_data(tmp_path):
+    human = np.arange(64) % 4
+    human[:8] = (human[:8] + 1) % 4
+    data = write_npz(tmp_path / "human.npz", human=human)
+    done = launch(*flags(data, tmp_path / "w", "--config.noise.kind=human",
+                         "--config.noise.field=human", "--config.teacher.kind=none"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "w")["noise_rate_realised"] == 0.125
+
+
+def test_a_users_own_loss_by_import_path(data, tmp_path):
+    (tmp_path / "my_module.py").write_text(
+        "import optax\n"
+        "def my_loss(logits, labels):\n"
+        "    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)\n"
+    )
+    done = launch(*flags(data, tmp_path / "w", "--config.rgrl.loss.name=my_module:my_loss",
+                         "--config.teacher.kind=none"), cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loss_that_is_not_finite_ends_with_status_3(data, tmp_path):
+    done = launch(*flags(data, tmp_path / "w", "--config.rgrl.lr=1e30",
+                         "--config.teacher.kind=none"))  # fmt: skip
+    assert done.returncode == 3
+    assert "the loss is not finite in epoch 1, step" in done.stderr.splitlines()[-1]
+
+
+def test_training_does_not_need_tensorflow(data, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('not installed')\n")
+    done = launch(*flags(data, tmp_path / "w", "--config.teacher.kind=none",
+                         "--config.tensorboard=True"), PYTHONPATH=str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "w/tensorboard").exists()
+
+
+def test_tensorboard_files_are_written_where_it_is_there(data, tmp_path):
+    done = launch(*flags(data, tmp_path / "w", "--config.teacher.kind=none",
+                         "--config.tensorboard=True"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "w/tensorboard/student").glob("events*"))
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "configs").glob("[a-z]*.py")))
+def test_every_config_runs_at_a_tiny_size(name, tmp_path):
+    human = np.arange(200) % 100
+    # As many classes as the data set that the config names: its noise is made for those.
+    classes = 100 if "100" in name else 10
+    fields = {"worse_label": human % classes} if name == "cifar10n.py" else {}
+    data = write_npz(tmp_path / "data.npz", size=200, classes=classes, **fields)
+    more = [f"--config.dataset.path={data}"]
+    if name == "demo.py":
+        more = ["--config.dataset.train_size=300", "--config.dataset.test_size=64"]
+    if name == "cifar10_small.py":
+        more += ["--config.dataset.train_size=0", "--config.dataset.test_size=0"]
+    steps = ["--config.rm.epochs=1"]
+    if not name.startswith("simsiam"):
+        steps.append("--config.rgrl.epochs=1")
+    tiny = [flag for flag in TINY if "epochs" not in flag]
+    done = launch(*tiny, *more, *steps, f"--workdir={tmp_path / 'w'}", config=f"configs/{name}")
+    assert done.returncode == 0, done.stderr
