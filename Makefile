@@ -2,7 +2,10 @@
 # make test   sets everything up and runs the tests
 # Both need Python 3.11 or 3.12, make and PyPI; PYTHON=python3.12 chooses the interpreter.
 
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that starts and is of a tried version: a command of that name may be a mere shim.
+TRIED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+  $$p -c '$(TRIED)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
 TESTS ?= tests
@@ -24,8 +27,8 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
-	  || { echo "error: $(PYTHON) is not Python 3.11 or 3.12; give one: make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c '$(TRIED)' 2>/dev/null \
+	  || { echo "error: found no Python 3.11 or 3.12; give one: make PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
