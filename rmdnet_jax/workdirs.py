@@ -50,7 +50,7 @@ def _check_same(config: dict, other: dict, workdir: Path) -> None:
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
-    leaves = {}
+    leaves: dict = {}
     for name, value in tree.items():
         is_tree = isinstance(value, dict)
         leaves |= _flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}

@@ -20,6 +20,6 @@ def x64():
 
 @pytest.fixture
 def lenient_promotion():
-    """Optax's own schedules mix int32 counts with floats."""
+    """For libraries that mix dtypes on purpose: Optax's schedules, Flax's batch norm."""
     with jax.numpy_dtype_promotion("standard"):
         yield

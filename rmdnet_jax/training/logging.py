@@ -44,7 +44,7 @@ class StageLog:
         self._name = name
         self._path = path
         self._tensorboard = tensorboard
-        self._progress: Progress | None = None
+        self._progress: Progress  # made by start
 
     def start(self, done: int, epochs: int, steps: int) -> None:
         """Training goes on after `done` of `epochs` epochs of `steps` steps each.

@@ -215,7 +215,7 @@ def test_npz_with_a_bad_array(save, changes, message):
 
 
 def test_npz_without_a_path():
-    with pytest.raises(InputError, match="right is dataset.path=FILE.npz"):
+    with pytest.raises(InputError, match=r"right is dataset\.path=FILE\.npz"):
         sources.load("npz")
 
 
@@ -247,7 +247,7 @@ def test_npz_that_is_damaged(tmp_path, save):
     with open(path, "r+b") as file:
         file.seek(2000)
         file.write(b"damaged")
-    with pytest.raises(InputError, match="x_train of .* cannot be read"):
+    with pytest.raises(InputError, match=r"x_train of .* cannot be read"):
         sources.load("npz", path)
 
 

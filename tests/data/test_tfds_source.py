@@ -139,7 +139,8 @@ WITHOUT_TENSORFLOW = """
 import sys
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *a: None if name.split(".")[0] == "tensorflow" else find(name, *a)
+hidden = lambda name: name.split(".")[0] == "tensorflow"
+PathFinder.find_spec = lambda name, *a: None if hidden(name) else find(name, *a)
 from rmdnet_jax.data import sources
 from rmdnet_jax.errors import InputError
 """

@@ -1,0 +1,44 @@
+"""Suspicion of a given label: what it is made of, how it is ranked and written."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from rmdnet_jax.evaluation import label_issues
+
+STUDENT = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+VOTES = np.array([[1.0, 0.0], [0.4, 0.6], [0.0, 1.0]])
+GIVEN = np.array([0, 0, 1], np.int32)
+
+
+def test_score_by_hand():
+    issues = label_issues.score(STUDENT, VOTES, GIVEN)
+    np.testing.assert_allclose(issues.score, [0.05, 0.7, 0.3])
+    np.testing.assert_array_equal(issues.suggested, [0, 1, 1])
+
+
+def test_without_a_teacher_the_student_alone_speaks():
+    issues = label_issues.score(STUDENT, None, GIVEN)
+    np.testing.assert_allclose(issues.score, [0.1, 0.8, 0.6])
+
+
+def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
+    label_issues.write_csv(tmp_path / "issues.csv", label_issues.score(STUDENT, VOTES, GIVEN))
+    with open(tmp_path / "issues.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["index"] for row in rows] == ["1", "2", "0"]
+    assert rows[0] == {
+        "index": "1", "given_label": "0", "suggested_label": "1", "score": "0.700000"
+    }  # fmt: skip
+
+
+def test_auroc_by_hand():
+    """Of the four pairs of a wrong and a right label, three are ranked rightly."""
+    score, wrong = np.array([0.9, 0.3, 0.5, 0.1]), np.array([True, True, False, False])
+    assert label_issues.auroc(score, wrong) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_auroc_needs_right_and_wrong_labels(wrong):
+    assert label_issues.auroc(np.ones(3), np.full(3, wrong)) is None

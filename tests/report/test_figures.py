@@ -1,0 +1,50 @@
+"""Every figure is a PNG of a size to look at."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax.report import figures
+
+STUDENT = [
+    {"stage": "student", "epoch": e, "loss": 2 - e / 10, "test_accuracy": e / 12, "node_loss": 9.0}
+    for e in range(1, 11)
+]
+BASELINE = [line | {"stage": "baseline"} for line in STUDENT]
+TEACHER = [{"stage": "teacher", "epoch": e, "loss": -e / 10, "spread": 0.8} for e in range(1, 6)]
+POINTS = np.random.default_rng(0).normal(size=(40, 2))
+
+DRAWN = {
+    "comparison": lambda path: figures.comparison(
+        BASELINE, STUDENT, ("CE", "CE + RMDNet"), "symmetric noise", path
+    ),
+    "curves": lambda path: figures.curves(TEACHER + BASELINE + STUDENT, path),
+    "one line": lambda path: figures.curves(TEACHER[:1], path),
+    "transition": lambda path: figures.transition(np.eye(3), ("a", "b", "c"), path),
+    "large transition": lambda path: figures.transition(
+        np.eye(100), tuple(map(str, range(100))), path
+    ),
+    "embeddings": lambda path: figures.embeddings(
+        [("teacher", POINTS, np.arange(40) % 2, np.arange(40) % 3 == 0)] * 2, ("ship", "car"), path
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figure_is_drawn(name, tmp_path):
+    path = tmp_path / "figure.png"
+    DRAWN[name](path)
+    with Image.open(path) as picture:
+        assert min(picture.size) > 300
+        assert np.asarray(picture.convert("L")).std() > 5
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_tsne_keeps_apart_what_is_apart():
+    rng = np.random.default_rng(0)
+    group = np.arange(60) % 2
+    embedding = rng.normal(size=(60, 80)) + 20 * group[:, None]
+    points = figures.tsne(embedding.astype(np.float32), seed=0)
+    assert points.shape == (60, 2)
+    between = np.linalg.norm(points[group == 0].mean(axis=0) - points[group == 1].mean(axis=0))
+    assert between > points[group == 0].std()

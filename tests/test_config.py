@@ -1,0 +1,101 @@
+"""Configs: every field is read by something, every value is checked, every file can be started."""
+
+import importlib
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from rmdnet_jax import config as configuration
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.losses import robust
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py"))
+
+
+@pytest.fixture(autouse=True)
+def configs_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def with_value(field, value):
+    config = configuration.default()
+    with config.unlocked():
+        *groups, leaf = field.split(".")
+        group = config
+        for name in groups:
+            group = group[name]
+        group.__dict__["_fields"][leaf] = value
+    return config
+
+
+def test_the_defaults_pass():
+    configuration.check(configuration.default())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("noise.rate", 1.01),
+        ("noise.rate", math.nan),
+        ("seed", -1),
+        ("model.width", 0),
+        ("model.stem", "vgg"),
+        ("rm.batch_size", 1),
+        ("rm.lr", 0.0),
+        ("rm.lr", math.inf),
+        ("rm.min_area", 0.0),
+        ("rgrl.momentum", 1.0),
+        ("rgrl.k", -1.0),
+        ("rgrl.lr_drops", (0.5, 0.4)),
+        ("rgrl.lr_drops", (0.5, 1.0)),
+        ("rgrl.relation_norm", "l2"),
+        ("teacher.kind", "moco"),
+        ("report.tsne_classes", (1,)),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_named(field, value):
+    with pytest.raises(InputError, match=re.escape(f"config.{field} is")):
+        configuration.check(with_value(field, value))
+
+
+def test_every_field_is_read_by_something():
+    source = "".join(path.read_text() for path in (ROOT / "rmdnet_jax").rglob("*.py"))
+    source = source.replace((ROOT / "rmdnet_jax/config.py").read_text(), "")
+    config = configuration.default()
+    whole = {"dataset", "noise"}  # handed over as keyword arguments
+    for group, fields in config.items():
+        names = fields if hasattr(fields, "keys") else [group]
+        for name in names:
+            read = rf"\b{name}\b(: |\W)" if group in whole else rf"""\.{name}\b|\["{name}"\]"""
+            assert re.search(read, source), f"nobody reads {group}.{name}"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_and_every_loss_of_it_can_be_started(name):
+    module = importlib.import_module(f"configs.{name}")
+    for loss in getattr(module, "LOSSES", [None]):
+        config = module.get_config(*filter(None, [loss]))
+        configuration.check(config)
+        robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_says_what_it_does_and_how_it_is_started(name):
+    text = importlib.import_module(f"configs.{name}").__doc__
+    assert f"python launch.py --config=configs/{name}.py" in text
+
+
+def test_an_unknown_loss_names_those_there_are():
+    rgrl_cifar10 = importlib.import_module("configs.rgrl_cifar10")
+    with pytest.raises(InputError, match="no recipe for the loss 'gec'"):
+        rgrl_cifar10.get_config("gec")
+
+
+def test_parameters_not_given_are_left_to_the_loss():
+    config = configuration.default()
+    assert configuration.loss_parameters(config) == {}
+    config.rgrl.loss.t = 3.0
+    assert configuration.loss_parameters(config) == {"t": 3}

@@ -1,0 +1,92 @@
+"""The README's commands and code do what it says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line
+    for kind, block in BLOCKS
+    if kind == "bash"
+    for line in block.splitlines()
+    if line.startswith("python launch.py")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_configs_and_fields_that_there_are(command, monkeypatch):
+    from rmdnet_jax.config import default
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    flags = dict(word.lstrip("-").split("=", 1) for word in shlex.split(command)[2:])
+    file, _, loss = flags["config"].partition(":")
+    assert (ROOT / file).is_file()
+    if loss:
+        import importlib
+
+        assert loss in importlib.import_module(file[:-3].replace("/", ".")).LOSSES
+    fields = default()
+    for flag in flags.keys() - {"config", "workdir"}:
+        group, _, field = flag.removeprefix("config.").partition(".")
+        assert field in fields[group]
+
+
+def test_make_targets_are_there():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert f"\n{target}:" in makefile
+
+
+def test_losses_and_noises_are_those_there_are():
+    from rmdnet_jax.data import noise
+    from rmdnet_jax.losses import robust
+
+    for name in (*robust.LOSSES, *noise.KINDS):
+        assert re.search(rf"\b{name}\b", README), name
+
+
+def test_pictures_and_pages_are_there():
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_ten_lines_in_somebody_elses_loop_train():
+    import flax.linen as nn
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            embedding = nn.Dense(8)(x.reshape(len(x), -1))
+            return nn.Dense(3)(nn.relu(embedding)), embedding
+
+    student = teacher = Net()
+    images = jax.random.normal(jax.random.key(0), (12, 4, 4, 3))
+    labels = jnp.arange(12) % 3
+    teacher_params, params = (
+        teacher.init(jax.random.key(seed), images)["params"] for seed in (1, 2)
+    )
+    optimizer = optax.sgd(0.05)
+    scope = {
+        "student": student,
+        "teacher": teacher,
+        "teacher_params": teacher_params,
+        "optimizer": optimizer,
+        "K": 0.1,
+    }
+    (code,) = (block for kind, block in BLOCKS if kind == "python")
+    exec(code, scope)
+    opt_state, losses = optimizer.init(params), []
+    for _ in range(20):
+        params, opt_state, loss = scope["train_step"](params, opt_state, images, labels)
+        losses.append(float(loss))
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
