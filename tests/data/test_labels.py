@@ -1,0 +1,69 @@
+"""The labels that training reads: drawn, given by people, or as they are."""
+
+import numpy as np
+import pytest
+
+from rmdnet_jax.data import labels, sources
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.errors import InputError
+
+TRUE = (np.arange(600) % 3).astype(np.int32)
+HUMAN = np.where(np.arange(600) < 60, (TRUE + 1) % 3, TRUE).astype(np.int32)
+IMAGES = np.zeros((600, 8, 8, 3), np.uint8)
+DATA = Dataset("three", IMAGES, TRUE, IMAGES[:3], TRUE[:3], {"human": HUMAN}, ("a", "b", "c"))
+
+
+def test_drawn_labels_know_what_was_asked_and_what_came():
+    given = labels.give(DATA, "symmetric", 0.4, seed=0, exact=True)
+    assert given.rate_asked == 0.4
+    assert given.rate_realised == (given.given != TRUE).mean() == 0.4
+    np.testing.assert_allclose(given.transition.sum(axis=1), 1)
+    np.testing.assert_array_equal(given.reference, TRUE)
+
+
+def test_human_labels_come_from_a_field():
+    given = labels.give(DATA, "human", 0.4, seed=0, field="human")
+    np.testing.assert_array_equal(given.given, HUMAN)
+    assert given.rate_asked is None
+    assert given.rate_realised == 0.1
+
+
+def test_labels_as_they_are_are_not_called_true():
+    given = labels.give(DATA, "none", 0.0, seed=0)
+    np.testing.assert_array_equal(given.given, TRUE)
+    assert given.true is None
+    assert given.rate_realised is None
+    np.testing.assert_array_equal(given.reference, TRUE)
+
+
+def test_a_users_own_map_and_matrix(tmp_path):
+    (tmp_path / "map.csv").write_text("true,given\n0,2\n")
+    given = labels.give(DATA, "asymmetric", 1.0, seed=0, map=str(tmp_path / "map.csv"))
+    np.testing.assert_array_equal(given.given, np.where(TRUE == 0, 2, TRUE))
+    np.savetxt(tmp_path / "matrix.csv", np.eye(3)[[1, 2, 0]], delimiter=",")
+    given = labels.give(DATA, "matrix", 0.4, seed=0, matrix=str(tmp_path / "matrix.csv"))
+    np.testing.assert_array_equal(given.given, (TRUE + 1) % 3)
+    assert given.rate_asked is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("human", {}, "has the label sets"),
+        ("human", {"field": "mturk"}, "mturk"),
+        ("symmetric", {"field": "human"}, "only human reads it"),
+        ("symmetric", {"map": "map.csv"}, "only asymmetric reads it"),
+        ("pairflip", {"matrix": "m.csv"}, "only matrix reads it"),
+    ],
+)
+def test_what_nobody_would_read_is_refused(kind, options, says):
+    with pytest.raises(InputError, match=says):
+        labels.give(DATA, kind, 0.4, seed=0, **options)
+
+
+def test_test_labels_are_never_touched():
+    data = sources.load("digits")
+    before = data.test_labels.copy(), data.train_labels.copy()
+    labels.give(data, "symmetric", 1.0, seed=0)
+    np.testing.assert_array_equal(data.test_labels, before[0])
+    np.testing.assert_array_equal(data.train_labels, before[1])

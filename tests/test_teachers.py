@@ -1,0 +1,68 @@
+"""A teacher is the one that was meant, finished, and worth learning from, or the user is told."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rmdnet_jax import teachers
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.methods.interface import State
+from rmdnet_jax.training.checkpoints import Checkpoints
+
+FITS = {"images": "abc", "width": 16, "stem": "cifar"}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A workdir whose teacher has done 2 of 2 epochs."""
+    save(tmp_path, epochs=2)
+    return tmp_path
+
+
+def save(workdir, epochs):
+    tree = {"net": {"w": jnp.ones(2)}}
+    description = FITS | {"recipe": {"epochs": epochs}}
+    with Checkpoints(workdir / "teacher", description=description) as checkpoints:
+        checkpoints.save(2, State(tree, tree, tree), {"epoch": 2, "seconds": 1.0}, last=2)
+
+
+@pytest.mark.parametrize("folder", ["", "teacher"])
+def test_found_by_its_workdir_or_its_own_folder(workdir, folder):
+    with teachers.find(str(workdir / folder), FITS) as found:
+        assert found.latest() == 2
+
+
+def test_missing(tmp_path):
+    with pytest.raises(InputError, match="no teacher in"):
+        teachers.find(str(tmp_path / "nowhere"), FITS)
+
+
+def test_unfinished(tmp_path):
+    save(tmp_path, epochs=5)
+    with pytest.raises(InputError, match="has done 2 of its 5 epochs"):
+        teachers.find(str(tmp_path), FITS)
+
+
+@pytest.mark.parametrize(("field", "value"), [("images", "xyz"), ("width", 32)])
+def test_of_another_kind(workdir, field, value):
+    with pytest.raises(InputError, match=f"other {field}"):
+        teachers.find(str(workdir), FITS | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("teacher", "random_encoder", "pixels", "warns"),
+    [
+        (0.50, 0.30, 0.35, False),
+        (0.36, 0.30, 0.35, True),  # two standard errors of 0.35 over 1,000 images are 0.030
+        (0.37, 0.30, 0.35, True),
+        (0.39, 0.30, 0.35, False),
+        (0.50, 0.60, 0.35, True),
+    ],
+)
+def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, pixels, warns):
+    judged = teachers.Judged(None, np.zeros((1, 1)), teacher, random_encoder, pixels, tested=1000)
+    warning = judged.warning()
+    assert bool(warning) == warns
+    if warns:
+        for text in (f"{teacher:.1%}", f"{random_encoder:.1%}", "rm.epochs", "rgrl.k"):
+            assert text in warning

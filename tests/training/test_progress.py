@@ -1,0 +1,38 @@
+"""What a person sees: plain lines in a log, a live line on a terminal."""
+
+import sys
+
+from rmdnet_jax.training import progress
+
+
+def run(epochs=3, done=0):
+    shown = progress.Progress("student", done, epochs, steps=10)
+    for epoch in range(done, epochs):
+        shown.step(5, loss=1.25)
+        shown.epoch(epoch + 1, {"loss": 1.0, "test_accuracy": 0.5, "images_per_second": 1234.0})
+
+
+def test_the_last_epochs_line_says_all(capsys):
+    run()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("student: epoch 3/3  loss 1.0000")
+    for text in ("test 50.0%", "1,234 img/s", "0:00 left"):
+        assert text in last
+
+
+def test_a_log_is_not_flooded(capsys):
+    run(epochs=500)
+    assert len(capsys.readouterr().out.splitlines()) <= 3
+
+
+def test_a_resumed_stage_says_so(capsys):
+    run(done=2)
+    assert "student: resumed after epoch 2 of 3" in capsys.readouterr().out
+
+
+def test_on_a_terminal_there_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    run()
+    assert "epoch 3/3" in capsys.readouterr().out
