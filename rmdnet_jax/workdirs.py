@@ -22,7 +22,7 @@ def claim(workdir: Path, config: dict) -> None:
     try:
         if path.exists():
             _check_same(config, json.loads(path.read_text()), workdir)
-        elif workdir.exists() and any(workdir.iterdir()):
+        elif workdir.exists() and any(map(_is_foreign, workdir.iterdir())):
             raise InputError(
                 f"the workdir {workdir} holds files but no config.json; "
                 "give an empty or new folder with --workdir"
@@ -37,6 +37,11 @@ def claim(workdir: Path, config: dict) -> None:
             f"cannot write the workdir {workdir} ({error.strerror}); "
             "give a folder that can be written with --workdir"
         ) from error
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is not what a kill left of writing config.json."""
+    return not path.name.startswith(".config.json.")
 
 
 def _check_same(config: dict, other: dict, workdir: Path) -> None:

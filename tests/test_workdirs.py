@@ -38,6 +38,12 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_what_a_kill_left_of_the_claim_does_not_stand_in_the_way(tmp_path):
+    (tmp_path / ".config.json.x1y2").write_text("{")
+    workdirs.claim(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").exists()
+
+
 def test_a_config_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):

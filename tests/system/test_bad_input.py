@@ -4,88 +4,108 @@ import numpy as np
 import pytest
 from command import TINY, launch, write_npz
 
+from rmdnet_jax import config as configuration
+from rmdnet_jax import experiment
+from rmdnet_jax.errors import InputError
+
 LABELS = np.arange(64) % 4
 IMAGES = np.zeros((64, 8, 8, 3), np.uint8)
 
-# What is wrong -> (arrays of the data changed, flags added, what the line must say).
-CASES = {
-    "unknown loss": ({}, ["--config.rgrl.loss.name=gec"], "did you mean 'gce'"),
-    "parameter of another loss": ({}, ["--config.rgrl.loss.q=0.5"], "'ce' has no parameter 'q'"),
-    "unknown noise": ({}, ["--config.noise.kind=symetric"], "symmetric"),
-    "rate above 1": ({}, ["--config.noise.rate=1.5"], "noise.rate is 1.5"),
-    "rate below 0": ({}, ["--config.noise.rate=-0.1"], "noise.rate is -0.1"),
-    "rate is NaN": ({}, ["--config.noise.rate=nan"], "noise.rate is nan"),
-    "rate is no number": ({}, ["--config.noise.rate=much"], "noise.rate"),
-    "mistyped field": ({}, ["--config.rgrl.epoch=3"], "epochs"),
-    "stray argument": ({}, ["rgrl.k=3"], "unexpected argument"),
-    "unknown flag": ({}, ["--wrkdir=x"], "wrkdir"),
-    "float labels": ({"y_train": LABELS / 3}, [], "y_train"),
-    "NaN labels": ({"y_train": np.full(64, np.nan)}, [], "y_train"),
-    "negative labels": ({"y_train": LABELS - 1}, [], "y_train"),
-    "an empty class": ({"y_train": np.where(LABELS == 2, 1, LABELS)}, [], "class 2 (2) is empty"),
-    "images of rank 2": ({"x_train": IMAGES.reshape(64, -1)}, [], "x_train"),
-    "float images": ({"x_train": IMAGES.astype(np.float32)}, [], "float32"),
-    "NaN images": ({"x_train": np.full((64, 8, 8, 3), np.nan)}, [], "float64"),
-    "images without labels": ({"y_train": LABELS[:60]}, [], "y_train"),
-    "no test images": ({"x_test": None}, [], "x_test"),
-    "fewer images than a batch": ({}, ["--config.rgrl.batch_size=65"], "only 64 training images"),
+# What is wrong with the data -> (arrays changed, what the line must say).
+DATA = {
+    "float labels": ({"y_train": LABELS / 3}, "y_train"),
+    "NaN labels": ({"y_train": np.full(64, np.nan)}, "y_train"),
+    "negative labels": ({"y_train": LABELS - 1}, "y_train"),
+    "an empty class": ({"y_train": np.where(LABELS == 2, 1, LABELS)}, "class 2 (2) is empty"),
+    "images of rank 2": ({"x_train": IMAGES.reshape(64, -1)}, "x_train"),
+    "float images": ({"x_train": IMAGES.astype(np.float32)}, "float32"),
+    "NaN images": ({"x_train": np.full((64, 8, 8, 3), np.nan)}, "float64"),
+    "images without labels": ({"y_train": LABELS[:60]}, "y_train"),
+    "no test images": ({"x_test": None}, "x_test"),
+}
+
+# What is wrong with the config -> (fields changed, what the line must say).
+CONFIG = {
+    "unknown loss": ({"rgrl.loss.name": "gec"}, "did you mean 'gce'"),
+    "parameter of another loss": ({"rgrl.loss.q": 0.5}, "'ce' has no parameter 'q'"),
+    "own loss that is not there": ({"rgrl.loss.name": "nowhere:loss"}, "nowhere"),
+    "unknown noise": ({"noise.kind": "symetric"}, "symmetric"),
+    "rate above 1": ({"noise.rate": 1.5}, "noise.rate is 1.5"),
+    "rate below 0": ({"noise.rate": -0.1}, "noise.rate is -0.1"),
+    "rate is NaN": ({"noise.rate": float("nan")}, "noise.rate is nan"),
+    "fewer images than a batch": ({"rgrl.batch_size": 65}, "only 64 training images"),
     "human labels that are not there": (
-        {},
-        ["--config.noise.kind=human", "--config.noise.field=mturk"],
+        {"noise.kind": "human", "noise.field": "mturk"},
         "mturk",
     ),
-    "asymmetric noise without pairs": ({}, ["--config.noise.kind=asymmetric"], "asymmetric"),
+    "asymmetric noise without pairs": ({"noise.kind": "asymmetric"}, "asymmetric"),
     "a matrix that is not there": (
-        {},
-        ["--config.noise.kind=matrix", "--config.noise.matrix=nowhere.npy"],
+        {"noise.kind": "matrix", "noise.matrix": "nowhere.npy"},
         "nowhere.npy",
     ),
-    "a teacher that is not there": ({}, ["--config.teacher.path=nowhere"], "no teacher in nowhere"),
-    "unknown teacher": ({}, ["--config.teacher.kind=moco"], "teacher.kind is 'moco'"),
+    "a teacher that is not there": ({"teacher.path": "nowhere"}, "no teacher in nowhere"),
+    "unknown teacher": ({"teacher.kind": "moco"}, "teacher.kind is 'moco'"),
+    "unknown data set": ({"dataset.name": "cifar11", "dataset.path": ""}, "cifar10"),
+    "data that is not there": ({"dataset.path": "nowhere.npz"}, "nowhere.npz"),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_one_line_and_nothing_written(case, tmp_path):
-    changes, flags, says = CASES[case]
-    data = write_npz(tmp_path / "data.npz", **changes)
-    refused = launch(*TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
-                     f"--workdir={tmp_path / 'w'}", *flags)  # fmt: skip
-    assert refused.returncode == 2, refused.stderr
-    assert refused.stderr.startswith("error: ")
-    assert refused.stderr.count("\n") == 1, refused.stderr
-    assert says in refused.stderr
-    assert not (tmp_path / "w").exists()
+def refusal(tmp_path, fields, workdir=None, **arrays):
+    """What is said of this config and data; nothing may have been written."""
+    config = configuration.default()
+    config.dataset.name = "npz"
+    config.dataset.path = str(write_npz(tmp_path / "data.npz", **arrays))
+    config.update_from_flattened_dict(fields)
+    workdir = workdir or tmp_path / "w"
+    with pytest.raises(InputError) as error:
+        experiment.prepare(config, workdir)
+    assert "\n" not in str(error.value)
+    assert not workdir.exists()
+    return str(error.value)
 
 
-def refusal(*flags, **options):
-    refused = launch(*TINY, *flags, **options)
-    assert refused.returncode == 2, refused.stderr
-    assert refused.stderr.count("\n") == 1, refused.stderr
-    return refused.stderr
+@pytest.mark.parametrize("case", DATA)
+def test_bad_data(case, tmp_path):
+    arrays, says = DATA[case]
+    assert says in refusal(tmp_path, {}, **arrays)
 
 
-def test_unknown_data_set_names_its_neighbour(tmp_path):
-    said = refusal("--config.dataset.name=cifar11", f"--workdir={tmp_path / 'w'}")
-    assert "cifar10" in said
+@pytest.mark.parametrize("case", CONFIG)
+def test_bad_config(case, tmp_path):
+    fields, says = CONFIG[case]
+    assert says in refusal(tmp_path, fields)
 
 
 def test_unwritable_workdir(tmp_path):
     (tmp_path / "file").write_text("")
-    said = refusal("--config.dataset.name=digits", f"--workdir={tmp_path / 'file' / 'w'}")
+    said = refusal(tmp_path, {"rgrl.batch_size": 32, "rm.batch_size": 32},
+                   workdir=tmp_path / "file" / "w")  # fmt: skip
     assert "cannot write the workdir" in said
 
 
-def test_a_folder_of_somebody_elses_is_not_touched(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    said = refusal("--config.dataset.name=digits", f"--workdir={tmp_path}")
-    assert "holds files but no config.json" in said
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+# What is wrong with the command -> (config, flags, what the line must say).
+COMMANDS = {
+    "mistyped field": ("rgrl_cifar10.py", ["--config.rgrl.epoch=3"], "epochs"),
+    "no such group": ("rgrl_cifar10.py", ["--config.student.k=3"], "student"),
+    "rate is no number": ("rgrl_cifar10.py", ["--config.noise.rate=much"], "noise.rate"),
+    "stray argument": ("rgrl_cifar10.py", ["rgrl.k=3"], "unexpected argument"),
+    "unknown flag": ("rgrl_cifar10.py", ["--wrkdir=x"], "workdir"),
+    "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
+    "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
+    "bad data": ("rgrl_cifar10.py", ["--config.dataset.path=nowhere.npz"], "nowhere.npz"),
+}
 
 
-@pytest.mark.parametrize("config", ["configs/rgrl_cifar01.py", "configs/rgrl_cifar10.py:gec"])
-def test_config_that_is_not_there(config):
-    assert "rgrl_cifar10" in refusal(config=config) or "gce" in refusal(config=config)
+@pytest.mark.parametrize("case", COMMANDS)
+def test_a_bad_command_ends_with_status_2_and_one_line(case, tmp_path):
+    config, flags, says = COMMANDS[case]
+    workdir = tmp_path / "w"
+    refused = launch(*TINY, f"--workdir={workdir}", *flags, config=f"configs/{config}")
+    assert refused.returncode == 2, refused.stderr
+    assert refused.stderr.startswith("error: ")
+    assert refused.stderr.count("\n") == 1, refused.stderr
+    assert says in refused.stderr
+    assert not workdir.exists()
 
 
 def test_help_lists_configs_and_fields():
