@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from rmdnet_jax.data import tfds_source
+from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_three_channels
+from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.errors import InputError
 
 _NPZ_IMAGES = ("x_train", "x_test")
 _NPZ_LABELS = ("y_train", "y_test")
+_KNOWN_CLASSES = {
+    **dict.fromkeys(("cifar10", "cifar10_n"), CIFAR10_CLASSES),
+    **dict.fromkeys(("cifar100", "cifar100_n"), CIFAR100_CLASSES),
+}
 _NPZ_CONTENTS = (
     "right are x_train, y_train, x_test, y_test, optionally class_names, and further label sets "
     "with one integer a training image"
@@ -87,8 +93,8 @@ def load_npz(file: Path, name: str = "") -> Dataset:
 
     The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1];
     y_train and y_test integers [N]; optionally class_names, C strings, without which there are as
-    many classes as the largest label says. Every other array is a label set of the training
-    images, integers [N], and keeps its name.
+    many classes as the largest label says (named as CIFAR's where `name` says it is CIFAR). Every
+    other array is a label set of the training images, integers [N], and keeps its name.
 
     Args:
       file: the file.
@@ -111,7 +117,9 @@ def load_npz(file: Path, name: str = "") -> Dataset:
             raise InputError(f"{file} has an unknown array {key} {value.shape}; {_NPZ_CONTENTS}")
 
     if given_names is None:
-        class_names = _numbered_classes(file, arrays["y_train"], test_labels)
+        numbered = _numbered_classes(file, arrays["y_train"], test_labels)
+        known = _KNOWN_CLASSES.get(name, ())
+        class_names = known if len(known) == len(numbered) else numbered
     else:
         class_names = _class_names(given_names, f"class_names of {file}")
     for key, value in arrays.items():

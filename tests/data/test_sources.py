@@ -268,3 +268,12 @@ print([name for name in ('tensorflow', 'tensorflow_datasets') if name in sys.mod
 """
     command = [sys.executable, "-c", code, save(**arrays())]
     assert subprocess.check_output(command, text=True).strip() == "[]"
+
+
+def test_npz_that_goes_by_cifars_name_has_cifars_class_names(tmp_path):
+    labels = np.arange(20) % 10
+    images = np.zeros((20, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "c.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    loaded = sources.load("cifar10", str(tmp_path / "c.npz"))
+    assert loaded.class_names[8:] == ("ship", "truck")
+    assert sources.load("npz", str(tmp_path / "c.npz")).class_names[8:] == ("8", "9")
