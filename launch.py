@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, os.getcwd())  # where a user's own my_module:my_loss lies
+sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
 
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
@@ -69,10 +69,11 @@ def _parse(argv: list[str]) -> list[str]:
     if {"--help", "-h", "-help", "--helpfull"} & set(argv):
         print(_help())
         sys.exit(0)
-    for argument in argv:
-        file = argument.removeprefix("--config=").partition(":")[0]
-        if argument.startswith("--config=") and not Path(file).is_file():
-            raise InputError(f"no config file {file}; there are {', '.join(_configs())}")
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, separator, value = argument.partition("=")
+        file = (value if separator else following).partition(":")[0]
+        if flag in ("--config", "-config") and not Path(file).is_file():
+            raise InputError(f"no config file {file!r}; there are {', '.join(_configs())}")
     try:
         return flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:

@@ -37,7 +37,7 @@ def methods(width: int) -> dict:
         HALF,
         HALF,
     )
-    state = jax.jit(simsiam.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.uint8))
+    state = simsiam.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.uint8))
     params, batch_stats = (
         jax.device_get({"backbone": tree["backbone"]}) for tree in (state.params, state.batch_stats)
     )
@@ -48,7 +48,7 @@ def methods(width: int) -> dict:
 
 def seconds(method, batch: Batch, repeats: int) -> float:
     """Median time of a step, after compilation."""
-    state = jax.jit(method.init)(jax.random.key(0), batch.image[:1])
+    state = method.init(jax.random.key(0), batch.image[:1])
     step = jax.jit(method.step, donate_argnums=0)
     times = []
     for i in range(repeats + 1):

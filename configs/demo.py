@@ -2,10 +2,9 @@
 
 python launch.py --config=configs/demo.py        (make demo sets everything up first)
 
-Minutes on two CPU cores. Both train without augmentation, so that in 30 epochs the network has time
-to learn the wrong labels by heart, what takes CIFAR hundreds; with random crops
-(--config.augment.pad=2) CE alone does not get there and does well. Digits are easy: they show the
-effect of the regulariser, not the worth of the teacher (try --config.teacher.kind=random).
+Three minutes on two CPU cores; 0.67 against 0.92 (RESULTS.md). Both train without augmentation, so
+that in 30 epochs the network has time to learn the wrong labels by heart, what takes CIFAR
+hundreds. With random crops (--config.augment.pad=2) it has not, and CE alone is the better one.
 """
 
 from rmdnet_jax.config import default
@@ -25,4 +24,10 @@ def get_config():
     config.rgrl.lr = 0.05
     config.rgrl.k = 0.3
     config.rgrl.baseline = True
+    config.report.remark = (
+        "The digits show what the regulariser does where a network has the time to learn wrong "
+        "labels by heart: both train without augmentation. They do not show the teacher's worth: a "
+        "random one (--config.teacher.kind=random) does about as well. With random crops "
+        "(--config.augment.pad=2) 30 epochs are too few to memorise, and CE alone is ahead."
+    )
     return config

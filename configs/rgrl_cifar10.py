@@ -7,9 +7,9 @@ The loss after the colon (ce if none) brings its parameters and its K.
 
 from rmdnet_jax.config import default, set_loss
 
-# K: ce is Table 2's, nce_agce the value of Table 4 that is safe in all six columns. gce, mae and
-# taylor_ce weigh against their loss as ce does (logit gradient at a uniform output: 0.19 against
-# 0.95), the rest of the NCE family takes nce_agce's. The paper chose K anew for each cell of
+# K: ce is Table 2's, nce_agce the value of Table 4 that is safe in all six columns. A loss that
+# stands alone weighs as ce does (K in the ratio of the logit gradients at a uniform output: 0.19
+# for gce against 0.95), the NCE family takes nce_agce's. The paper chose K anew for each cell of
 # Table 1 and does not print it.
 # sce: alpha = beta = 1 is what the paper's baselines must have used (Wang et al.: 0.1 and 1).
 LOSSES = {
@@ -17,6 +17,11 @@ LOSSES = {
     "gce": {"k": 0.2, "q": 0.7},
     "sce": {"k": 1.0, "alpha": 1.0, "beta": 1.0},
     "mae": {"k": 0.2},
+    "nce": {"k": 0.04},
+    "rce": {"k": 1.0},
+    "agce": {"k": 0.2, "a": 6.0, "q": 1.5},
+    "aul": {"k": 0.2, "a": 6.3, "q": 1.5},
+    "ael": {"k": 0.02, "a": 5.0},
     "nce_rce": {"k": 0.001, "alpha": 1.0, "beta": 1.0},
     "nce_agce": {"k": 0.001, "alpha": 1.0, "beta": 4.0, "a": 6.0, "q": 1.5},
     "nce_aul": {"k": 0.001, "alpha": 1.0, "beta": 4.0, "a": 6.3, "q": 1.5},

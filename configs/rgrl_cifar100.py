@@ -7,14 +7,19 @@ The loss after the colon (ce if none) brings its parameters and its K.
 
 from rmdnet_jax.config import default, set_loss
 
-# K: ce and nce_agce are Table 3's; K = 1 with nce_agce ruins the run there. gce, mae and taylor_ce
-# weigh against their loss as ce does (logit gradient at a uniform output: 0.04 and 0.02 against
-# 1.00), the rest of the NCE family takes nce_agce's.
+# K: ce and nce_agce are Table 3's; K = 1 with nce_agce ruins the run there. A loss that stands
+# alone weighs as ce does (K in the ratio of the logit gradients at a uniform output: 0.04 for gce
+# against 1.00), the NCE family takes nce_agce's.
 LOSSES = {
     "ce": {"k": 1.0},
     "gce": {"k": 0.04, "q": 0.7},
     "sce": {"k": 1.0, "alpha": 1.0, "beta": 1.0},
     "mae": {"k": 0.02},
+    "nce": {"k": 0.002},
+    "rce": {"k": 0.1},
+    "agce": {"k": 0.03, "a": 1.8, "q": 3.0},
+    "aul": {"k": 0.4, "a": 6.0, "q": 3.0},
+    "ael": {"k": 0.007, "a": 1.5},
     "nce_rce": {"k": 0.001, "alpha": 10.0, "beta": 0.1},
     "nce_agce": {"k": 0.001, "alpha": 10.0, "beta": 0.1, "a": 1.8, "q": 3.0},
     "nce_aul": {"k": 0.001, "alpha": 10.0, "beta": 0.015, "a": 6.0, "q": 3.0},

@@ -9,7 +9,14 @@ from ml_collections import ConfigDict, config_dict
 from rmdnet_jax.errors import InputError
 
 # The robust losses' own parameters; None (not given) is the loss's default.
-_LOSS_PARAMETERS = ("alpha", "beta", "a", "q", "t", "log_zero")
+_LOSS_PARAMETERS = {
+    "alpha": float,
+    "beta": float,
+    "a": float,
+    "q": float,
+    "t": int,
+    "log_zero": float,
+}
 
 
 def default() -> ConfigDict:
@@ -68,8 +75,8 @@ def default() -> ConfigDict:
     config.rgrl.weight_decay = 5e-4
     config.rgrl.grad_clip = 0.0  # largest global norm; 0 is none
     config.rgrl.loss = ConfigDict({"name": "ce"})
-    for name in _LOSS_PARAMETERS:
-        config.rgrl.loss[name] = config_dict.placeholder(float)
+    for name, kind in _LOSS_PARAMETERS.items():
+        config.rgrl.loss[name] = config_dict.placeholder(kind)
     config.rgrl.k = 1.0
     config.rgrl.alpha = 0.8
     config.rgrl.beta = 0.35
@@ -81,6 +88,7 @@ def default() -> ConfigDict:
 
     config.report = ConfigDict()
     config.report.tsne_points = 300  # a class; 0 is no t-SNE
+    config.report.remark = ""  # said at the end of a run and on its page
     config.report.tsne_classes = (-2, -1)  # CIFAR-10's ship and truck, as Figures 5 to 7
     return config
 
@@ -103,13 +111,36 @@ def check(config: ConfigDict) -> None:
             value = value[part]
         if not fits(value):
             raise InputError(f"config.{field} is {value!r}; right is {right}")
+    _check_together(config)
+
+
+def _check_together(config: ConfigDict) -> None:
+    """Raises InputError for a field that nothing would read beside the others."""
+    teacher, rgrl = config.teacher, config.rgrl
+    if not rgrl.epochs and teacher.kind == "none":
+        raise InputError("config.rgrl.epochs = 0 with config.teacher.kind = 'none' runs nothing")
+    if teacher.path and teacher.kind != "simsiam":
+        raise InputError(
+            f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; right is simsiam"
+        )
+    guided = teacher.kind != "none" and rgrl.k > 0
+    for field in ("baseline", "init_from_teacher"):
+        if rgrl[field] and rgrl.epochs and not guided:
+            raise InputError(
+                f"config.rgrl.{field} needs a teacher; right is a config.teacher.kind other than "
+                "'none' and config.rgrl.k > 0"
+            )
+    if rgrl.init_from_teacher and teacher.width not in (0, config.model.width):
+        raise InputError(
+            f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
+            f"config.model.width, {config.model.width}"
+        )
 
 
 def loss_parameters(config: ConfigDict) -> dict[str, float]:
     """The parameters of the robust loss that the config gives."""
     given = {name: config.rgrl.loss[name] for name in _LOSS_PARAMETERS}
-    given = {name: value for name, value in given.items() if value is not None}
-    return given | ({"t": int(given["t"])} if float(given.get("t", 0.5)).is_integer() else {})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _number(low: float, high: float = math.inf, open_low: bool = False) -> Callable:

@@ -66,39 +66,37 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
       DivergedError: a loss is not finite.
     """
     this = prepare(config, workdir)
-    dtype = recipes.convolution_dtype(config.model.precision)
-    print(console.opening(this.data, this.labels, str(dtype), workdir), flush=True)
-    students = {}
-    teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
-    if config.rgrl.epochs:
-        if config.rgrl.baseline and teacher:
-            students["baseline"] = task_learning(this, "baseline", teacher=None)
-        students["student"] = task_learning(this, "student", teacher)
-    this.log.close()
-    outcome = results.Outcome(
-        this.data, this.labels, teacher, this.log.history("teacher"), students
-    )
-    written = results.write(workdir, outcome, config.to_dict(), command)
-    print(console.closing(written, workdir), flush=True)
+    with workdirs.claim(workdir, config.to_dict()), this.log:
+        for stage in ("teacher", "baseline", "student"):
+            with checkpoints(this, stage) as saved:
+                saved.check()
+        dtype = recipes.convolution_dtype(config.model.precision)
+        print(console.opening(this.data, this.labels, str(dtype), workdir), flush=True)
+        teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
+        students = {}
+        if config.rgrl.epochs:
+            for stage in ("baseline", "student") if config.rgrl.baseline else ("student",):
+                students[stage] = task_learning(this, stage, teacher)
+        history = this.log.history("teacher")
+        outcome = results.Outcome(this.data, this.labels, teacher, history, students)
+        written = results.write(workdir, outcome, config.to_dict(), command)
+    print(console.closing(written, workdir, config.report.remark), flush=True)
     return written
 
 
 def prepare(config: ConfigDict, workdir: Path) -> Run:
-    """Checks everything that was given, then claims the workdir."""
+    """Checks everything that was given; writes nothing."""
     configuration.check(config)
     loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
     data = sources.load(**config.dataset)
     labels = label_source.give(data, **config.noise)
     check_sizes(config, data)
-    jax.eval_shape(loss, *loss_example(data.num_classes))
+    check_report(config, data)
+    check_loss(config, loss, data.num_classes)
     log = RunLog(workdir, config.tensorboard)
     this = Run(config, data, data.images_fingerprint(), labels, loss, workdir, log)
-    for stage in ("teacher", "baseline", "student"):
-        with checkpoints(this, stage) as saved:
-            saved.check()
     if config.teacher.path:
         teachers.find(config.teacher.path, teacher_description(this)).close()
-    workdirs.claim(workdir, config.to_dict())
     return this
 
 
@@ -107,9 +105,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
     config, data = run.config, run.data
     method = recipes.simsiam_method(config, data)
     predict = inference.predictor(method)
-    untrained = jax.device_get(
-        jax.jit(method.init)(run.key("teacher"), jnp.asarray(data.train_images[:1]))
-    )
+    untrained = jax.device_get(method.init(run.key("teacher"), jnp.asarray(data.train_images[:1])))
 
     def embed(state: State) -> tuple[np.ndarray, np.ndarray]:
         train, test = (predict(state, split) for split in (data.train_images, data.test_images))
@@ -128,7 +124,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
         state = untrained
     elif config.teacher.path:
         with teachers.find(config.teacher.path, teacher_description(run)) as found:
-            state = found.restore_networks(untrained)
+            state = found.restore(untrained, ("params", "batch_stats"))
     else:
         state = fit(
             method, untrained, data.train_images, np.zeros(len(data.train_images), np.int32),
@@ -138,6 +134,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
         )  # fmt: skip
     train_embedding, test_embedding = embed(state)
     judged = teachers.Judged(
+        config.teacher.kind,
         recipes.frozen_teacher(config, method, state),
         train_embedding,
         knn_accuracy=probe(train_embedding, test_embedding),
@@ -145,29 +142,32 @@ def relation_modelling(run: Run) -> teachers.Judged:
         pixel_knn_accuracy=probe(pixels(data, data.train_images), pixels(data, data.test_images)),
         tested=len(data.test_images),
     )
-    if config.teacher.kind == "simsiam" and (warning := judged.warning()):
+    if warning := judged.warning():
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return judged
 
 
 def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> results.Student:
-    """Stage 2: a student on the given labels, under a teacher or (None) with the loss alone.
+    """Stage 2: a student on the given labels; the baseline does not heed the teacher.
 
     Both start from the same weights and see the same batches.
     """
     config, data = run.config, run.data
-    method = recipes.rgrl_method(config, data, run.loss, teacher.network if teacher else None)
+    guide = teacher if stage == "student" else None
+    network = teacher.network if teacher else None
+    method = recipes.rgrl_method(config, data, run.loss, network, guided=guide is not None)
     predict = inference.predictor(method)
 
     def evaluate(state: State, epoch: int) -> dict[str, float]:
         logits = predict(state, data.test_images).logits
         return {"test_accuracy": classification.accuracy(logits, data.test_labels)}
 
-    example = jnp.asarray(data.train_images[:1])
+    saved = checkpoints(run, stage, guide)
+    saved.check()
     state = fit(
-        method, jax.jit(method.init)(run.key("student"), example), data.train_images,
-        run.labels.given, epochs=config.rgrl.epochs, batch_size=config.rgrl.batch_size,
-        key=run.key("student epochs"), checkpoints=checkpoints(run, stage),
+        method, method.init(run.key("student"), jnp.asarray(data.train_images[:1])),
+        data.train_images, run.labels.given, epochs=config.rgrl.epochs,
+        batch_size=config.rgrl.batch_size, key=run.key("student epochs"), checkpoints=saved,
         log=run.log.stage(stage), evaluate=evaluate,
     )  # fmt: skip
     return results.Student(
@@ -177,8 +177,8 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
     )
 
 
-def checkpoints(run: Run, stage: str) -> Checkpoints:
-    """The checkpoints of a stage of this run."""
+def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) -> Checkpoints:
+    """The checkpoints of a stage of this run; a student's know the teacher that guided it."""
     if stage == "teacher":
         recipe = run.config.rm.to_dict() | {"flip": run.config.augment.flip}
         for probe in ("knn_every", "knn_k"):  # measures the teacher, does not change it
@@ -187,6 +187,7 @@ def checkpoints(run: Run, stage: str) -> Checkpoints:
     else:
         labels = hashlib.sha256(run.labels.given.tobytes()).hexdigest()
         description = {"images": run.images_fingerprint, "labels": labels}
+        description |= {"teacher": teacher.fingerprint()} if teacher else {}
     return Checkpoints(run.workdir / stage, run.config.checkpoint_every, description)
 
 
@@ -217,12 +218,30 @@ def check_sizes(config: ConfigDict, data: Dataset) -> None:
             )
 
 
-def loss_example(num_classes: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """Shapes of logits and labels, to find out whether a user's own loss takes them."""
-    return (
-        jax.ShapeDtypeStruct((2, num_classes), jnp.float32),
-        jax.ShapeDtypeStruct((2,), jnp.int32),
-    )
+def check_report(config: ConfigDict, data: Dataset) -> None:
+    """Raises InputError for classes to draw that the data does not have."""
+    classes = config.report.tsne_classes
+    if not all(-data.num_classes <= c < data.num_classes for c in classes):
+        raise InputError(
+            f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
+            f"{data.num_classes} classes; right is 0 to {data.num_classes - 1}, or from the end -1"
+        )
+
+
+def check_loss(config: ConfigDict, loss: recipes.Loss, num_classes: int) -> None:
+    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B]."""
+    logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
+    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
+    try:
+        jax.eval_shape(loss, logits, labels)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody else's function may raise
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"config.rgrl.loss.name: {config.rgrl.loss.name} fails on logits [2, {num_classes}] "
+            f"and labels [2] ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def pixels(data: Dataset, images: np.ndarray) -> np.ndarray:

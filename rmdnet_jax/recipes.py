@@ -47,8 +47,10 @@ def simsiam_method(config: ConfigDict, data: Dataset) -> SimSiam:
     )
 
 
-def rgrl_method(config: ConfigDict, data: Dataset, loss: Loss, teacher: Teacher | None) -> RGRL:
-    """Stage RGRL as the config describes it."""
+def rgrl_method(
+    config: ConfigDict, data: Dataset, loss: Loss, teacher: Teacher | None, guided: bool
+) -> RGRL:
+    """Stage RGRL as the config describes it; not `guided` is the robust loss alone."""
     recipe = config.rgrl
     total = recipe.epochs * (len(data.train_images) // recipe.batch_size)
     schedule = optimizers.step_decay(recipe.lr, total, recipe.lr_drops)
@@ -62,13 +64,13 @@ def rgrl_method(config: ConfigDict, data: Dataset, loss: Loss, teacher: Teacher 
         optimizer=optimizers.sgd(schedule, recipe.momentum, recipe.weight_decay, recipe.grad_clip),
         mean=mean,
         std=std,
-        teacher=teacher,
+        teacher=teacher if guided else None,
         k=recipe.k,
         alpha=recipe.alpha,
         beta=recipe.beta,
         relation_norm=recipe.relation_norm,
         teacher_view=recipe.teacher_view,
-        init_from_teacher=recipe.init_from_teacher,
+        start=_backbone(teacher) if teacher and recipe.init_from_teacher else None,
         pad=config.augment.pad,
         flip=config.augment.flip,
     )
@@ -83,6 +85,11 @@ def frozen_teacher(config: ConfigDict, method: SimSiam, state: State) -> Teacher
         for tree in (state.params, state.batch_stats)
     )
     return Teacher(method.backbone, projector, params, batch_stats)
+
+
+def _backbone(teacher: Teacher) -> dict:
+    trees = {"params": teacher.params, "batch_stats": teacher.batch_stats}
+    return {name: tree["backbone"] for name, tree in trees.items()}
 
 
 def teacher_width(config: ConfigDict) -> int:

@@ -2,9 +2,12 @@
 from. Training it is methods/simsiam.py's."""
 
 import dataclasses
+import hashlib
 import math
+import os
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from rmdnet_jax.errors import InputError
@@ -22,8 +25,10 @@ def find(path: str, description: dict) -> Checkpoints:
     Raises:
       InputError: there is none, it is not finished, or it does not fit.
     """
-    folder = Path(path) / "teacher" if (Path(path) / "teacher").is_dir() else Path(path)
-    checkpoints = Checkpoints(folder, description=description)
+    inside = os.path.join(path, "teacher")
+    checkpoints = Checkpoints(
+        Path(inside if os.path.isdir(inside) else path), description=description
+    )
     epoch = checkpoints.latest()
     if epoch is None:
         raise InputError(
@@ -44,6 +49,7 @@ class Judged:
     """A teacher and what it is worth: kNN accuracies on the test images, in [0, 1].
 
     Attributes:
+      kind: "simsiam" or "random".
       network: the frozen teacher.
       train_embedding: float32 [N, D], its backbone's, of the training images.
       knn_accuracy, random_encoder_knn_accuracy, pixel_knn_accuracy: of the teacher's backbone, of
@@ -51,6 +57,7 @@ class Judged:
       tested: number of test images.
     """
 
+    kind: str
     network: Teacher
     train_embedding: np.ndarray
     knn_accuracy: float
@@ -58,9 +65,18 @@ class Judged:
     pixel_knn_accuracy: float
     tested: int
 
+    def fingerprint(self) -> str:
+        """A hash of the network's weights."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves((self.network.params, self.network.batch_stats)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
+
     def warning(self) -> str | None:
         """One line for the user where the teacher is too weak to guide anybody: not better than
-        both others by more than two standard errors."""
+        both others by more than two standard errors. A random one is not meant to."""
+        if self.kind == "random":
+            return None
         best = max(self.random_encoder_knn_accuracy, self.pixel_knn_accuracy)
         if self.knn_accuracy > best + 2 * math.sqrt(best * (1 - best) / self.tested):
             return None

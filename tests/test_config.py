@@ -3,6 +3,7 @@
 import importlib
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,17 @@ def test_parameters_not_given_are_left_to_the_loss():
     assert configuration.loss_parameters(config) == {}
     config.rgrl.loss.t = 3.0
     assert configuration.loss_parameters(config) == {"t": 3}
+
+
+@pytest.mark.parametrize("name", ["rgrl_cifar10", "rgrl_cifar100"])
+def test_every_loss_has_a_recipe(name):
+    assert importlib.import_module(f"configs.{name}").LOSSES.keys() == robust.LOSSES.keys()
+
+
+def test_an_installed_package_has_its_page():
+    """setuptools leaves out what is not Python unless it is told."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    package = ROOT / "rmdnet_jax"
+    packed = {path for glob in told["package-data"]["rmdnet_jax"] for path in package.glob(glob)}
+    others = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".py"}
+    assert {path for path in others if "__pycache__" not in path.parts} <= packed

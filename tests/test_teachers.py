@@ -7,6 +7,7 @@ import pytest
 from rmdnet_jax import teachers
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.methods.interface import State
+from rmdnet_jax.methods.rgrl import Teacher
 from rmdnet_jax.training.checkpoints import Checkpoints
 
 FITS = {"images": "abc", "width": 16, "stem": "cifar"}
@@ -60,9 +61,25 @@ def test_of_another_kind(workdir, field, value):
     ],
 )
 def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, pixels, warns):
-    judged = teachers.Judged(None, np.zeros((1, 1)), teacher, random_encoder, pixels, tested=1000)
+    judged = teachers.Judged(
+        "simsiam", None, np.zeros((1, 1)), teacher, random_encoder, pixels, tested=1000
+    )
     warning = judged.warning()
     assert bool(warning) == warns
     if warns:
         for text in (f"{teacher:.1%}", f"{random_encoder:.1%}", "rm.epochs", "rgrl.k"):
             assert text in warning
+
+
+def test_a_random_teacher_was_asked_for_and_is_not_warned_of():
+    judged = teachers.Judged("random", None, np.zeros((1, 1)), 0.3, 0.3, 0.4, tested=1000)
+    assert judged.warning() is None
+
+
+def test_teachers_of_other_weights_have_other_fingerprints():
+    def fingerprint(value):
+        network = Teacher(None, None, {"w": np.full(2, value)}, {})
+        return teachers.Judged("simsiam", network, np.zeros((1, 1)), 0, 0, 0, 1).fingerprint()
+
+    assert fingerprint(1.0) == fingerprint(1.0)
+    assert fingerprint(1.0) != fingerprint(2.0)

@@ -1,57 +1,104 @@
 """A folder belongs to one experiment, and nothing of anybody else's is touched."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from rmdnet_jax import workdirs
 from rmdnet_jax.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[1]
+
+# Claims the workdir of argv[1] and holds it until its input ends.
+HOLD = """
+import json, sys
+from pathlib import Path
+from rmdnet_jax import workdirs
+with workdirs.claim(Path(sys.argv[1]), json.loads(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
 CONFIG = {"seed": 0, "rgrl": {"k": 1.0, "lr_drops": (0.5, 0.75)}}
+
+
+def claim(workdir, config=CONFIG):
+    with workdirs.claim(workdir, config):
+        pass
 
 
 def test_a_new_folder_is_claimed_and_claimed_again(tmp_path):
     for _ in range(2):
-        workdirs.claim(tmp_path / "a/b", CONFIG)
+        claim(tmp_path / "a/b")
     written = json.loads((tmp_path / "a/b/config.json").read_text())
     assert written["rgrl"] == {"k": 1.0, "lr_drops": [0.5, 0.75]}
 
 
 def test_another_experiment_is_told_the_field_and_changes_nothing(tmp_path):
-    workdirs.claim(tmp_path / "w", CONFIG)
+    claim(tmp_path / "w")
     before = (tmp_path / "w/config.json").read_text()
     with pytest.raises(InputError, match=r"rgrl\.k is 1\.0 there, 2\.0 here"):
-        workdirs.claim(tmp_path / "w", CONFIG | {"rgrl": CONFIG["rgrl"] | {"k": 2.0}})
+        claim(tmp_path / "w", CONFIG | {"rgrl": CONFIG["rgrl"] | {"k": 2.0}})
     assert (tmp_path / "w/config.json").read_text() == before
 
 
-def test_a_field_that_is_new_is_a_difference(tmp_path):
-    workdirs.claim(tmp_path / "w", CONFIG)
-    with pytest.raises(InputError, match="extra is None there, 1 here"):
-        workdirs.claim(tmp_path / "w", CONFIG | {"extra": 1})
+def test_a_field_that_is_new_and_not_at_its_default_is_a_difference(tmp_path):
+    claim(tmp_path / "w")
+    with pytest.raises(InputError, match=r"rgrl\.grad_clip is 0\.0 there, 1\.0 here"):
+        claim(tmp_path / "w", CONFIG | {"rgrl": CONFIG["rgrl"] | {"grad_clip": 1.0}})
+
+
+def test_a_field_that_a_later_version_added_is_none_at_its_default(tmp_path):
+    claim(tmp_path / "w")
+    claim(tmp_path / "w", CONFIG | {"rgrl": CONFIG["rgrl"] | {"grad_clip": 0.0}})
+
+
+def test_what_is_told_and_how_often_it_is_saved_may_change(tmp_path):
+    claim(tmp_path / "w")
+    told = {"report": {"tsne_points": 7}, "checkpoint_every": 9, "tensorboard": False}
+    claim(tmp_path / "w", CONFIG | told)
+    assert json.loads((tmp_path / "w/config.json").read_text())["checkpoint_every"] == 9
+
+
+def test_a_second_run_in_a_folder_in_use_stops_and_names_the_first(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "w"), json.dumps(CONFIG)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=f"in use by process {holder.pid};"):
+            claim(tmp_path / "w")
+        holder.kill()  # SIGKILL: nothing of it is left to let go of the lock
+        holder.wait()
+        claim(tmp_path / "w")
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds files but no"):
-        workdirs.claim(tmp_path, CONFIG)
+        claim(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_what_a_kill_left_of_the_claim_does_not_stand_in_the_way(tmp_path):
     (tmp_path / ".config.json.x1y2").write_text("{")
-    workdirs.claim(tmp_path, CONFIG)
+    (tmp_path / ".lock").write_text("1")
+    claim(tmp_path)
     assert (tmp_path / "config.json").exists()
 
 
 def test_a_config_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
-        workdirs.claim(tmp_path, CONFIG)
+        claim(tmp_path)
     assert (tmp_path / "config.json").read_text() == "{"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the workdir"):
-        workdirs.claim(tmp_path / "file" / "w", CONFIG)
+        claim(tmp_path / "file" / "w")

@@ -23,6 +23,9 @@ from rmdnet_jax.errors import InputError
 # CIFAR-10 takes 6 s on one core.
 _CHUNK = 1000
 
+# Where the commands that we suggest prepare a set, beside other copies of it.
+_BESIDE = "tfds_array_record"
+
 # 'name', 'name/config', 'name:1.0.0'; a namespace, as in 'huggingface:name', would need a network.
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\d.*]+)?")
 
@@ -53,7 +56,7 @@ except Exception as error:
 
 
 def load(name: str, data_dir: str = "") -> Dataset:
-    """Loads the splits 'train' and 'test' of an image-classification set of TFDS.
+    """Loads the splits 'train' and 'test' (or 'validation') of an image-classification set of TFDS.
 
     Images come from the feature 'image', labels and class names from 'label'. Every other class
     label of the training split with as many classes becomes a label set under its name: the human
@@ -87,7 +90,7 @@ def load(name: str, data_dir: str = "") -> Dataset:
         if key != "label" and features[key].num_classes == len(class_names)
     ]
     train = _read_split(builder, "train", ["image", "label", *label_sets])
-    test = _read_split(builder, "test", ["image", "label"])
+    test = _read_split(builder, _test_split(builder), ["image", "label"])
     return Dataset(
         name=builder.name,
         train_images=with_three_channels(train["image"]),
@@ -168,20 +171,35 @@ def _check_prepared(builder: Any) -> None:
     if "array_record" not in formats:
         raise InputError(
             f"data set {builder.name} in {builder.data_dir} is prepared as {', '.join(formats)}; "
-            f"right is array_record: remove that folder, then run {_command(builder.name)}"
+            f"right is array_record; make a second copy with {_command(builder)} and pass "
+            f"--config.dataset.path={_BESIDE}"
         )
+    _test_split(builder)
+
+
+def _test_split(builder: Any) -> str:
+    """The name of the split to test on: "validation" where there is no "test".
+
+    Raises:
+      InputError: there is neither, or no "train".
+    """
     splits = list(builder.info.splits)
-    if not {"train", "test"} <= set(splits):
-        raise InputError(
-            f"data set {builder.name} has the splits {', '.join(splits)}; right is train and test"
-        )
+    for split in ("test", "validation"):
+        if {"train", split} <= set(splits):
+            return split
+    raise InputError(
+        f"data set {builder.name} has the splits {', '.join(splits)}; right is train and test "
+        "(or validation)"
+    )
 
 
-def _command(name: str) -> str:
-    """The line that prepares a set, to be run by the user."""
+def _command(builder: Any) -> str:
+    """The line that prepares a set in `_BESIDE`, to be run by the user."""
+    name = builder.info.full_name.rpartition("/")[0]  # with its config, without its version
     return (
         'python -c "import tensorflow_datasets as tfds; '
-        f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
+        f"tfds.builder('{name}', data_dir='{_BESIDE}', file_format='array_record')"
+        '.download_and_prepare()"'
     )
 
 
@@ -192,7 +210,7 @@ def _prepare(builder: Any, name: str, data_dir: str) -> None:
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise _unprepared(builder, name, data_dir, "TensorFlow is not installed")
-    logging.info("Preparing data set %s, once; a download can take minutes.", name)
+    print(f"preparing data set {name}, once; a download can take minutes", flush=True)
     child = subprocess.run(
         [sys.executable, "-c", _PREPARE, name, data_dir],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -220,8 +238,8 @@ def _unprepared(builder: Any, name: str, data_dir: str, reason: str) -> InputErr
         hint = ""
     return InputError(
         f"data set {name} is not in {builder.data_dir} and cannot be prepared here ({reason}); "
-        f"right is, with a network and TensorFlow, {_command(name)}, then copy "
-        f"~/tensorflow_datasets here or pass --config.dataset.path=DIR{hint}"
+        f"right is, with a network and TensorFlow, {_command(builder)}, then copy {_BESIDE} here "
+        f"and pass --config.dataset.path={_BESIDE}{hint}"
     )
 
 

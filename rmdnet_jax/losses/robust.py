@@ -426,11 +426,11 @@ def _imported(path: str) -> Loss:
         raise InputError(f"loss {path!r} is not an import path; right is my_module:my_loss")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # whatever somebody else's module may raise
         reason = " ".join(str(error).split())
         raise InputError(
             f"loss {path!r} cannot be imported ({reason}); {module_name} must be installed, "
-            "or lie in a folder on PYTHONPATH"
+            "or lie in the folder you start from"
         ) from error
     if not hasattr(module, attribute):
         raise InputError(f"loss {path!r}: module {module_name} has no {attribute!r}")

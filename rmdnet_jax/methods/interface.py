@@ -26,6 +26,9 @@ class Batch:
 class State:
     """All that a run carries from step to step, checkpointed whole.
 
+    A method that remembers more (a label per sample, say) derives from it and adds its fields:
+    training and checkpoints take any dataclass of pytrees.
+
     Attributes:
       params: float32 parameters by network ("student", "teacher", ...).
       batch_stats: running batch statistics by network.
@@ -56,7 +59,8 @@ class Method(Protocol):
     """A way to learn. Implementations are frozen dataclasses whose fields are hyperparameters."""
 
     def init(self, key: jax.Array, example: jax.Array) -> State:
-        """Fresh state; `example` is a uint8 [1, H, W, 3] image that gives the shapes."""
+        """Fresh state; `example` is a uint8 [1, H, W, 3] image that gives the shapes. Compiles
+        what it needs to itself."""
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update. Metrics are float32 scalars and hold at least "loss"."""

@@ -64,7 +64,8 @@ class RGRL:
       relation_norm: "frobenius" (the paper's, grows with the batch) or "frobenius_per_sample"
         (divided by the batch size, so that a K carries over).
       teacher_view: "same" (the student's augmented batch) or "own" (drawn independently).
-      init_from_teacher: start the student's backbone from the teacher's.
+      start: backbone variables ("params", "batch_stats") that the student starts from instead of
+        fresh ones, the teacher's for example.
       pad, flip: random crop's zero padding in pixels; whether images are mirrored.
     """
 
@@ -80,7 +81,7 @@ class RGRL:
     beta: float = 0.35
     relation_norm: str = "frobenius"
     teacher_view: str = "same"
-    init_from_teacher: bool = False
+    start: dict | None = None
     pad: int = 4
     flip: bool = True
 
@@ -95,26 +96,15 @@ class RGRL:
     def init(self, key: jax.Array, example: jax.Array) -> State:
         """Fresh student beside the given teacher. The same key gives the same student with and
         without a teacher."""
-        backbone_key, classifier_key, adapter_key = jax.random.split(key, 3)
-        variables = self.backbone.init(backbone_key, augment.to_float(example), train=False)
-        embedding = jnp.zeros((1, self.backbone.embedding_size), jnp.float32)
-        student = {
-            "backbone": variables["params"],
-            "classifier": self.classifier.init(classifier_key, embedding)["params"],
-        }
-        student_stats = {"backbone": variables["batch_stats"]}
-        if self.adapter:
-            student["adapter"] = self.adapter.init(adapter_key, embedding)["params"]
+        # What is given stays out of the compiled program, which would hold a copy of it.
+        student, student_stats = jax.jit(self._fresh)(key, example)
+        if self.start:
+            student["backbone"] = jax.tree.map(jnp.array, self.start["params"])
+            student_stats["backbone"] = jax.tree.map(jnp.array, self.start["batch_stats"])
         params, batch_stats = {"student": student}, {"student": student_stats}
         if self.teacher:
             params["teacher"] = self.teacher.params
             batch_stats["teacher"] = self.teacher.batch_stats
-            if self.init_from_teacher:
-                # Copies: the step gives its input buffers away, and one cannot be given twice.
-                student["backbone"] = jax.tree.map(jnp.copy, self.teacher.params["backbone"])
-                student_stats["backbone"] = jax.tree.map(
-                    jnp.copy, self.teacher.batch_stats["backbone"]
-                )
         return State(params, batch_stats, self.optimizer.init(student))
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
@@ -165,6 +155,18 @@ class RGRL:
         embedding = self.backbone.apply(variables, x, train=False)
         logits = self.classifier.apply({"params": student["classifier"]}, embedding)
         return Prediction(logits, embedding)
+
+    def _fresh(self, key, example):
+        backbone_key, classifier_key, adapter_key = jax.random.split(key, 3)
+        variables = self.backbone.init(backbone_key, augment.to_float(example), train=False)
+        embedding = jnp.zeros((1, self.backbone.embedding_size), jnp.float32)
+        student = {
+            "backbone": variables["params"],
+            "classifier": self.classifier.init(classifier_key, embedding)["params"],
+        }
+        if self.adapter:
+            student["adapter"] = self.adapter.init(adapter_key, embedding)["params"]
+        return student, {"backbone": variables["batch_stats"]}
 
     def _view(self, key, images):
         cropped = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)

@@ -37,16 +37,7 @@ class SimSiam:
 
     def init(self, key: jax.Array, example: jax.Array) -> State:
         """Fresh encoder, projector and predictor."""
-        keys = jax.random.split(key, 3)
-        networks = {}
-        x = augment.to_float(example)
-        for network_key, name in zip(keys, ("backbone", "projector", "predictor"), strict=True):
-            module = getattr(self, name)
-            networks[name] = module.init(network_key, x, train=False)
-            x = module.apply(networks[name], x, train=False)
-        params = {name: variables["params"] for name, variables in networks.items()}
-        batch_stats = {name: variables["batch_stats"] for name, variables in networks.items()}
-        return State(params, batch_stats, self.optimizer.init(params))
+        return jax.jit(self._fresh)(key, example)
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update on equation 3. Metrics: loss in [-1, 1], spread (1 spread, 0 collapsed)."""
@@ -73,6 +64,18 @@ class SimSiam:
             "batch_stats": state.batch_stats["backbone"],
         }
         return Prediction(None, self.backbone.apply(variables, x, train=False))
+
+    def _fresh(self, key, example):
+        keys = jax.random.split(key, 3)
+        networks = {}
+        x = augment.to_float(example)
+        for network_key, name in zip(keys, ("backbone", "projector", "predictor"), strict=True):
+            module = getattr(self, name)
+            networks[name] = module.init(network_key, x, train=False)
+            x = module.apply(networks[name], x, train=False)
+        params = {name: variables["params"] for name, variables in networks.items()}
+        batch_stats = {name: variables["batch_stats"] for name, variables in networks.items()}
+        return State(params, batch_stats, self.optimizer.init(params))
 
     def _forward(self, params, batch_stats, view):
         """Prediction, projection [B, D] and the updated batch statistics of one view."""

@@ -1,5 +1,6 @@
 """What a run says on the terminal at its start and at its end."""
 
+import textwrap
 from pathlib import Path
 
 import jax
@@ -25,8 +26,8 @@ def opening(data: Dataset, labels: Labels, precision: str, workdir: Path) -> str
     )
 
 
-def closing(results: dict, workdir: Path) -> str:
-    """The table at the end of a run."""
+def closing(results: dict, workdir: Path, remark: str) -> str:
+    """The table at the end of a run, and what the config has to remark on it."""
 
     def percent(name):
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
@@ -38,18 +39,18 @@ def closing(results: dict, workdir: Path) -> str:
             f"{percent('noise_rate_realised')} realised",
         )
     ]
-    if "teacher_knn_accuracy" in results:
+    if results["teacher_kind"] != "none":
         rows.append(
             (
                 "teacher kNN",
-                f"{percent('teacher_knn_accuracy')}   "
+                f"{results['teacher_kind']} {percent('teacher_knn_accuracy')}   "
                 f"(random encoder {percent('random_encoder_knn_accuracy')}, "
                 f"pixels {percent('pixel_knn_accuracy')})",
             )
         )
     if "baseline_test_accuracy" in results:
         rows.append(("test, loss alone", percent("baseline_test_accuracy")))
-    if "test_accuracy" in results:
+    if results["test_accuracy"] is not None:
         rows.append(
             (
                 "test accuracy",
@@ -66,6 +67,8 @@ def closing(results: dict, workdir: Path) -> str:
                 f"{results['images_per_second']:,.0f} images/s",
             )
         )
-    rows.append(("results", f"{workdir}/report.html, results.json, label_issues.csv, figures/"))
+    issues = ", label_issues.csv" if results["test_accuracy"] is not None else ""
+    rows.append(("results", f"{workdir}/report.html, results.json{issues}, figures/"))
     width = max(len(name) for name, _ in rows)
-    return "\n".join(["", *(f"{name:<{width}}  {value}" for name, value in rows)])
+    lines = ["", *(f"{name:<{width}}  {value}" for name, value in rows)]
+    return "\n".join(lines + (["", *textwrap.wrap(remark, 88)] if remark else []))

@@ -36,6 +36,7 @@ def write(
     )
     page = environment.get_template("page.html.j2").render(
         headline=headline(results, config),
+        remark=config["report"]["remark"],
         figures=[
             (caption, base64.b64encode(file.read_bytes()).decode()) for caption, file in figures
         ],
@@ -56,7 +57,7 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
         ("test accuracy", "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
         (f"{loss} alone", "baseline_test_accuracy", "same seed, same budget"),
         (
-            "teacher's kNN accuracy",
+            f"kNN accuracy of the {results['teacher_kind']} teacher",
             "teacher_knn_accuracy",
             "random encoder {random_encoder_knn_accuracy:.1%}, "
             "raw pixels {pixel_knn_accuracy:.1%}; neighbours vote with {knn_labels} labels",

@@ -23,6 +23,9 @@ _LIBRARIES = ("rmdnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"
 # Neighbours whose given labels vote on a label, in the teacher's space.
 _NEIGHBOURS = 50
 
+# Of fewer t-SNE draws nothing.
+_FEWEST_POINTS = 10
+
 
 @dataclasses.dataclass(frozen=True)
 class Student:
@@ -67,12 +70,13 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     """
     issues = _label_issues(outcome) if "student" in outcome.students else None
     results = summarise(outcome, issues)
+    # The numbers first: nothing that goes wrong in drawing can lose them.
+    with open_atomic(workdir / "results.json") as file:
+        json.dump(results, file, indent=2)
     if issues:
         label_issues.write_csv(workdir / "label_issues.csv", issues)
     drawn = _draw(workdir / "figures", outcome, config)
     page.write(workdir / "report.html", results, config, drawn, command, _rows(issues, outcome))
-    with open_atomic(workdir / "results.json") as file:
-        json.dump(results, file, indent=2)
     return results
 
 
@@ -85,13 +89,14 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
         "noise_rate_realised": labels.rate_realised,
         "noise_transition_realised": _nested_list(labels.transition),
     }
-    if teacher:
-        results |= {
-            "teacher_knn_accuracy": teacher.knn_accuracy,
-            "random_encoder_knn_accuracy": teacher.random_encoder_knn_accuracy,
-            "pixel_knn_accuracy": teacher.pixel_knn_accuracy,
-            "knn_labels": "given" if labels.true is None else "true",
-        }
+    results |= {
+        "teacher_kind": teacher.kind if teacher else "none",
+        "teacher_knn_accuracy": teacher.knn_accuracy if teacher else None,
+        "random_encoder_knn_accuracy": teacher.random_encoder_knn_accuracy if teacher else None,
+        "pixel_knn_accuracy": teacher.pixel_knn_accuracy if teacher else None,
+        "knn_labels": "given" if labels.true is None else "true",
+    }
+    results |= {"test_accuracy": None, "best_test_accuracy": None, "label_issue_auroc": None}
     for stage, student in outcome.students.items():
         prefix = "" if stage == "student" else f"{stage}_"
         summary = classification.summarise(student.test.logits, data.test_labels)
@@ -140,12 +145,13 @@ def _draw(folder: Path, outcome: Outcome, config: dict) -> list[tuple[str, Path]
     students, data, labels = outcome.students, outcome.data, outcome.labels
     if "baseline" in students:
         loss = config["rgrl"]["loss"]["name"].upper()
+        guided = f"{loss} + {_regulariser(outcome)}"
         add(
             "comparison",
-            f"Test accuracy of {loss} alone and of {loss} + RMDNet, same seed and budget.",
+            f"Test accuracy of {loss} alone and of {guided}, same seed and budget.",
             lambda path: figures.comparison(
                 students["baseline"].history, students["student"].history,
-                (loss, f"{loss} + RMDNet"), _noise(outcome), path,
+                (loss, guided), _noise(outcome), path,
             ),
         )  # fmt: skip
     history = outcome.teacher_history + [
@@ -157,7 +163,7 @@ def _draw(folder: Path, outcome: Outcome, config: dict) -> list[tuple[str, Path]
         add("transition", "Given labels by true class: the noise as it was drawn.",
             figures.transition, labels.transition, data.class_names)  # fmt: skip
     if points := config["report"]["tsne_points"]:
-        pair = [c % data.num_classes for c in config["report"]["tsne_classes"]]
+        pair = [range(data.num_classes)[c] for c in config["report"]["tsne_classes"]]
         if panels := _tsne_panels(outcome, pair, points, config["seed"]):
             names = tuple(data.class_names[c] for c in pair)
             add(
@@ -175,14 +181,18 @@ def _tsne_panels(outcome: Outcome, pair: list[int], points: int, seed: int) -> l
     if true is None:
         return []
     chosen = np.concatenate([np.flatnonzero(given == c)[:points] for c in pair])
+    if len(chosen) < _FEWEST_POINTS:
+        return []
     embeddings = {}
     if outcome.teacher:
         embeddings["teacher"] = outcome.teacher.train_embedding
     for stage, student in outcome.students.items():
         embeddings[stage] = student.train.embedding
-    titles = {"teacher": "SimSiam teacher", "baseline": "loss alone", "student": "student"}
-    if outcome.teacher and "student" in embeddings:
-        titles["student"] = "loss + RMDNet"
+    titles = {"baseline": "loss alone", "student": "loss alone"}
+    if outcome.teacher:
+        is_random = outcome.teacher.kind == "random"
+        titles["teacher"] = "random encoder" if is_random else "SimSiam teacher"
+        titles["student"] = f"loss + {_regulariser(outcome)}"
     wrong = (given != true)[chosen]
     label = (given[chosen] == pair[1]).astype(np.int32)
     return [
@@ -206,6 +216,12 @@ def _rows(issues: label_issues.LabelIssues | None, outcome: Outcome) -> list[dic
         }
         for i in order
     ]
+
+
+def _regulariser(outcome: Outcome) -> str:
+    """RMDNet is stage RGRL under a trained teacher; Table 2 calls it RGRL without one."""
+    assert outcome.teacher
+    return "RMDNet" if outcome.teacher.kind == "simsiam" else "RGRL, random teacher"
 
 
 def _noise(outcome: Outcome) -> str:

@@ -4,22 +4,24 @@ The state's fields are separate items, so that a later stage reads a teacher's p
 its optimiser's state.
 """
 
+import dataclasses
 import logging
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 
 from rmdnet_jax.errors import InputError
-from rmdnet_jax.methods.interface import State
 
 logging.getLogger("absl").setLevel(logging.WARNING)
 
-_FIELDS = ("params", "batch_stats", "opt_state")
+# Any dataclass whose fields are pytrees of arrays: methods/interface.py's State, or a method's own.
+S = TypeVar("S")
 
 
 class Checkpoints:
-    """The checkpoints of one stage in one folder.
+    """The checkpoints of one stage in one folder. Nothing in the folder changes before a save.
 
     Args:
       directory: the folder; made at the first save.
@@ -31,11 +33,19 @@ class Checkpoints:
         self._directory = Path(directory).absolute()
         self._every = every
         self._description = description or {}
-        self._manager: ocp.CheckpointManager | None = None
+        self._reader: ocp.CheckpointManager | None = None
+        self._writer: ocp.CheckpointManager | None = None
 
     def latest(self) -> int | None:
-        """Epochs done in the last whole checkpoint; None where there is none."""
-        return self._open().latest_step() if self._directory.is_dir() else None
+        """Epochs done in the last whole checkpoint; None where there is none.
+
+        Raises:
+          InputError: the folder cannot be read.
+        """
+        try:
+            return self._read().latest_step() if self._directory.is_dir() else None
+        except OSError as error:
+            raise InputError(f"cannot read {self._directory} ({error.strerror})") from error
 
     def check(self) -> None:
         """Raises InputError if the last checkpoint is of something else than the description."""
@@ -50,34 +60,53 @@ class Checkpoints:
                 )
 
     def meta(self) -> dict:
-        """What was saved beside the last checkpoint's arrays."""
-        restored = self._open().restore(
-            self.latest(), args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-        )
-        return restored["meta"]
+        """What was saved beside the last checkpoint's arrays.
 
-    def save(self, epoch: int, state: State, meta: dict, last: int) -> None:
+        Raises:
+          InputError: it is not a checkpoint of this program.
+        """
+        try:
+            items = ocp.args.Composite(meta=ocp.args.JsonRestore())
+            return self._read().restore(self.latest(), args=items)["meta"]
+        except (KeyError, ValueError, FileNotFoundError) as error:
+            raise InputError(
+                f"{self._directory} holds checkpoints, but not of rmdnet_jax; give another folder"
+            ) from error
+
+    def save(self, epoch: int, state: S, meta: dict, last: int) -> None:
         """Saves `state` after `epoch` of `last` epochs, if it is due; copies it first, so the
         state may be donated at once. Written in the background, visible only when whole."""
         if epoch % self._every and epoch != last:
             return
-        items = {field: ocp.args.StandardSave(getattr(state, field)) for field in _FIELDS}
+        items = {name: ocp.args.StandardSave(getattr(state, name)) for name in _fields(state)}
         items["meta"] = ocp.args.JsonSave(self._description | meta)
-        self._open().save(epoch, args=ocp.args.Composite(**items))
+        self._write().save(epoch, args=ocp.args.Composite(**items))
 
-    def restore(self, like: State) -> tuple[State, dict]:
-        """The last checkpoint's state, of the shapes and dtypes of `like`, and its meta."""
-        return State(**self._restore_fields(like, _FIELDS)), self.meta()
+    def restore(self, like: S, fields: tuple[str, ...] | None = None) -> S:
+        """The last checkpoint's state, of the shapes and dtypes of `like`.
 
-    def restore_networks(self, like: State) -> State:
-        """The last checkpoint's params and batch_stats; its optimiser's state is not read."""
-        return State(**self._restore_fields(like, ("params", "batch_stats")), opt_state=None)
+        Args:
+          like: a state, fresh for example.
+          fields: those to read; the others stay as they are in `like`. None is all.
+        """
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def shape(x):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+        items = {
+            name: ocp.args.StandardRestore(jax.tree.map(shape, getattr(like, name)))
+            for name in fields or _fields(like)
+        }
+        restored = self._read().restore(self.latest(), args=ocp.args.Composite(**items))
+        return dataclasses.replace(like, **{name: restored[name] for name in items})  # type: ignore[type-var]
 
     def close(self) -> None:
         """Returns when everything saved is on disk, and lets go of the folder."""
-        if self._manager:
-            self._manager.close()
-            self._manager = None
+        for manager in (self._reader, self._writer):
+            if manager:
+                manager.close()
+        self._reader = self._writer = None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -85,24 +114,24 @@ class Checkpoints:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def _restore_fields(self, like: State, fields: tuple[str, ...]) -> dict:
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    def _read(self) -> ocp.CheckpointManager:
+        """A manager that leaves alone what another process may be writing."""
+        if self._writer:
+            return self._writer
+        if self._reader is None:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+            self._reader = ocp.CheckpointManager(self._directory, options=options)
+        return self._reader
 
-        def shape(x):
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-        items = {
-            field: ocp.args.StandardRestore(jax.tree.map(shape, getattr(like, field)))
-            for field in fields
-        }
-        restored = self._open().restore(self.latest(), args=ocp.args.Composite(**items))
-        return {field: restored[field] for field in fields}
-
-    def _open(self) -> ocp.CheckpointManager:
-        if self._manager is None:
+    def _write(self) -> ocp.CheckpointManager:
+        if self._writer is None:
             options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
-        return self._manager
+            self._writer = ocp.CheckpointManager(self._directory, options=options)
+        return self._writer
+
+
+def _fields(state) -> list[str]:
+    return [field.name for field in dataclasses.fields(state)]
 
 
 def _short(value) -> str:

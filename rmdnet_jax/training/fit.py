@@ -56,12 +56,12 @@ def fit(
       evaluate: (state, epochs done) -> further metrics of the epoch.
 
     Raises:
-      DivergedError: a loss is not finite.
+      DivergedError: a loss or a parameter is not finite; the last checkpoint is a good one.
     """
     mesh = sharding.mesh()
     done, seconds = 0, 0.0
     if checkpoints.latest() is not None:
-        state, meta = checkpoints.restore(state)
+        state, meta = checkpoints.restore(state), checkpoints.meta()
         done, seconds = meta["epoch"], meta["seconds"]
     steps = len(images) // batch_size
     zeros = _zero_sums(method, state, images, labels, batch_size)
@@ -82,11 +82,15 @@ def fit(
         _collect(totals, pending, epoch)
         return state, {name: total / steps for name, total in totals.items()}
 
-    log.start(done, epochs, steps)
-    with checkpoints:
+    log.start(done, epochs, steps, batch_size)
+    with checkpoints, log:
         for epoch in range(done, epochs):
             started = time.perf_counter()
             state, metrics = run_epoch(state, epoch)
+            if not _all_finite(state):  # the last update's harm shows in no loss of this epoch
+                raise DivergedError(
+                    f"the parameters are not finite after epoch {epoch + 1}, step {steps}"
+                )
             speed = steps * batch_size / (time.perf_counter() - started)
             metrics |= evaluate(state, epoch + 1)
             seconds += time.perf_counter() - started
@@ -147,6 +151,13 @@ def _collect(totals: dict[str, float], sums: Metrics, epoch: int) -> None:
         raise DivergedError(f"the loss is not finite in epoch {epoch + 1}, step {bad + 1}")
     for name, value in values.items():
         totals[name] = totals.get(name, 0.0) + float(value)
+
+
+@jax.jit
+def _all_finite(tree) -> jax.Array:
+    """Whether no float of the tree is NaN or infinite: bool scalar."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in floats]))
 
 
 def _chunks(steps: int) -> Iterator[tuple[int, int]]:

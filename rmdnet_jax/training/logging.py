@@ -3,10 +3,16 @@
 metrics.jsonl is the record: one line per stage and epoch, in order, also after a resume.
 """
 
+import contextlib
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import rmdnet_jax
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.training.progress import Progress
 
@@ -15,7 +21,7 @@ class RunLog:
     """The log of one workdir.
 
     Args:
-      workdir: the folder; must exist.
+      workdir: the folder; must exist when the first stage starts.
       tensorboard: also write TensorBoard files, where TensorFlow (clu's writers need it) is there.
     """
 
@@ -31,22 +37,28 @@ class RunLog:
         """The epochs of a stage so far, in order."""
         return [line for line in _read(self.path) if line["stage"] == stage]
 
-    def close(self) -> None:
-        """Flushes TensorBoard's files."""
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *error) -> None:
+        """Returns when TensorBoard's files are on disk."""
         if self._writers:
             self._writers.close()
 
 
 class StageLog:
-    """The log of one stage; training/fit.py calls it. Made by RunLog.stage."""
+    """The log of one stage; training/fit.py calls it. Made by RunLog.stage.
+
+    Leaving its `with` block takes the progress off the terminal, whatever happened.
+    """
 
     def __init__(self, name: str, path: Path, tensorboard: "_TensorBoard | None"):
         self._name = name
         self._path = path
         self._tensorboard = tensorboard
-        self._progress: Progress  # made by start
+        self._progress: Progress | None = None  # made by start, if there is anything to do
 
-    def start(self, done: int, epochs: int, steps: int) -> None:
+    def start(self, done: int, epochs: int, steps: int, batch_size: int) -> None:
         """Training goes on after `done` of `epochs` epochs of `steps` steps each.
 
         Lines of later epochs, written before a kill but after the checkpoint, are dropped: those
@@ -58,10 +70,18 @@ class StageLog:
             with open_atomic(self._path) as file:
                 file.writelines(json.dumps(line) + "\n" for line in kept)
         if done < epochs:
-            self._progress = Progress(self._name, done, epochs, steps)
+            self._progress = Progress(self._name, done, epochs, steps, batch_size)
+
+    def __enter__(self) -> "StageLog":
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._progress:
+            self._progress.close()
 
     def step(self, step: int, loss: float) -> None:
         """`step` steps of this epoch are done, with this mean loss."""
+        assert self._progress
         self._progress.step(step, loss)
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -70,7 +90,8 @@ class StageLog:
         with open(self._path, "a") as file:
             file.write(json.dumps(line) + "\n")
         if self._tensorboard:
-            self._tensorboard.write(self._name, epoch, metrics)
+            self._tensorboard.write(line)
+        assert self._progress
         self._progress.epoch(epoch, metrics)
 
 
@@ -83,28 +104,33 @@ def _read(path: Path) -> list[dict]:
 
 
 class _TensorBoard:
-    """clu's TensorBoard writers, one a stage; silent where TensorFlow is missing."""
+    """training/tensorboard.py in a process of its own: clu's writers bring TensorFlow, which must
+    not be in the process that trains. Silent where TensorFlow is missing."""
 
     def __init__(self, directory: Path):
         self._directory = directory
-        self._writers: dict = {}
+        self._process: subprocess.Popen | None = None
 
-    def write(self, stage: str, epoch: int, metrics: dict[str, float]) -> None:
-        if stage not in self._writers:
-            self._writers[stage] = self._open(stage)
-        if writer := self._writers[stage]:
-            writer.write_scalars(epoch, metrics)
-            writer.flush()
+    def write(self, line: dict) -> None:
+        if self._process is None:
+            self._process = self._start()
+        if self._process:
+            with contextlib.suppress(BrokenPipeError):  # TensorFlow is there, but does not work
+                print(json.dumps(line), file=self._process.stdin, flush=True)
 
     def close(self) -> None:
-        for writer in self._writers.values():
-            if writer:
-                writer.close()
+        if self._process:
+            self._process.communicate()  # no more lines: it ends when it has written them
+            self._process = None
 
-    def _open(self, stage: str):
-        # Imported here and nowhere else: clu's writers bring TensorFlow, seconds of start-up.
-        try:
-            from clu import metric_writers
-        except ImportError:
+    def _start(self) -> subprocess.Popen | None:
+        if not all(map(importlib.util.find_spec, ("clu", "tensorflow", "tensorboard"))):
             return None
-        return metric_writers.SummaryWriter(str(self._directory / stage))
+        root, path = str(Path(rmdnet_jax.__file__).parents[1]), os.environ.get("PYTHONPATH")
+        return subprocess.Popen(
+            [sys.executable, "-m", "rmdnet_jax.training.tensorboard", str(self._directory)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, path]))},
+        )

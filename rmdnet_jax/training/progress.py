@@ -29,14 +29,16 @@ class Progress:
       done: epochs done before.
       epochs: epochs in all.
       steps: steps of an epoch.
+      batch_size: images of a step.
     """
 
-    def __init__(self, stage: str, done: int, epochs: int, steps: int):
+    def __init__(self, stage: str, done: int, epochs: int, steps: int, batch_size: int):
         self._stage, self._epochs, self._steps = stage, epochs, steps
+        self._batch_size = batch_size
         self._first, self._epoch = done, done
-        self._started = time.monotonic()
+        self._started = self._epoch_started = time.monotonic()
         self._last_line = 0.0
-        self._metrics = ""
+        self._last: dict[str, float] = {}  # the last epoch's metrics
         self._bar = None
         if sys.stdout.isatty():
             self._bar = Bar(
@@ -44,6 +46,8 @@ class Progress:
                 BarColumn(bar_width=24),
                 TextColumn("{task.description}"),
                 console=Console(),
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
             self._task = self._bar.add_task("", total=epochs * steps, stage=stage)
             self._bar.start()
@@ -51,23 +55,30 @@ class Progress:
             print(f"{stage}: resumed after epoch {done} of {epochs}", flush=True)
 
     def step(self, step: int, loss: float) -> None:
-        """`step` steps of the running epoch are done."""
-        self._show(step, self._metrics or f"loss {loss:.4f}")
+        """`step` steps of the running epoch are done, with this mean loss."""
+        seconds = max(time.monotonic() - self._epoch_started, 1e-9)
+        speed = step * self._batch_size / seconds
+        self._show(step, self._last | {"loss": loss, "images_per_second": speed})
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Epoch number `epoch` (from 1) is done."""
-        self._epoch = epoch
-        shown = [form.format(metrics[name]) for name, form in _SHOWN.items() if name in metrics]
-        self._metrics = "  ".join(shown)
-        self._show(0, self._metrics, always=epoch == self._epochs)
-        if self._bar and epoch == self._epochs:
+        # A probe that is not made every epoch is shown until the next.
+        self._epoch, self._last = epoch, self._last | metrics
+        self._epoch_started = time.monotonic()
+        self._show(0, metrics, always=epoch == self._epochs)
+
+    def close(self) -> None:
+        """Leaves the terminal as it was found."""
+        if self._bar:
             self._bar.stop()
 
-    def _show(self, step: int, text: str, always: bool = False) -> None:
+    def _show(self, step: int, metrics: dict[str, float], always: bool = False) -> None:
         done = self._epoch + step / self._steps
         elapsed = time.monotonic() - self._started
         left = (self._epochs - done) * elapsed / max(done - self._first, 1e-9)
-        text = f"epoch {self._epoch}/{self._epochs}  {text}  {_clock(left)} left"
+        shown = [form.format(metrics[name]) for name, form in _SHOWN.items() if name in metrics]
+        running = self._epoch + (step > 0)  # its number, from 1
+        text = "  ".join([f"epoch {running}/{self._epochs}", *shown, f"{_clock(left)} left"])
         if self._bar:
             self._bar.update(self._task, completed=done * self._steps, description=text)
         elif always or time.monotonic() - self._last_line > _PLAIN_EVERY:

@@ -9,6 +9,7 @@ from rmdnet_jax.report import page
 
 RESULTS = {
     "dataset": "digits",
+    "teacher_kind": "simsiam",
     "noise_kind": "symmetric",
     "noise_rate_realised": 0.387,
     "test_accuracy": 0.936,

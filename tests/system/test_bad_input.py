@@ -1,5 +1,7 @@
 """Whatever is wrong is said in one line, with exit status 2, and nothing is written."""
 
+import sys
+
 import numpy as np
 import pytest
 from command import TINY, launch, write_npz
@@ -24,6 +26,14 @@ DATA = {
     "no test images": ({"x_test": None}, "x_test"),
 }
 
+OWN_LOSSES = """
+def fails(logits, labels):
+    return labels.shape[7]
+
+def mean(logits, labels):
+    return logits.mean()
+"""
+
 # What is wrong with the config -> (fields changed, what the line must say).
 CONFIG = {
     "unknown loss": ({"rgrl.loss.name": "gec"}, "did you mean 'gce'"),
@@ -45,6 +55,21 @@ CONFIG = {
     ),
     "a teacher that is not there": ({"teacher.path": "nowhere"}, "no teacher in nowhere"),
     "unknown teacher": ({"teacher.kind": "moco"}, "teacher.kind is 'moco'"),
+    "a path to a teacher that is random": (
+        {"teacher.kind": "random", "teacher.path": "somewhere"},
+        "teacher.path with config.teacher.kind = 'random'",
+    ),
+    "nothing to run": ({"teacher.kind": "none", "rgrl.epochs": 0}, "runs nothing"),
+    "a baseline to itself": ({"teacher.kind": "none", "rgrl.baseline": True}, "needs a teacher"),
+    "a baseline to K = 0": ({"rgrl.k": 0.0, "rgrl.baseline": True}, "needs a teacher"),
+    "a start from a wider teacher": (
+        {"rgrl.init_from_teacher": True, "teacher.width": 8, "model.width": 4},
+        "teacher of width 8",
+    ),
+    "own loss that cannot be imported": ({"rgrl.loss.name": "broken_losses:loss"}, "SyntaxError"),
+    "own loss that fails": ({"rgrl.loss.name": "own_losses:fails"}, "IndexError"),
+    "own loss that is a mean": ({"rgrl.loss.name": "own_losses:mean"}, "one value an example"),
+    "t-SNE of classes there are not": ({"report.tsne_classes": (2, 4)}, "tsne_classes"),
     "unknown data set": ({"dataset.name": "cifar11", "dataset.path": ""}, "cifar10"),
     "data that is not there": ({"dataset.path": "nowhere.npz"}, "nowhere.npz"),
 }
@@ -58,7 +83,7 @@ def refusal(tmp_path, fields, workdir=None, **arrays):
     config.update_from_flattened_dict(fields)
     workdir = workdir or tmp_path / "w"
     with pytest.raises(InputError) as error:
-        experiment.prepare(config, workdir)
+        experiment.run(config, workdir, command="")
     assert "\n" not in str(error.value)
     assert not workdir.exists()
     return str(error.value)
@@ -71,7 +96,12 @@ def test_bad_data(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", CONFIG)
-def test_bad_config(case, tmp_path):
+def test_bad_config(case, tmp_path, monkeypatch):
+    (tmp_path / "own_losses.py").write_text(OWN_LOSSES)
+    (tmp_path / "broken_losses.py").write_text("def loss(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("own_losses", "broken_losses"):
+        sys.modules.pop(name, None)
     fields, says = CONFIG[case]
     assert says in refusal(tmp_path, fields)
 
@@ -94,6 +124,12 @@ COMMANDS = {
     "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
     "bad data": ("rgrl_cifar10.py", ["--config.dataset.path=nowhere.npz"], "nowhere.npz"),
 }
+
+
+def test_a_config_after_a_space_is_looked_for_too():
+    refused = launch("--config", "configs/rgrl_cifar01.py")
+    assert refused.returncode == 2
+    assert "no config file 'configs/rgrl_cifar01.py'" in refused.stderr
 
 
 @pytest.mark.parametrize("case", COMMANDS)

@@ -8,6 +8,7 @@ import pytest
 from command import ROOT, TINY, launch, write_npz
 
 EVERYTHING = {
+    ".lock",
     "config.json",
     "metrics.jsonl",
     "results.json",
@@ -166,12 +167,18 @@ def test_a_loss_that_is_not_finite_ends_with_status_3(data, tmp_path):
     assert "the loss is not finite in epoch 1, step" in done.stderr.splitlines()[-1]
 
 
-def test_training_does_not_need_tensorflow(data, tmp_path):
-    (tmp_path / "tensorflow.py").write_text("raise ImportError('not installed')\n")
+def test_training_neither_imports_tensorflow_nor_needs_it(data, tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        f"import sys\nopen({str(tmp_path / 'by')!r}, 'a').write(f'{{sys.orig_argv}}\\n')\n"
+        "raise ImportError('broken')\n"
+    )
     done = launch(*flags(data, tmp_path / "w", "--config.teacher.kind=none",
                          "--config.tensorboard=True"), PYTHONPATH=str(tmp_path))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "w/tensorboard").exists()
+    imported_by = (tmp_path / "by").read_text().splitlines()
+    assert imported_by
+    assert all("rmdnet_jax.training.tensorboard" in line for line in imported_by)
 
 
 def test_tensorboard_files_are_written_where_it_is_there(data, tmp_path):

@@ -1,14 +1,17 @@
 """The loop: every image, resuming bit for bit, stopping at the first loss that is not finite."""
 
 import json
+import sys
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rmdnet_jax.errors import DivergedError, InputError
+from rmdnet_jax.errors import DivergedError
 from rmdnet_jax.methods.interface import State
+from rmdnet_jax.training import progress
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog
@@ -20,8 +23,8 @@ LABELS = np.arange(10, dtype=np.int32)
 class Counter:
     """A method that remembers how often it saw each image, and a fingerprint of its keys."""
 
-    def __init__(self, explode_at=None):
-        self.explode_at = explode_at
+    def __init__(self, explode_at=None, overflow_at=None):
+        self.explode_at, self.overflow_at = explode_at, overflow_at
 
     def init(self):
         zeros = {"seen": jnp.zeros(10), "keys": jnp.zeros(()), "step": jnp.zeros(())}
@@ -37,6 +40,8 @@ class Counter:
         loss = batch.label.astype(jnp.float32).mean()
         if self.explode_at is not None:
             loss = jnp.where(net["step"] == self.explode_at, jnp.nan, loss)
+        if self.overflow_at is not None:
+            net["keys"] = jnp.where(net["step"] == self.overflow_at, jnp.inf, net["keys"])
         return State({"net": net}, state.batch_stats, state.opt_state), {"loss": loss}
 
 
@@ -112,25 +117,70 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_checkpoint(tmp_p
     assert Checkpoints(tmp_path / "stage").latest() == 1
 
 
-def test_checkpoints_of_something_else_are_refused(tmp_path):
-    folder = tmp_path / "stage"
-    state = Counter().init()
-    made = Checkpoints(folder, description={"images": "abc", "width": 16})
-    made.save(1, state, {"epoch": 1, "seconds": 0.0}, 1)
-    made.close()
-    Checkpoints(folder, description={"width": 16}).check()
-    with pytest.raises(InputError, match=r"other width \(16; here 32"):
-        Checkpoints(folder, description={"width": 32}).check()
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_an_update_that_is_not_finite_is_never_saved(tmp_path, epochs):
+    """The loss of its step was still fine, and so was the epoch's mean."""
+    with pytest.raises(DivergedError, match="parameters are not finite after epoch 2, step 2"):
+        run(tmp_path, epochs, Counter(overflow_at=4))
+    assert Checkpoints(tmp_path / "stage").latest() == 1
+    assert len(lines(tmp_path)) == 1
 
 
-def test_networks_are_restored_without_the_optimiser(tmp_path):
-    made = Checkpoints(tmp_path / "stage", every=5)
-    state = Counter().init()
-    for epoch in (1, 2, 3):
-        made.save(epoch, state, {"epoch": epoch, "seconds": 0.0}, 3)
-    made.close()
-    again = Checkpoints(tmp_path / "stage")
-    assert again.latest() == 3  # every fifth, and the last
-    restored = again.restore_networks(state)
-    assert restored.opt_state is None
-    jax.tree.map(np.testing.assert_array_equal, restored.params, state.params)
+def test_accelerators_scan_is_the_cpus_loop(tmp_path, monkeypatch):
+    loop = run(tmp_path / "loop", 3)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    run(tmp_path / "scan", 1)
+    scan = run(tmp_path / "scan", 3)  # resumed
+    jax.tree.map(np.testing.assert_array_equal, loop, scan)
+    losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("loop", "scan")]
+    assert losses[0] == losses[1]
+
+
+def test_the_scan_stops_at_a_loss_that_is_not_finite(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(DivergedError, match="epoch 2, step 1"):
+        run(tmp_path, 4, Counter(explode_at=3))
+
+
+def test_a_method_may_carry_more_than_the_usual_state(tmp_path):
+    """As a pool of labels, one a sample: trained, saved and resumed like the rest."""
+
+    @flax.struct.dataclass
+    class WithPool(State):
+        pool: jax.Array
+
+    class Pooling(Counter):
+        def init(self):
+            usual = super().init()
+            return WithPool(
+                usual.params, usual.batch_stats, usual.opt_state, jnp.zeros(10, jnp.int32)
+            )
+
+        def step(self, state, batch, key):
+            usual, metrics = super().step(state, batch, key)
+            pool = state.pool.at[batch.index].add(batch.label)
+            return state.replace(params=usual.params, pool=pool), metrics
+
+    for epochs in (2, 4):  # the second run resumes the first
+        method = Pooling()
+        with Checkpoints(tmp_path / "stage") as saved:
+            state = fit(
+                method, method.init(), IMAGES, LABELS, epochs=epochs, batch_size=5,
+                key=jax.random.key(0), checkpoints=saved, evaluate=lambda state, epoch: {},
+                log=RunLog(tmp_path, tensorboard=False).stage("stage"),
+            )  # fmt: skip
+        np.testing.assert_array_equal(state.pool, epochs * LABELS)
+
+
+def test_the_terminal_is_given_back_when_training_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    stopped = []
+    monkeypatch.setattr(progress.Bar, "stop", lambda self: stopped.append(True))
+
+    def broken(state, epoch):
+        raise RuntimeError("evaluation failed")
+
+    with pytest.raises(RuntimeError, match="evaluation failed"):
+        run(tmp_path, 2, evaluate=broken)
+    assert stopped

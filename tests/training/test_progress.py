@@ -6,10 +6,11 @@ from rmdnet_jax.training import progress
 
 
 def run(epochs=3, done=0):
-    shown = progress.Progress("student", done, epochs, steps=10)
+    shown = progress.Progress("student", done, epochs, steps=10, batch_size=64)
     for epoch in range(done, epochs):
         shown.step(5, loss=1.25)
         shown.epoch(epoch + 1, {"loss": 1.0, "test_accuracy": 0.5, "images_per_second": 1234.0})
+    shown.close()
 
 
 def test_the_last_epochs_line_says_all(capsys):
@@ -18,6 +19,17 @@ def test_the_last_epochs_line_says_all(capsys):
     assert last.startswith("student: epoch 3/3  loss 1.0000")
     for text in ("test 50.0%", "1,234 img/s", "0:00 left"):
         assert text in last
+
+
+def test_a_running_epoch_has_its_own_number_loss_and_speed(capsys, monkeypatch):
+    now = iter(range(0, 1000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    shown = progress.Progress("student", 0, 3, steps=10, batch_size=64)
+    shown.epoch(1, {"loss": 9.0, "test_accuracy": 0.5, "images_per_second": 1.0})
+    shown.step(5, loss=1.25)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("student: epoch 2/3  loss 1.2500  test 50.0%")
+    assert "16 img/s" in last  # 5 * 64 images in 20 s
 
 
 def test_a_log_is_not_flooded(capsys):

@@ -35,7 +35,7 @@ method = RGRL(ResNet(4), Linear(10), robust.get("gce"), optax.sgd(0.05, 0.9), ha
 rng = np.random.default_rng(0)
 mesh = sharding.mesh()
 example = np.zeros((1, 16, 16, 3), np.uint8)
-state = sharding.replicate(jax.jit(method.init)(jax.random.key(0), example), mesh)
+state = sharding.replicate(method.init(jax.random.key(0), example), mesh)
 
 @jax.jit
 def step(state, batch, key):

@@ -26,6 +26,11 @@ def method(lr=0.05):
     )
 
 
+def start(simsiam):
+    with jax.disable_jit():  # a program for every test would take longer than all the rest
+        return simsiam.init(jax.random.key(0), batch().image[:1])
+
+
 def batch(count=32, labels=0):
     rng = np.random.default_rng(0)
     # Smooth pictures: noise alone has no two views in common.
@@ -36,7 +41,7 @@ def batch(count=32, labels=0):
 
 
 def train(simsiam, steps):
-    state = simsiam.init(jax.random.key(0), batch().image[:1])
+    state = start(simsiam)
     step = jax.jit(simsiam.step)
     for i in range(steps):
         state, metrics = step(state, batch(), jax.random.key(i))
@@ -44,7 +49,7 @@ def train(simsiam, steps):
 
 
 def test_step_trains_all_three_networks():
-    before = method().init(jax.random.key(0), batch().image[:1])
+    before = start(method())
     after, metrics = method().step(before, batch(), jax.random.key(1))
     assert set(before.params) == {"backbone", "projector", "predictor"}
     for network in before.params:
@@ -56,7 +61,7 @@ def test_step_trains_all_three_networks():
 
 
 def test_labels_are_not_read():
-    state = method().init(jax.random.key(0), batch().image[:1])
+    state = start(method())
     one, other = (method().step(state, batch(labels=n), jax.random.key(1))[0] for n in (0, 5))
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -64,7 +69,7 @@ def test_labels_are_not_read():
 def test_batch_statistics_are_updated_once_a_view():
     """Momentum 0.9 twice: what is left of the start is 0.81."""
     simsiam = method(lr=0.0)
-    before = simsiam.init(jax.random.key(0), batch().image[:1])
+    before = start(simsiam)
     after, _ = simsiam.step(before, batch(), jax.random.key(1))
     stem = before.params["backbone"]["Conv_0"]["kernel"]
     views = augment.two_views(jax.random.key(1), batch().image)
@@ -80,7 +85,7 @@ def test_batch_statistics_are_updated_once_a_view():
 
 
 def test_predict_gives_the_backbones_embedding():
-    state = method().init(jax.random.key(0), batch().image[:1])
+    state = start(method())
     prediction = method().predict(state, batch(5).image)
     assert prediction.logits is None
     assert prediction.embedding.shape == (5, 32)

@@ -1,0 +1,93 @@
+"""What a run leaves behind is named for what it is, and the numbers come first."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rmdnet_jax import teachers
+from rmdnet_jax.config import default
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.methods.interface import Prediction
+from rmdnet_jax.report import figures, results
+
+RNG = np.random.default_rng(0)
+PROMISED = (
+    "test_accuracy",
+    "best_test_accuracy",
+    "teacher_knn_accuracy",
+    "noise_rate_realised",
+    "label_issue_auroc",
+)
+
+
+def outcome(kind="simsiam", students=("baseline", "student")):
+    true = np.arange(40, dtype=np.int32) % 4
+    given = np.where(np.arange(40) < 10, (true + 1) % 4, true).astype(np.int32)
+    images = np.zeros((40, 8, 8, 3), np.uint8)
+    data = Dataset("colours", images, true, images, true, {}, ("red", "green", "blue", "grey"))
+    labels = Labels(given, true, "symmetric", 0.25, 0.25, np.eye(4))
+    embedding = RNG.normal(size=(40, 6)).astype(np.float32)
+    teacher = teachers.Judged(kind, None, embedding, 0.5, 0.3, 0.4, tested=40)
+    prediction = Prediction(np.eye(4, dtype=np.float32)[true] * 5, embedding)
+    line = {"epoch": 1, "loss": 1.0, "test_accuracy": 1.0, "seconds": 2.0, "images_per_second": 9.0}
+    trained = {
+        stage: results.Student(prediction, prediction, [line | {"stage": stage}])
+        for stage in students
+    }
+    return results.Outcome(data, labels, teacher, [], trained)
+
+
+def config(**report):
+    filled = default()
+    filled.report.update(report)
+    return filled.to_dict()
+
+
+def test_what_is_promised_is_there_even_where_there_is_nothing_to_say():
+    found = results.summarise(outcome(students=()), None)
+    assert set(PROMISED) <= found.keys()
+    assert found["test_accuracy"] is None
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "teacher", "student"),
+    [
+        ("simsiam", "SimSiam teacher", "loss + RMDNet"),
+        ("random", "random encoder", "loss + RGRL, random teacher"),
+    ],
+)
+def test_figures_name_the_teacher_for_what_it_is(tmp_path, monkeypatch, kind, teacher, student):
+    drawn = {}
+    monkeypatch.setattr(figures, "embeddings", lambda panels, *_: drawn.update(titles=panels))
+    monkeypatch.setattr(figures, "comparison", lambda a, b, names, *_: drawn.update(names=names))
+    monkeypatch.setattr(results.page, "write", lambda *_: None)
+    results.write(tmp_path, outcome(kind), config(tsne_points=10), "python launch.py")
+    assert [title for title, *_ in drawn["titles"]] == [teacher, "loss alone", student]
+    assert drawn["names"] == ("CE", "CE" + student.removeprefix("loss"))
+
+
+def test_numbers_survive_a_figure_that_cannot_be_drawn(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(figures, "curves", broken)
+    with pytest.raises(RuntimeError, match="no font"):
+        results.write(tmp_path, outcome(), config(tsne_points=0), "python launch.py")
+    assert json.loads((tmp_path / "results.json").read_text())["test_accuracy"] == 1.0
+    assert (tmp_path / "label_issues.csv").exists()
+
+
+def test_a_class_too_small_for_t_sne_is_left_out(tmp_path):
+    results.write(tmp_path, outcome(), config(tsne_points=2), "python launch.py")
+    assert not (tmp_path / "figures/embeddings.png").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_page_says_the_configs_remark_and_the_teachers_kind(tmp_path):
+    results.write(tmp_path, outcome("random"), config(tsne_points=0, remark="Mind <this>."), "")
+    page = (tmp_path / "report.html").read_text()
+    assert "Mind &lt;this&gt;." in page
+    assert "kNN accuracy of the random teacher" in page
