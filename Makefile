@@ -1,4 +1,5 @@
-# make demo   sets everything up and runs the main job on built-in data, offline after the install
+# make demo   sets everything up and runs the main job on built-in data, offline after the install,
+#             into runs/demo (WORKDIR=... chooses another folder)
 # make test   sets everything up and runs the tests
 # Both need Python 3.11 or 3.12, make and PyPI; PYTHON=python3.12 chooses the interpreter.
 
@@ -9,11 +10,12 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 TESTS ?= tests
+WORKDIR ?= runs/demo
 
 .PHONY: demo test slow lint clean
 
 demo: $(VENV)/user
-	$(BIN)/python launch.py --config=configs/demo.py --workdir=runs/demo
+	$(BIN)/python launch.py --config=configs/demo.py --workdir=$(WORKDIR)
 
 test: $(VENV)/developer
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     from rmdnet_jax import experiment
 
     workdir = _WORKDIR.value or f"runs/{_config_name()}"

@@ -1,5 +1,6 @@
 """The README's commands and code do what it says."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -13,31 +14,45 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    line
-    for kind, block in BLOCKS
-    if kind == "bash"
-    for line in block.splitlines()
-    if line.startswith("python launch.py")
-]
+DOCUMENTS = [README, (ROOT / "RESULTS.md").read_text()]
+DOCUMENTS += [path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = sorted(
+    {
+        line.partition("  #")[0].strip()
+        for document in DOCUMENTS
+        for block in re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
+        for line in block.splitlines()
+        if line.strip().startswith("python launch.py")
+    }
+)
+
+
+def flags_of(command):
+    return dict(word.lstrip("-").split("=", 1) for word in shlex.split(command)[2:])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_name_configs_and_fields_that_there_are(command, monkeypatch):
-    from rmdnet_jax.config import default
-
     monkeypatch.syspath_prepend(str(ROOT))
-    flags = dict(word.lstrip("-").split("=", 1) for word in shlex.split(command)[2:])
+    flags = flags_of(command)
     file, _, loss = flags["config"].partition(":")
     assert (ROOT / file).is_file()
-    if loss:
-        import importlib
-
-        assert loss in importlib.import_module(file[:-3].replace("/", ".")).LOSSES
-    fields = default()
+    module = importlib.import_module(file[:-3].replace("/", "."))
+    fields = module.get_config(*filter(None, [loss]))
     for flag in flags.keys() - {"config", "workdir"}:
-        group, _, field = flag.removeprefix("config.").partition(".")
-        assert field in fields[group]
+        value = fields
+        for name in flag.removeprefix("config.").split("."):
+            assert name in value, flag
+            value = value[name]
+
+
+def test_no_two_documented_experiments_share_a_workdir():
+    experiments = {}
+    for command in COMMANDS:
+        flags = flags_of(command)
+        default = "runs/" + Path(flags["config"]).name.replace(".py", "").replace(":", "-")
+        workdir = flags.pop("workdir", default)
+        assert experiments.setdefault(workdir, flags) == flags, workdir
 
 
 def test_make_targets_are_there():

@@ -1,6 +1,6 @@
 """Label noise, drawn once and up front from a transition matrix; the test split never comes here.
 
-Human labels are not drawn: experiment.py takes them from the data set's label sets.
+Human labels are not drawn: labels.py takes them from the data set's label sets.
 """
 
 import csv

@@ -14,7 +14,8 @@ import orbax.checkpoint as ocp
 
 from rmdnet_jax.errors import InputError
 
-logging.getLogger("absl").setLevel(logging.WARNING)
+# Orbax warns of what is meant to be, such as a manager that only reads.
+logging.getLogger("absl").setLevel(logging.ERROR)
 
 # Any dataclass whose fields are pytrees of arrays: methods/interface.py's State, or a method's own.
 S = TypeVar("S")
@@ -119,7 +120,9 @@ class Checkpoints:
         if self._writer:
             return self._writer
         if self._reader is None:
-            options = ocp.CheckpointManagerOptions(read_only=True)
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, create=False, save_interval_steps=0
+            )
             self._reader = ocp.CheckpointManager(self._directory, options=options)
         return self._reader
 
