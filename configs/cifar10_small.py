@@ -21,6 +21,5 @@ def get_config(loss="ce"):
     config.rm.epochs = 200
     config.rgrl.epochs = 40
     config.rgrl.lr = 0.02
-    config.rgrl.k *= 0.3  # chosen on held-out training images (RESULTS.md): the teacher is weak
     config.rgrl.baseline = True
     return config

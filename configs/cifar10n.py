@@ -2,7 +2,8 @@
 
 python launch.py --config=configs/cifar10n.py:gce --config.noise.field=worse_label
 
-Other fields: aggre_label, random_label1, random_label2, random_label3.
+Other fields: aggre_label, random_label1, random_label2, random_label3. Needs a GPU or a TPU; not
+run to its end with this code yet.
 """
 
 from configs import rgrl_cifar10

@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/rgrl_cifar10.py:nce_agce --config.noise.kind=pairflip
 
-The loss after the colon (ce if none) brings its parameters and its K.
+The loss after the colon (ce if none) brings its parameters and its K. The paper's test accuracies
+here (Table 1): CE 62.1 -> 71.0 with RMDNet, GCE 81.5 -> 85.6. Needs a GPU or a TPU; not run to its
+end with this code yet (RESULTS.md has what was).
 """
 
 from rmdnet_jax.config import default, set_loss

@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/rgrl_cifar100.py:nce_agce
 
-The loss after the colon (ce if none) brings its parameters and its K.
+The loss after the colon (ce if none) brings its parameters and its K. The paper's test accuracies
+here (Table 1): CE 46.3 -> 52.5 with RMDNet, GCE 67.3 -> 68.6. Needs a GPU or a TPU; not run to its
+end with this code yet (RESULTS.md has what was).
 """
 
 from rmdnet_jax.config import default, set_loss

@@ -2,6 +2,8 @@
 
 python launch.py --config=configs/simsiam_cifar100.py --workdir=runs/teacher100
 python launch.py --config=configs/rgrl_cifar100.py:gce --config.teacher.path=runs/teacher100
+
+Needs a GPU or a TPU; not run to its end with this code yet.
 """
 
 from rmdnet_jax.config import default

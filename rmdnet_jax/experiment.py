@@ -247,4 +247,7 @@ def check_loss(config: ConfigDict, loss: recipes.Loss, num_classes: int) -> None
 def pixels(data: Dataset, images: np.ndarray) -> np.ndarray:
     """Normalised pixels as an embedding: float32 [N, H * W * 3]."""
     mean, std = data.mean_std()
-    return ((images.astype(np.float32) / 255 - mean) / std).reshape(len(images), -1)
+    x = images.astype(np.float32)
+    x -= 255 * mean  # in place: there may be gigabytes of them
+    x /= 255 * std
+    return x.reshape(len(x), -1)

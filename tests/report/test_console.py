@@ -1,0 +1,44 @@
+"""The table at the end says what there is, in words that fit what was run."""
+
+from pathlib import Path
+
+from rmdnet_jax.report import console
+
+RESULTS = {
+    "noise_kind": "symmetric",
+    "noise_rate_asked": 0.4,
+    "noise_rate_realised": 0.387,
+    "teacher_kind": "simsiam",
+    "teacher_knn_accuracy": 0.455,
+    "random_encoder_knn_accuracy": 0.255,
+    "pixel_knn_accuracy": 0.351,
+    "test_accuracy": None,
+    "best_test_accuracy": None,
+    "label_issue_auroc": None,
+}
+
+
+def test_stage_rm_alone_promises_no_label_issues():
+    told = console.closing(RESULTS, Path("w"), remark="")
+    assert "simsiam 45.5%   (random encoder 25.5%, pixels 35.1%)" in told
+    assert "test accuracy" not in told
+    assert "label_issues.csv" not in told
+    assert told.splitlines()[-1].startswith("results")
+
+
+def test_a_student_is_told_with_its_wrong_labels():
+    found = {"test_accuracy": 0.5, "best_test_accuracy": 0.625, "label_issue_auroc": 0.9}
+    told = console.closing(RESULTS | found, Path("w"), remark="")
+    assert "50.0%   (last epoch; best 62.5%)" in told
+    assert "AUROC 0.900" in told
+    assert "label_issues.csv" in told
+
+
+def test_without_a_teacher_nothing_is_said_of_one():
+    assert "kNN" not in console.closing(RESULTS | {"teacher_kind": "none"}, Path("w"), remark="")
+
+
+def test_the_configs_remark_ends_it_in_lines_that_fit_a_terminal():
+    told = console.closing(RESULTS, Path("w"), remark="word " * 60)
+    assert told.count("word") == 60
+    assert max(map(len, told.splitlines())) <= 88
