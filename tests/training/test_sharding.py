@@ -11,18 +11,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A few steps of RGRL under a teacher on as many CPU devices as argv says; prints the losses.
+# Four epochs of one step of RGRL under a teacher, resumed after two, on as many CPU devices as
+# argv says; prints each epoch's metrics.
 PROGRAM = """
-import json, sys
+import json, sys, tempfile
+from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 import jax.numpy as jnp, numpy as np, optax
 from rmdnet_jax.losses import robust
-from rmdnet_jax.methods.interface import Batch
 from rmdnet_jax.methods.rgrl import RGRL, Teacher
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import sharding
+from rmdnet_jax.training.checkpoints import Checkpoints
+from rmdnet_jax.training.fit import fit
+from rmdnet_jax.training.logging import RunLog
 
 backbone = ResNet(4)
 variables = jax.jit(lambda key, x: backbone.init(key, x, train=False))(
@@ -33,39 +36,40 @@ teacher = Teacher(backbone, None, *jax.device_get(
 half = np.full(3, 0.5, np.float32)
 method = RGRL(ResNet(4), Linear(10), robust.get("gce"), optax.sgd(0.05, 0.9), half, half, teacher)
 rng = np.random.default_rng(0)
-mesh = sharding.mesh()
-example = np.zeros((1, 16, 16, 3), np.uint8)
-state = sharding.replicate(method.init(jax.random.key(0), example), mesh)
-
-@jax.jit
-def step(state, batch, key):
-    return method.step(state, sharding.split_batch(batch, mesh), key)
-
-losses = []
-for i in range(4):
-    images = rng.integers(0, 256, (16, 16, 16, 3), np.uint8)
-    labels = rng.integers(0, 10, 16).astype(np.int32)
-    state, metrics = step(state, Batch(images, labels, labels), jax.random.key(i))
-    losses.append({name: float(value) for name, value in metrics.items()})
-print(json.dumps(losses))
+images = rng.integers(0, 256, (16, 16, 16, 3), np.uint8)
+labels = rng.integers(0, 10, 16).astype(np.int32)
+folder = Path(tempfile.mkdtemp())
+log = RunLog(folder, tensorboard=False)
+for epochs in (2, 4):
+    fit(method, method.init(jax.random.key(0), jnp.asarray(images[:1])), images, labels,
+        epochs=epochs, batch_size=16, key=jax.random.key(1),
+        checkpoints=Checkpoints(folder / "student"), log=log.stage("student"),
+        evaluate=lambda state, epoch: {})
+names = "loss", "robust_loss", "node_loss", "edge_loss", "train_accuracy"
+told = [{name: line[name] for name in names} for line in log.history("student")]
+Path(sys.argv[2]).write_text(json.dumps(told))
 """
 
 
-def losses(devices):
+def losses(devices, path):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(devices)],
+        [sys.executable, "-c", PROGRAM, str(devices), str(path)],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(path.with_suffix(".cache"))}
+        | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("devices", [8])
-def test_losses_agree_step_by_step_with_one_device(devices):
-    for one, many in zip(losses(1), losses(devices), strict=True):
+def test_losses_agree_step_by_step_with_one_device(devices, tmp_path):
+    one_device, many_devices = losses(1, tmp_path / "one"), losses(devices, tmp_path / "many")
+    assert len(one_device) == 4
+    for one, many in zip(one_device, many_devices, strict=True):
         for name, value in one.items():
             np.testing.assert_allclose(value, many[name], rtol=2e-4, err_msg=name)
