@@ -28,7 +28,7 @@ LOSSES = {
     "nce_agce": {"k": 0.001, "alpha": 1.0, "beta": 4.0, "a": 6.0, "q": 1.5},
     "nce_aul": {"k": 0.001, "alpha": 1.0, "beta": 4.0, "a": 6.3, "q": 1.5},
     "nce_ael": {"k": 0.001, "alpha": 1.0, "beta": 4.0, "a": 5.0},
-    "taylor_ce": {"k": 0.2, "t": 2.0},
+    "taylor_ce": {"k": 0.2, "t": 2},
 }
 
 

@@ -98,7 +98,7 @@ def test_an_unknown_loss_names_those_there_are():
 def test_parameters_not_given_are_left_to_the_loss():
     config = configuration.default()
     assert configuration.loss_parameters(config) == {}
-    config.rgrl.loss.t = 3.0
+    config.rgrl.loss.t = 3
     assert configuration.loss_parameters(config) == {"t": 3}
 
 

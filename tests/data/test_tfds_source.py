@@ -14,7 +14,7 @@ from PIL import Image
 from rmdnet_jax.data import tfds_source
 from rmdnet_jax.errors import InputError
 
-SIZES = {"train": 60, "test": 20}
+SIZES = {"train": 60, "test": 20, "validation": 20}
 CLASSES = ("ant", "bee", "cow", "dog")
 
 
@@ -47,7 +47,7 @@ class TinyBeasts(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS wants a list here)
         tfds.core.BuilderConfig(name=name)
-        for name in ("colour", "grey", "no_id", "two_sizes", "no_test", "no_image")
+        for name in ("colour", "grey", "no_id", "two_sizes", "no_test", "validation", "no_image")
     ]
 
     def _info(self):
@@ -68,7 +68,8 @@ class TinyBeasts(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
-        splits = ["train"] if self.builder_config.name == "no_test" else ["train", "test"]
+        tested = {"no_test": [], "validation": ["validation"]}
+        splits = ["train", *tested.get(self.builder_config.name, ["test"])]
         return {split: self._generate_examples(split) for split in splits}
 
     def _generate_examples(self, split):
@@ -176,7 +177,7 @@ def test_unprepared_without_tensorflow_says_how_to_get_the_data(tmp_path):
     message = run_without_tensorflow(code, str(tmp_path))
     assert "\n" not in message
     assert "TensorFlow is not installed" in message
-    assert "tfds.builder('cifar10', file_format='array_record').download_and_prepare()" in message
+    assert "tfds.builder('cifar10', data_dir='tfds_array_record'" in message
 
 
 @pytest.mark.parametrize(
@@ -196,9 +197,19 @@ def test_unprepared_without_network_says_how_to_get_the_data(name, hint, tmp_pat
     message = str(caught.value)
     assert "\n" not in message
     assert "no answer from https://www.cs.toronto.edu" in message
-    assert f"tfds.builder('{name}', file_format='array_record').download_and_prepare()" in message
-    assert "--config.dataset.path=DIR" in message
+    assert f"tfds.builder('{name}', data_dir='tfds_array_record'" in message
+    assert "--config.dataset.path=tfds_array_record" in message
     assert hint.format(folder=tmp_path) in message
+
+
+def test_a_set_without_a_test_split_is_tested_on_its_validation_split(folder):
+    data = tfds_source.load("tiny_beasts/validation", folder).check()
+    np.testing.assert_array_equal(data.test_images, expected("validation", "image", "validation"))
+
+
+def test_the_suggested_command_prepares_the_config_that_was_asked_for(folder):
+    builder = TinyBeasts(config="grey", data_dir=folder)
+    assert "tfds.builder('tiny_beasts/grey', data_dir=" in tfds_source._command(builder)
 
 
 def test_an_unprepared_set_is_prepared_and_read(folder, tmp_path, monkeypatch):
