@@ -27,7 +27,7 @@ class State:
     """All that a run carries from step to step, checkpointed whole.
 
     A method that remembers more (a label per sample, say) derives from it and adds its fields:
-    training and checkpoints take any dataclass of pytrees.
+    training and checkpoints take any dataclass whose fields are dicts (or other trees) of arrays.
 
     Attributes:
       params: float32 parameters by network ("student", "teacher", ...).

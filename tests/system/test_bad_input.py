@@ -66,7 +66,10 @@ CONFIG = {
         {"rgrl.init_from_teacher": True, "teacher.width": 8, "model.width": 4},
         "teacher of width 8",
     ),
-    "own loss that cannot be imported": ({"rgrl.loss.name": "broken_losses:loss"}, "SyntaxError"),
+    "own loss that cannot be imported": (
+        {"rgrl.loss.name": "broken_losses:loss"},
+        "invalid syntax",
+    ),
     "own loss that fails": ({"rgrl.loss.name": "own_losses:fails"}, "IndexError"),
     "own loss that is a mean": ({"rgrl.loss.name": "own_losses:mean"}, "one value an example"),
     "t-SNE of classes there are not": ({"report.tsne_classes": (2, 4)}, "tsne_classes"),

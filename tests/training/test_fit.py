@@ -147,18 +147,17 @@ def test_a_method_may_carry_more_than_the_usual_state(tmp_path):
 
     @flax.struct.dataclass
     class WithPool(State):
-        pool: jax.Array
+        pool: dict
 
     class Pooling(Counter):
         def init(self):
             usual = super().init()
-            return WithPool(
-                usual.params, usual.batch_stats, usual.opt_state, jnp.zeros(10, jnp.int32)
-            )
+            pool = {"sum": jnp.zeros(10, jnp.int32)}
+            return WithPool(usual.params, usual.batch_stats, usual.opt_state, pool)
 
         def step(self, state, batch, key):
             usual, metrics = super().step(state, batch, key)
-            pool = state.pool.at[batch.index].add(batch.label)
+            pool = {"sum": state.pool["sum"].at[batch.index].add(batch.label)}
             return state.replace(params=usual.params, pool=pool), metrics
 
     for epochs in (2, 4):  # the second run resumes the first
@@ -169,7 +168,7 @@ def test_a_method_may_carry_more_than_the_usual_state(tmp_path):
                 key=jax.random.key(0), checkpoints=saved, evaluate=lambda state, epoch: {},
                 log=RunLog(tmp_path, tensorboard=False).stage("stage"),
             )  # fmt: skip
-        np.testing.assert_array_equal(state.pool, epochs * LABELS)
+        np.testing.assert_array_equal(state.pool["sum"], epochs * LABELS)
 
 
 def test_the_terminal_is_given_back_when_training_fails(tmp_path, monkeypatch):
