@@ -1,4 +1,4 @@
-"""PyTorch peers of both stages' networks and steps, written for the comparisons in this folder.
+"""PyTorch peers of our networks, written for the comparisons in this folder.
 
 They load the Flax parameters, so that a step of both can be compared number by number (parity.py).
 PyTorch is a dependency of the benchmarks only.

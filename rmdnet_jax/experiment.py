@@ -67,7 +67,7 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
     """
     this = prepare(config, workdir)
     with workdirs.claim(workdir, config.to_dict()), this.log:
-        for stage in ("teacher", "baseline", "student"):
+        for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
                 saved.check()
         dtype = recipes.convolution_dtype(config.model.precision)
@@ -162,13 +162,11 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
         logits = predict(state, data.test_images).logits
         return {"test_accuracy": classification.accuracy(logits, data.test_labels)}
 
-    saved = checkpoints(run, stage, guide)
-    saved.check()
     state = fit(
         method, method.init(run.key("student"), jnp.asarray(data.train_images[:1])),
         data.train_images, run.labels.given, epochs=config.rgrl.epochs,
-        batch_size=config.rgrl.batch_size, key=run.key("student epochs"), checkpoints=saved,
-        log=run.log.stage(stage), evaluate=evaluate,
+        batch_size=config.rgrl.batch_size, key=run.key("student epochs"),
+        checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
     )  # fmt: skip
     return results.Student(
         predict(state, data.train_images),

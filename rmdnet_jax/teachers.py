@@ -26,9 +26,9 @@ def find(path: str, description: dict) -> Checkpoints:
       InputError: there is none, it is not finished, or it does not fit.
     """
     inside = os.path.join(path, "teacher")
-    checkpoints = Checkpoints(
-        Path(inside if os.path.isdir(inside) else path), description=description
-    )
+    # Path.is_dir raises, on Python 3.11, where the folder may not be looked into.
+    folder = inside if os.path.isdir(inside) else path
+    checkpoints = Checkpoints(Path(folder), description=description)
     epoch = checkpoints.latest()
     if epoch is None:
         raise InputError(

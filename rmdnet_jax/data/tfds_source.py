@@ -82,6 +82,7 @@ def load(name: str, data_dir: str = "") -> Dataset:
         _prepare(builder, name, data_dir)
         builder = _builder(name, data_dir)
     _check_prepared(builder)
+    test_split = _test_split(builder)
     features = builder.info.features
     class_names = tuple(features["label"].names or ())
     label_sets = [
@@ -90,7 +91,7 @@ def load(name: str, data_dir: str = "") -> Dataset:
         if key != "label" and features[key].num_classes == len(class_names)
     ]
     train = _read_split(builder, "train", ["image", "label", *label_sets])
-    test = _read_split(builder, _test_split(builder), ["image", "label"])
+    test = _read_split(builder, test_split, ["image", "label"])
     return Dataset(
         name=builder.name,
         train_images=with_three_channels(train["image"]),
@@ -174,7 +175,6 @@ def _check_prepared(builder: Any) -> None:
             f"right is array_record; make a second copy with {_command(builder)} and pass "
             f"--config.dataset.path={_BESIDE}"
         )
-    _test_split(builder)
 
 
 def _test_split(builder: Any) -> str:

@@ -89,13 +89,11 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
         "noise_rate_realised": labels.rate_realised,
         "noise_transition_realised": _nested_list(labels.transition),
     }
-    results |= {
-        "teacher_kind": teacher.kind if teacher else "none",
-        "teacher_knn_accuracy": teacher.knn_accuracy if teacher else None,
-        "random_encoder_knn_accuracy": teacher.random_encoder_knn_accuracy if teacher else None,
-        "pixel_knn_accuracy": teacher.pixel_knn_accuracy if teacher else None,
-        "knn_labels": "given" if labels.true is None else "true",
-    }
+    results["teacher_kind"] = teacher.kind if teacher else "none"
+    for encoder in ("knn_accuracy", "random_encoder_knn_accuracy", "pixel_knn_accuracy"):
+        name = "teacher_knn_accuracy" if encoder == "knn_accuracy" else encoder
+        results[name] = getattr(teacher, encoder, None)
+    results["knn_labels"] = "given" if labels.true is None else "true"
     results |= {"test_accuracy": None, "best_test_accuracy": None, "label_issue_auroc": None}
     for stage, student in outcome.students.items():
         prefix = "" if stage == "student" else f"{stage}_"

@@ -57,9 +57,11 @@ def fit(
 
     Raises:
       DivergedError: a loss or a parameter is not finite; the last checkpoint is a good one.
+      InputError: the checkpoints are of something else.
     """
     mesh = sharding.mesh()
     done, seconds = 0, 0.0
+    checkpoints.check()
     if checkpoints.latest() is not None:
         state, meta = checkpoints.restore(state), checkpoints.meta()
         done, seconds = meta["epoch"], meta["seconds"]
