@@ -255,7 +255,7 @@ def test_any_other_name_goes_to_tensorflow_datasets(monkeypatch, digits):
     asked = []
     monkeypatch.setattr(sources.tfds_source, "load", lambda *args: asked.append(args) or digits)
     assert len(sources.load("mnist", "/data", train_size=100).train_images) == 100
-    assert asked == [("mnist", "/data")]
+    assert asked == [("mnist", "/data", 0)]
 
 
 def test_tensorflow_and_tfds_stay_out_of_digits_and_npz(save):
