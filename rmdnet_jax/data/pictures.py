@@ -43,12 +43,10 @@ def decode(
         image = _rgb(ImageOps.exif_transpose(image) if upright else image)
         if resize and image.size != (shape[1], shape[0]):
             short = min(image.size)
-            left, top = ((side - short) / 2 for side in image.size)
-            image = image.resize(
-                (shape[1], shape[0]),
-                Image.Resampling.BILINEAR,
-                box=(left, top, left + short, top + short),
-            )
+            left, top = ((side - short) // 2 for side in image.size)
+            # Cropped first: resize's own box would blend in what lies beyond the square.
+            image = image.crop((left, top, left + short, top + short))
+            image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
     if pixels.shape != shape:
         raise InputError(

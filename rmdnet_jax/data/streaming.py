@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,6 +57,8 @@ class Batches(Iterator[HostBatch]):
         # None: no batch at all, which Grain's processes would not take.
         self._iterator = iter(dataset) if dataset else None
         if self._iterator:
+            # Also when this is collected, or the interpreter ends: workers would be left over.
+            self._end = weakref.finalize(self, self._iterator.close)
             self._iterator.start_prefetch()
 
     def __next__(self) -> HostBatch:
@@ -71,19 +74,15 @@ class Batches(Iterator[HostBatch]):
 
     def close(self) -> None:
         """Ends the processes and threads that read ahead; no batch comes any more."""
-        iterator, self._iterator = self._iterator, None
-        if iterator is not None:
-            iterator.close()
+        if self._iterator is not None:
+            self._iterator = None
+            self._end()
 
     def __enter__(self) -> "Batches":
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_iterator", None) is not None:
-            self.close()
 
 
 def batches(
@@ -135,6 +134,8 @@ def batches(
         dataset = grain.experimental.WithOptionsIterDataset(dataset, options).mp_prefetch(
             grain.MultiprocessingOptions(workers, per_worker_buffer_size=_AHEAD), _start_worker
         )
+        # By themselves the processes would start when the first batch is asked for.
+        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
     return Batches(dataset)
 
 

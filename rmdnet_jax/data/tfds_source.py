@@ -135,7 +135,11 @@ class TfdsReader:
         for row, record in zip(rows, self.records(rows), strict=True):
             # Not turned by EXIF, as TFDS itself does not.
             yield pictures.decode(
-                _value(record["image"]), self.where(int(row)), self.shape, self.resize, upright=False
+                _value(record["image"]),
+                self.where(int(row)),
+                self.shape,
+                self.resize,
+                upright=False,
             )
 
     def records(self, rows: np.ndarray) -> list[Any]:

@@ -277,3 +277,9 @@ def test_npz_that_goes_by_cifars_name_has_cifars_class_names(tmp_path):
     loaded = sources.load("cifar10", str(tmp_path / "c.npz"))
     assert loaded.class_names[8:] == ("ship", "truck")
     assert sources.load("npz", str(tmp_path / "c.npz")).class_names[8:] == ("8", "9")
+
+
+@pytest.mark.parametrize("name", ["digits", "npz"])
+def test_arrays_are_not_resized(name):
+    with pytest.raises(InputError, match=r"image_size is 32 but the images of .* are not resized"):
+        sources.load(name, "x.npz" if name == "npz" else "", image_size=32)
