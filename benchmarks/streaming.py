@@ -77,7 +77,8 @@ def speed(images, labels: np.ndarray, order: np.ndarray, workers: int) -> float:
         next(batches)
         started = time.perf_counter()
         taken = sum(len(batch.index) for batch in batches)
-        return taken / (time.perf_counter() - started)
+        ended = time.perf_counter()
+    return taken / (ended - started)
 
 
 def gather_speed(images: np.ndarray, labels: np.ndarray, order: np.ndarray) -> float:

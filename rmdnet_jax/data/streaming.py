@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import grain
@@ -53,9 +53,10 @@ class Batches(Iterator[HostBatch]):
     Also a context manager. What was not closed is closed when it is collected.
     """
 
-    def __init__(self, dataset: grain.IterDataset | None):
+    def __init__(self, dataset: grain.IterDataset | None, length: int):
         # None: no batch at all, which Grain's processes would not take.
         self._iterator = iter(dataset) if dataset else None
+        self._left = length
         if self._iterator:
             # Also when this is collected, or the interpreter ends: workers would be left over.
             self._end = weakref.finalize(self, self._iterator.close)
@@ -66,11 +67,14 @@ class Batches(Iterator[HostBatch]):
             raise StopIteration
         try:
             batch = next(self._iterator)
-        except BaseException:  # the last batch is out, or one cannot be read
+        except BaseException:
             self.close()
             raise
-        # Plain views of the arrays in shared memory, which they keep alive.
-        return HostBatch(*map(np.asarray, batch))
+        self._left -= 1
+        if not self._left:  # processes take a second to end, which nobody need wait for
+            self._iterator = None
+            threading.Thread(target=self._end).start()
+        return HostBatch(*batch)
 
     def close(self) -> None:
         """Ends the processes and threads that read ahead; no batch comes any more."""
@@ -88,7 +92,7 @@ class Batches(Iterator[HostBatch]):
 def batches(
     images: Images,
     labels: np.ndarray,
-    order: np.ndarray | Sequence[np.ndarray],
+    order: np.ndarray | list[np.ndarray],
     *,
     start: int = 0,
     workers: int = -1,
@@ -112,9 +116,10 @@ def batches(
     Raises:
       InputError: from the iterator, at the batch that holds an image that cannot be decoded.
     """
-    rows = order[start:]
+    # Not an array on a device: workers could not read it.
+    rows = order[start:] if isinstance(order, list) else np.asarray(order)[start:]
     if not len(rows):
-        return Batches(None)
+        return Batches(None, 0)
     workers = min(worker_count() if workers < 0 else workers, len(rows))
     source = grain.MapDataset.source(_Gather(images, labels, rows))
     # One thread of a worker waits for the disk while the other decodes.
@@ -126,7 +131,7 @@ def batches(
         if not flags.FLAGS.is_parsed():  # Grain reads some of its own; launch.py has parsed them
             flags.FLAGS.mark_as_parsed()
         batch_bytes = max(map(len, rows)) * int(np.prod(images.shape[1:]))
-        # Workers x (waiting batches, one being filled, one being used).
+        # Workers x (waiting batches, one being filled, one being copied).
         fits = workers * (_AHEAD + 2) * batch_bytes < _shared_memory_bytes()
         options = grain.experimental.DatasetOptions(
             min_shm_size=_SHARED_FROM if fits else sys.maxsize
@@ -135,8 +140,10 @@ def batches(
             grain.MultiprocessingOptions(workers, per_worker_buffer_size=_AHEAD), _start_worker
         )
         # By themselves the processes would start when the first batch is asked for.
-        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
-    return Batches(dataset)
+        dataset = grain.experimental.ThreadPrefetchIterDataset(
+            dataset.map(_own), prefetch_buffer_size=1
+        )
+    return Batches(dataset, len(rows))
 
 
 def worker_count() -> int:
@@ -148,7 +155,7 @@ def worker_count() -> int:
 class _Gather:
     """The batches as a random-access source of Grain."""
 
-    def __init__(self, images: Images, labels: np.ndarray, rows: np.ndarray | Sequence):
+    def __init__(self, images: Images, labels: np.ndarray, rows: np.ndarray | list[np.ndarray]):
         self._images, self._labels, self._rows = images, labels, rows
 
     def __len__(self) -> int:
@@ -157,6 +164,19 @@ class _Gather:
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         index = np.asarray(self._rows[step], np.int32)
         return self._images[index], np.asarray(self._labels[index], np.int32), index
+
+
+def _own(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """A batch in this process's memory; what it shared is freed at once.
+
+    Grain frees it when the array is collected, which may be never where the interpreter ends.
+    """
+    owned = tuple(np.array(array) for array in batch)
+    for array in batch:
+        if shared := getattr(array, "shm", None):
+            shared.unlink()
+            array._unlink_on_del = False
+    return owned
 
 
 def _cores() -> int:

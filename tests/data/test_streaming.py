@@ -66,6 +66,14 @@ def check(batches, order=ORDER):
         np.testing.assert_array_equal(batch.image, np.stack([image(i) for i in row]))
 
 
+def nobody_is_left():
+    """No worker remains; those of a stream that is over take a moment to end."""
+    until = time.monotonic() + 30
+    while multiprocessing.active_children():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_rows_of_the_order_whatever_the_workers(workers):
     check(read(workers=workers))
@@ -129,7 +137,7 @@ def test_a_broken_picture_is_one_input_error(workers):
         with pytest.raises(InputError) as caught:
             next(batches)
     assert str(caught.value) == f"picture {broken} is broken"
-    assert not multiprocessing.active_children()
+    nobody_is_left()
 
 
 def test_closing_ends_the_batches():
@@ -145,8 +153,14 @@ def test_workers_end_when_the_batches_are_collected():
     kept = next(batches)
     assert multiprocessing.active_children()
     del batches
-    assert not multiprocessing.active_children()
-    check([kept], ORDER[:1])  # shared memory lives as long as what lies in it
+    nobody_is_left()
+    check([kept], ORDER[:1])
+
+
+def test_workers_end_after_the_last_batch():
+    batches = streaming.batches(images(), LABELS, ORDER[:2], workers=1)
+    check(list(batches), ORDER[:2])
+    nobody_is_left()
 
 
 def test_workers_are_as_many_as_pay(monkeypatch):
@@ -167,10 +181,10 @@ def read(rows):
     assert "tensorflow" not in sys.modules
     assert jax.config.jax_platforms == "cpu"
     for row in rows:
-        yield np.full((8, 8, 3), row, np.uint8)
+        yield np.full((80, 80, 3), row, np.uint8)
 
 def main():
-    images = LazyImages(read, np.arange(400), (8, 8, 3))
+    images = LazyImages(read, np.arange(400), (80, 80, 3))
     order = np.arange(400, dtype=np.int32).reshape(100, 4)
     batches = streaming.batches(images, np.zeros(400, np.int32), order, workers=1)
     print(next(batches).image[3, 0, 0, 0], flush=True)
