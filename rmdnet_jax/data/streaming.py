@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -166,7 +167,7 @@ class _Gather:
         return self._images[index], np.asarray(self._labels[index], np.int32), index
 
 
-def _own(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+def _own(batch: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
     """A batch in this process's memory; what it shared is freed at once.
 
     Grain frees it when the array is collected, which may be never where the interpreter ends.
