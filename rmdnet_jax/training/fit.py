@@ -14,7 +14,7 @@ import numpy as np
 
 from rmdnet_jax.errors import DivergedError
 from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
-from rmdnet_jax.training import sharding
+from rmdnet_jax.training import cpu, sharding
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.logging import StageLog
 
@@ -120,7 +120,7 @@ def _chunk_runner(method: Method, mesh: jax.sharding.Mesh):
 
     # On the CPU backend a training step inside lax.scan is over 20 times slower than outside.
     if jax.default_backend() == "cpu":
-        step = jax.jit(one_step, donate_argnums=0)
+        step = jax.jit(one_step, donate_argnums=0, compiler_options=cpu.COMPILER_OPTIONS)
 
         def run(carry, data, start, stop):
             for i in range(start, stop):
