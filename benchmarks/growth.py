@@ -53,11 +53,12 @@ def main() -> None:
     options = parser.parse_args()
     few = min(options.images, default=1000)
     print(stopwatch.heading("jax"))
-    tables = [
-        growth("images", options, [(images, 32, 10) for images in options.images]),
-        growth("size", options, [(few, size, 10) for size in options.size]),
-        growth("classes", options, [(few, 32, classes) for classes in options.classes]),
-    ]
+    cases = {
+        "images": [(images, 32, 10) for images in options.images],
+        "size": [(few, size, 10) for size in options.size],
+        "classes": [(few, 32, classes) for classes in options.classes],
+    }
+    tables = [growth(name, options, some) for name, some in cases.items() if some]
     print("\n" + "\n".join(tables))
 
 

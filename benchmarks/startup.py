@@ -28,18 +28,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def watched(report: Path, arguments: list[str]) -> None:
     """Runs launch.py in this process and writes what was seen of it: the time of day of its first
-    step, and every program that it compiled."""
+    step, and the programs that it compiled."""
     import jax
 
     from rmdnet_jax.training import fit as loop
 
-    seen: dict = {"first_step": None, "programs": [], "seconds": 0.0, "imported": time.time()}
+    seen: dict = {"first_step": None, "programs": 0, "again": [], "seconds": 0.0}
+    seen["imported"] = time.time()
 
     class Listener(logging.Handler):
         def emit(self, record):
             text = record.getMessage()
-            if text.startswith("Compiling "):
-                seen["programs"].append(text)
+            seen["programs"] += text.startswith("Compiling ")
+            if text.startswith("Persistent compilation cache hit"):
+                seen["again"].append(text.split("'")[1])
 
     def add(event, seconds, **_):
         if event == "/jax/core/compile/backend_compile_duration":
@@ -49,6 +51,7 @@ def watched(report: Path, arguments: list[str]) -> None:
     jax.monitoring.register_event_duration_secs_listener(add)
     compiler = logging.getLogger("jax")
     compiler.addHandler(Listener())
+    compiler.setLevel(logging.WARNING)  # launch.py quiets what does not say
     compiler.propagate = False
     collect = loop._collect
 
@@ -82,12 +85,12 @@ def launch(folder: Path, name: str, cache: Path, arguments: list[str]) -> dict:
     return seen | times | {"whole": time.time() - started}
 
 
-def compilations(programs: list[str]) -> str:
-    """How many there were and which came twice."""
-    again = {text: n for text, n in collections.Counter(programs).items() if n > 1}
-    line = f"{len(programs)} compilations in a whole run, {len(set(programs))} of them different."
-    names = [f"{text.split(' with global shapes')[0]} ({n} times)" for text, n in again.items()]
-    return line + (f" More than once: {', '.join(names)}." if again else " None twice.")
+def compilations(run: dict) -> str:
+    """How many programs a run that began with an empty cache asked for, and which it asked for
+    again: those are what it found in the cache."""
+    line = f"{run['programs']} programs in a whole run, {len(run['again'])} of them once more"
+    counts = collections.Counter(run["again"])
+    return line + "".join(f", {name} {count} times" for name, count in counts.items()) + "."
 
 
 def main() -> None:
@@ -140,7 +143,7 @@ def main() -> None:
     header = ["compilation cache", "imports", "first step", "compiling, whole run", "whole run"]
     print(stopwatch.table(header, rows))
     print(f"First step, empty / full: {first['empty'] / first['full']:.2f}.")
-    print(compilations(seen["empty"][0]["programs"]))
+    print(compilations(seen["empty"][0]))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ class AsUser:
 
     def __call__(self) -> None:
         """One pass."""
+        torch.backends.cudnn.benchmark = False  # PyTorch's default
         total = 0.0
         for batch in self.loader:
             loss = self.network(*(part.to(DEVICE, non_blocking=True) for part in batch))
@@ -93,7 +94,7 @@ class AsUser:
 
 class AsExpert:
     """Data on the device as uint8, augmented there by the batch, channels_last, bfloat16 autocast
-    on a GPU, fused SGD, nothing read back within a pass.
+    on a GPU, fused SGD, cuDNN's choice by trial, nothing read back within a pass.
 
     Args:
       mode: "eager", or torch.compile's mode.
@@ -113,6 +114,7 @@ class AsExpert:
 
     def __call__(self) -> None:
         """One pass."""
+        torch.backends.cudnn.benchmark = True
         order = torch.randperm(len(self.images), device=DEVICE)
         total = torch.zeros((), device=DEVICE)
         for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
