@@ -27,10 +27,17 @@ def default() -> ConfigDict:
     config.tensorboard = True
 
     config.dataset = ConfigDict()
-    config.dataset.name = "cifar10"  # digits, npz, or a name of tensorflow-datasets
-    config.dataset.path = ""  # a .npz file, or the folder of prepared TFDS sets
+    config.dataset.name = "cifar10"  # digits, npz, folder, or a name of tensorflow-datasets
+    config.dataset.path = ""  # a .npz file, a folder of pictures, or that of prepared TFDS sets
     config.dataset.train_size = 0  # the first images only; 0 is all
     config.dataset.test_size = 0
+    config.dataset.image_size = 0  # side to which pictures are resized; 0: all have one size
+    config.dataset.held_out = 0.2  # share to test on of a folder without a test split
+    config.dataset.memory_budget = 0.0  # GB of decoded images above which they stay on disk;
+    # 0 is half of the device's memory, and at most a quarter of the host's
+    config.dataset.workers = (
+        -1
+    )  # processes that decode what stays on disk; 0 is threads, -1 chooses
 
     config.noise = ConfigDict()
     config.noise.kind = "symmetric"  # rmdnet_jax/data/noise.py lists them; or "human"
@@ -166,6 +173,10 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "checkpoint_every": _AT_LEAST_1,
     "dataset.train_size": _AT_LEAST_0,
     "dataset.test_size": _AT_LEAST_0,
+    "dataset.image_size": ("0 or 8 and more", lambda side: side == 0 or side >= 8),
+    "dataset.held_out": ("in (0, 1)", lambda share: 0 < share < 1),
+    "dataset.memory_budget": _AT_LEAST_0,
+    "dataset.workers": ("-1 or more", _number(-1)),
     "noise.rate": _SHARE,
     "noise.seed": _AT_LEAST_0,
     "model.width": _AT_LEAST_1,

@@ -23,9 +23,10 @@ from ml_collections import ConfigDict
 from rmdnet_jax import config as configuration
 from rmdnet_jax import recipes, teachers, workdirs
 from rmdnet_jax.data import labels as label_source
-from rmdnet_jax.data import sources
+from rmdnet_jax.data import lazy_images, memory, sources
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import classification, inference, knn
 from rmdnet_jax.losses import robust
@@ -71,7 +72,8 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
             with checkpoints(this, stage) as saved:
                 saved.check()
         dtype = recipes.convolution_dtype(config.model.precision)
-        print(console.opening(this.data, this.labels, str(dtype), workdir), flush=True)
+        budget = memory.budget(config.dataset.memory_budget)
+        print(console.opening(this.data, budget, this.labels, str(dtype), workdir), flush=True)
         teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
         students = {}
         if config.rgrl.epochs:
@@ -88,7 +90,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Run:
     """Checks everything that was given; writes nothing."""
     configuration.check(config)
     loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
-    data = sources.load(**config.dataset)
+    data = sources.load(**{k: v for k, v in config.dataset.items() if k != "workers"})
     labels = label_source.give(data, **config.noise)
     check_sizes(config, data)
     check_report(config, data)
@@ -139,7 +141,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
         train_embedding,
         knn_accuracy=probe(train_embedding, test_embedding),
         random_encoder_knn_accuracy=probe(*embed(untrained)),
-        pixel_knn_accuracy=probe(pixels(data, data.train_images), pixels(data, data.test_images)),
+        pixel_knn_accuracy=probe(*pixels(data)) if not data.is_on_disk else None,
         tested=len(data.test_images),
     )
     if warning := judged.warning():
@@ -242,10 +244,17 @@ def check_loss(config: ConfigDict, loss: recipes.Loss, num_classes: int) -> None
         ) from error
 
 
-def pixels(data: Dataset, images: np.ndarray) -> np.ndarray:
-    """Normalised pixels as an embedding: float32 [N, H * W * 3]."""
+def pixels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised pixels as embeddings of the training and the test images: float32 [N, H * W * 3].
+
+    They take four times the memory of the images: not for a data set that stays on disk.
+    """
     mean, std = data.mean_std()
-    x = images.astype(np.float32)
-    x -= 255 * mean  # in place: there may be gigabytes of them
-    x /= 255 * std
-    return x.reshape(len(x), -1)
+
+    def normalised(images: Images) -> np.ndarray:
+        x = lazy_images.decoded(images).astype(np.float32)
+        x -= 255 * mean  # in place: there may be gigabytes of them
+        x /= 255 * std
+        return x.reshape(len(x), -1)
+
+    return normalised(data.train_images), normalised(data.test_images)

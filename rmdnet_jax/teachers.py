@@ -53,7 +53,8 @@ class Judged:
       network: the frozen teacher.
       train_embedding: float32 [N, D], its backbone's, of the training images.
       knn_accuracy, random_encoder_knn_accuracy, pixel_knn_accuracy: of the teacher's backbone, of
-        the same network untrained, and of raw pixels.
+        the same network untrained, and of raw pixels (None: not measured, as the images are on
+        disk).
       tested: number of test images.
     """
 
@@ -62,7 +63,7 @@ class Judged:
     train_embedding: np.ndarray
     knn_accuracy: float
     random_encoder_knn_accuracy: float
-    pixel_knn_accuracy: float
+    pixel_knn_accuracy: float | None
     tested: int
 
     def fingerprint(self) -> str:
@@ -74,15 +75,18 @@ class Judged:
 
     def warning(self) -> str | None:
         """One line for the user where the teacher is too weak to guide anybody: not better than
-        both others by more than two standard errors. A random one is not meant to."""
+        all others by more than two standard errors. A random one is not meant to."""
         if self.kind == "random":
             return None
-        best = max(self.random_encoder_knn_accuracy, self.pixel_knn_accuracy)
+        others = {"a random encoder's": self.random_encoder_knn_accuracy}
+        if self.pixel_knn_accuracy is not None:
+            others["raw pixels'"] = self.pixel_knn_accuracy
+        best = max(others.values())
         if self.knn_accuracy > best + 2 * math.sqrt(best * (1 - best) / self.tested):
             return None
         return (
-            f"the teacher's kNN accuracy ({self.knn_accuracy:.1%}) is not clearly better than a "
-            f"random encoder's ({self.random_encoder_knn_accuracy:.1%}) and raw pixels' "
-            f"({self.pixel_knn_accuracy:.1%}): its relations can harm the student; train it "
-            "longer (rm.epochs) or trust it less (a smaller rgrl.k)"
+            f"the teacher's kNN accuracy ({self.knn_accuracy:.1%}) is not clearly better than "
+            + " and ".join(f"{whose} ({accuracy:.1%})" for whose, accuracy in others.items())
+            + ": its relations can harm the student; train it longer (rm.epochs) or trust it less "
+            "(a smaller rgrl.k)"
         )

@@ -39,6 +39,11 @@ def test_the_defaults_pass():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("dataset.image_size", 7),
+        ("dataset.held_out", 0.0),
+        ("dataset.held_out", 1.0),
+        ("dataset.memory_budget", -1.0),
+        ("dataset.workers", -2),
         ("noise.rate", 1.01),
         ("noise.rate", math.nan),
         ("seed", -1),

@@ -71,6 +71,11 @@ def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, p
             assert text in warning
 
 
+def test_pixels_that_were_not_measured_are_left_out():
+    judged = teachers.Judged("simsiam", None, np.zeros((1, 1)), 0.3, 0.3, None, tested=1000)
+    assert "a random encoder's (30.0%): its relations" in judged.warning()
+
+
 def test_a_random_teacher_was_asked_for_and_is_not_warned_of():
     judged = teachers.Judged("random", None, np.zeros((1, 1)), 0.3, 0.3, 0.4, tested=1000)
     assert judged.warning() is None

@@ -1,11 +1,14 @@
 """What every source hands over: a data set of uint8 images and int32 labels, checked once."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
+from rmdnet_jax.data import lazy_images
+from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.errors import InputError
 
 # Means and standard deviations of the training images, in [0, 1] (SPEC of the data sets' authors
@@ -16,9 +19,18 @@ _MEAN_STD = {
 }
 
 
+# Above so many bytes (decoded) not every training image is read for what is said of all of them: a
+# set is the same whether it lies in memory or on disk, so this is no matter of the memory's size.
+_LARGE = 4 << 30
+
+# Images of a large set that its mean and standard deviation are taken from, evenly spaced: the mean
+# of ImageNet's is then good to 0.003.
+_SAMPLE = 10_000
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images with their labels, whole and in memory.
+    """Images, in memory or on disk, with their labels.
 
     Attributes:
       name: what the source calls it.
@@ -28,15 +40,18 @@ class Dataset:
       test_labels: int32 [M].
       label_sets: further labels of the training images (human ones, say), int32 [N] by field name.
       class_names: one name a class; their number is the number of classes.
+      train_digests: uint8 [N, 16], a hash of what each training image is decoded from, or None
+        where the source has none.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     label_sets: Mapping[str, np.ndarray]
     class_names: tuple[str, ...]
+    train_digests: np.ndarray | None = None
 
     @property
     def num_classes(self) -> int:
@@ -47,6 +62,24 @@ class Dataset:
     def image_shape(self) -> tuple[int, ...]:
         """(H, W, 3)."""
         return self.train_images.shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images, decoded."""
+        return self.train_images.nbytes + self.test_images.nbytes
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether training images are decoded as they are read."""
+        return isinstance(self.train_images, LazyImages)
+
+    def in_memory(self) -> "Dataset":
+        """The same data with every image decoded."""
+        return dataclasses.replace(
+            self,
+            train_images=lazy_images.decoded(self.train_images),
+            test_images=lazy_images.decoded(self.test_images),
+        )
 
     def check(self) -> "Dataset":
         """Returns the data set itself if it can be trained on; raises InputError if not."""
@@ -75,15 +108,25 @@ class Dataset:
         return self
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per-channel mean and standard deviation of the training images in [0, 1], float32 [3]."""
+        """Per-channel mean and standard deviation of the training images in [0, 1], float32 [3].
+
+        Those of CIFAR are the literature's; those of more than 4 GiB come from 10,000 of them.
+        """
         if self.name in _MEAN_STD:
             mean, std = _MEAN_STD[self.name]
             return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        return self._computed_mean_std
+
+    @functools.cached_property
+    def _computed_mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        images = self.train_images
+        if images.nbytes > _LARGE:
+            images = lazy_images.subset(images, slice(None, None, -(-len(images) // _SAMPLE)))
         # Through a histogram: exact, and no float copy of the images is made.
         values = np.arange(256) / 255
-        counts = np.stack(
-            [np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in range(3)]
-        )
+        counts = np.zeros((3, 256), np.int64)
+        for block in lazy_images.blocks(images):
+            counts += [np.bincount(block[..., c].ravel(), minlength=256) for c in range(3)]
         share = counts / counts.sum(axis=1, keepdims=True)
         mean = share @ values
         std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
@@ -109,17 +152,25 @@ class Dataset:
         test = slice(test_size or None)
         return dataclasses.replace(
             self,
-            train_images=self.train_images[train],
+            train_images=lazy_images.subset(self.train_images, train),
             train_labels=self.train_labels[train],
             label_sets={field: labels[train] for field, labels in self.label_sets.items()},
-            test_images=self.test_images[test],
+            test_images=lazy_images.subset(self.test_images, test),
             test_labels=self.test_labels[test],
+            train_digests=None if self.train_digests is None else self.train_digests[train],
         )
 
     def images_fingerprint(self) -> str:
-        """SHA-256 of the training images: a teacher belongs to the images it was trained on."""
+        """SHA-256 of the training images: a teacher belongs to the images it was trained on.
+
+        Of more than 4 GiB, what they are decoded from (`train_digests`) stands for the pixels.
+        """
         digest = hashlib.sha256(repr(self.train_images.shape).encode())
-        digest.update(np.ascontiguousarray(self.train_images).data)
+        if self.train_images.nbytes > _LARGE and self.train_digests is not None:
+            digest.update(np.ascontiguousarray(self.train_digests).data)
+        else:
+            for block in lazy_images.blocks(self.train_images):
+                digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
 
@@ -132,7 +183,7 @@ def with_three_channels(images: np.ndarray) -> np.ndarray:
     return images
 
 
-def check_images(images: np.ndarray, where: str) -> None:
+def check_images(images: Images, where: str) -> None:
     """Raises InputError unless `images` is uint8 [N, H, W, 3] with sides of at least 8 pixels."""
     if images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(f"{where} have shape {images.shape}; right is [N, height, width, 3]")

@@ -1,6 +1,8 @@
-"""Data sets by name: the built-in digits, a .npz of arrays, or an image set of tensorflow-datasets.
+"""Data sets by name: the built-in digits, a .npz of arrays, a folder of pictures, or an image set
+of tensorflow-datasets.
 
-Everything ends as one checked `Dataset` in memory. Noise and augmentation are not applied here.
+Everything ends as one checked `Dataset`, in memory if it fits there. Noise and augmentation are not
+applied here.
 """
 
 import zipfile
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmdnet_jax.data import tfds_source
+from rmdnet_jax.data import folder_source, memory, tfds_source
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_three_channels
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
@@ -27,25 +29,46 @@ _NPZ_CONTENTS = (
 )
 
 
-def load(name: str, path: str = "", train_size: int = 0, test_size: int = 0) -> Dataset:
+def load(
+    name: str,
+    path: str = "",
+    train_size: int = 0,
+    test_size: int = 0,
+    image_size: int = 0,
+    held_out: float = 0.2,
+    memory_budget: float = 0.0,
+) -> Dataset:
     """Loads a data set by name and checks it.
 
     Args:
-      name: 'digits' (built in), 'npz', or a data set of tensorflow-datasets, 'cifar10' say.
-      path: for 'npz' the file; for a tensorflow-datasets name the folder that holds its data sets
-        (empty: its own default, ~/tensorflow_datasets) or a .npz file to read in its place, which
-        then goes by that name and so keeps what the name implies, such as CIFAR-10's mean.
+      name: 'digits' (built in), 'npz', 'folder', or a data set of tensorflow-datasets, 'cifar10'
+        say.
+      path: for 'npz' the file, for 'folder' the folder; for a tensorflow-datasets name the folder
+        that holds its data sets (empty: its own default, ~/tensorflow_datasets) or a .npz file to
+        read in its place, which then goes by that name and so keeps what the name implies, such as
+        CIFAR-10's mean.
       train_size: keep the first so many training images; 0 keeps all.
       test_size: keep the first so many test images; 0 keeps all.
+      image_size: pictures of a folder or of tensorflow-datasets become squares of so many pixels; 0
+        leaves them as they are, and all must have one size.
+      held_out: share of a folder without a test split to test on.
+      memory_budget: in 10**9 bytes; 0 is what `memory.budget` says. Images of a folder or of
+        tensorflow-datasets that take more, decoded, stay on disk (`LazyImages`).
 
     Returns:
-      Images uint8 [N, H, W, 3], labels int32 [N]; see `Dataset`. A .npz read as 'npz' is named
-      after its file.
+      Images uint8 [N, H, W, 3], labels int32 [N]; see `Dataset`. A .npz read as 'npz' and a folder
+      are named after their path.
 
     Raises:
       InputError: there is no such data set or file, or what it holds cannot be trained on.
     """
-    if name == "npz" or path.endswith(".npz"):
+    is_npz = name == "npz" or (name != "folder" and path.endswith(".npz"))
+    if image_size and (is_npz or name == "digits"):
+        raise InputError(
+            f"dataset.image_size is {image_size} but the images of {path or name} are not resized; "
+            "right is 0"
+        )
+    if is_npz:
         if not path:
             raise InputError("data set 'npz' has no file; right is dataset.path=FILE.npz")
         dataset = load_npz(Path(path).expanduser(), "" if name == "npz" else name)
@@ -53,9 +76,14 @@ def load(name: str, path: str = "", train_size: int = 0, test_size: int = 0) -> 
         if path:
             raise InputError(f"data set 'digits' is built in; right is no dataset.path, not {path}")
         dataset = load_digits()
+    elif name == "folder":
+        dataset = folder_source.load(path, image_size, held_out)
     else:
-        dataset = tfds_source.load(name, path)
-    return dataset.subset(train_size, test_size).check()
+        dataset = tfds_source.load(name, path, image_size)
+    dataset = dataset.subset(train_size, test_size).check()
+    if dataset.is_on_disk and dataset.nbytes <= memory.budget(memory_budget):
+        dataset = dataset.in_memory()
+    return dataset
 
 
 def load_digits() -> Dataset:

@@ -9,9 +9,16 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 
 
-def opening(data: Dataset, labels: Labels, precision: str, workdir: Path) -> str:
-    """What is about to run, in a few lines."""
+def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path) -> str:
+    """What is about to run, in a few lines; `budget` is what images may take in memory, bytes."""
     height, width, _ = data.image_shape
+    place = f"images   {data.nbytes / 1e9:,.3g} GB decoded, "
+    if data.is_on_disk:
+        place += (
+            f"streamed from disk: more than the {budget / 1e9:,.3g} GB of dataset.memory_budget"
+        )
+    else:
+        place += "in memory"
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
         noise += f", {labels.rate_asked:.1%} asked"
@@ -20,6 +27,7 @@ def opening(data: Dataset, labels: Labels, precision: str, workdir: Path) -> str
     return (
         f"data     {data.name}: {len(data.train_images):,} training and "
         f"{len(data.test_images):,} test images, {height}x{width}, {data.num_classes} classes\n"
+        f"{place}\n"
         f"{noise}\n"
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
         f"workdir  {workdir}"
@@ -40,12 +48,14 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
         )
     ]
     if results["teacher_kind"] != "none":
+        measured = results["pixel_knn_accuracy"] is not None
+        pixels = percent("pixel_knn_accuracy") if measured else "not measured: on disk"
         rows.append(
             (
                 "teacher kNN",
                 f"{results['teacher_kind']} {percent('teacher_knn_accuracy')}   "
                 f"(random encoder {percent('random_encoder_knn_accuracy')}, "
-                f"pixels {percent('pixel_knn_accuracy')})",
+                f"pixels {pixels})",
             )
         )
     if "baseline_test_accuracy" in results:

@@ -53,14 +53,16 @@ def write(
 def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     """(what, figure, remark) of the numbers that a reader looks for first."""
     loss = config["rgrl"]["loss"]["name"].upper()
+    is_measured = results.get("pixel_knn_accuracy") is not None
+    pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (images on disk)"
     forms = [
         ("test accuracy", "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
         (f"{loss} alone", "baseline_test_accuracy", "same seed, same budget"),
         (
             f"kNN accuracy of the {results['teacher_kind']} teacher",
             "teacher_knn_accuracy",
-            "random encoder {random_encoder_knn_accuracy:.1%}, "
-            "raw pixels {pixel_knn_accuracy:.1%}; neighbours vote with {knn_labels} labels",
+            f"random encoder {{random_encoder_knn_accuracy:.1%}}, raw pixels {pixels}; "
+            "neighbours vote with {knn_labels} labels",
         ),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
         ("calibration error", "expected_calibration_error", "of the test predictions"),

@@ -1,11 +1,14 @@
 """A data set that passes `check` can be trained on; what fails is said in one line."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
 
+from rmdnet_jax.data import dataset
 from rmdnet_jax.data.dataset import Dataset, with_three_channels
+from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.errors import InputError
 
 
@@ -141,6 +144,35 @@ def test_fingerprint_changes_with_one_pixel_and_with_nothing_else():
     assert relabelled.images_fingerprint() == data.images_fingerprint()
     images[3, 2, 1, 0] ^= 1
     assert make(train_images=images).images_fingerprint() != data.images_fingerprint()
+
+
+def test_of_a_large_set_not_every_image_is_read(monkeypatch):
+    monkeypatch.setattr(dataset, "_LARGE", 1000)
+    monkeypatch.setattr(dataset, "_SAMPLE", 7)
+    read = []
+
+    def reader(rows):
+        read.extend(rows.tolist())
+        return make().train_images[rows]
+
+    digests = np.arange(20 * 16, dtype=np.uint8).reshape(20, 16)
+    in_memory = make(train_digests=digests)
+    images = LazyImages(reader, np.arange(20), in_memory.image_shape)
+    on_disk = make(train_images=images, train_digests=digests)
+    np.testing.assert_array_equal(on_disk.mean_std(), on_disk.mean_std())
+    assert read == list(range(0, 20, 3))  # once
+    np.testing.assert_array_equal(on_disk.mean_std(), in_memory.mean_std())
+    assert on_disk.images_fingerprint() == in_memory.images_fingerprint()
+    assert len(read) == 7
+    others = dataclasses.replace(on_disk, train_digests=digests[::-1])
+    assert others.images_fingerprint() != on_disk.images_fingerprint()
+    assert make().images_fingerprint() != on_disk.images_fingerprint()  # nothing but pixels to tell
+
+
+def test_fingerprint_is_that_of_earlier_releases():
+    data = make()
+    whole = hashlib.sha256(b"(20, 8, 9, 3)" + data.train_images.tobytes()).hexdigest()
+    assert data.images_fingerprint() == whole
 
 
 def test_fingerprint_knows_the_shape():

@@ -255,7 +255,7 @@ def test_any_other_name_goes_to_tensorflow_datasets(monkeypatch, digits):
     asked = []
     monkeypatch.setattr(sources.tfds_source, "load", lambda *args: asked.append(args) or digits)
     assert len(sources.load("mnist", "/data", train_size=100).train_images) == 100
-    assert asked == [("mnist", "/data")]
+    assert asked == [("mnist", "/data", 0)]
 
 
 def test_tensorflow_and_tfds_stay_out_of_digits_and_npz(save):
@@ -277,3 +277,9 @@ def test_npz_that_goes_by_cifars_name_has_cifars_class_names(tmp_path):
     loaded = sources.load("cifar10", str(tmp_path / "c.npz"))
     assert loaded.class_names[8:] == ("ship", "truck")
     assert sources.load("npz", str(tmp_path / "c.npz")).class_names[8:] == ("8", "9")
+
+
+@pytest.mark.parametrize("name", ["digits", "npz"])
+def test_arrays_are_not_resized(name):
+    with pytest.raises(InputError, match=r"image_size is 32 but the images of .* are not resized"):
+        sources.load(name, "x.npz" if name == "npz" else "", image_size=32)

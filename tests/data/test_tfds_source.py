@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from rmdnet_jax.data import tfds_source
+from rmdnet_jax.data import sources, streaming, tfds_source
 from rmdnet_jax.errors import InputError
 
 SIZES = {"train": 60, "test": 20, "validation": 20}
@@ -126,6 +126,47 @@ def test_without_ids_images_labels_and_label_sets_stay_together(folder):
     human = data.label_sets["worse_label"]
     np.testing.assert_array_equal(human, [row["worse_label"] for row in found])
     assert len(original) == len(data.train_images) == SIZES["train"]
+
+
+@pytest.mark.parametrize("config", ["colour", "grey", "no_id"])
+def test_on_disk_it_is_the_same_data_as_in_memory(folder, config):
+    name = f"tiny_beasts/{config}"
+    on_disk = sources.load(name, folder, memory_budget=1e-9)
+    in_memory = sources.load(name, folder, memory_budget=1)
+    assert on_disk.is_on_disk
+    assert isinstance(in_memory.train_images, np.ndarray)
+    for field in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.testing.assert_array_equal(getattr(on_disk, field)[:], getattr(in_memory, field))
+    np.testing.assert_array_equal(on_disk.mean_std(), in_memory.mean_std())
+    assert on_disk.images_fingerprint() == in_memory.images_fingerprint()
+
+
+def test_the_budget_is_for_what_is_left_of_the_set(folder):
+    budget = 25 * 432 / 1e9  # 25 of its 80 images
+    small = sources.load("tiny_beasts", folder, train_size=20, test_size=5, memory_budget=budget)
+    assert not small.is_on_disk
+    assert sources.load("tiny_beasts", folder, memory_budget=budget).is_on_disk
+
+
+def test_images_on_disk_are_read_in_another_process(folder):
+    data = tfds_source.load("tiny_beasts", folder)
+    order = np.arange(12, dtype=np.int32)[::-1].reshape(4, 3)
+    with streaming.batches(data.train_images, data.train_labels, order, workers=1) as batches:
+        read = np.concatenate([batch.image for batch in batches])
+    np.testing.assert_array_equal(read, expected("train", "image")[11::-1])
+
+
+def test_images_of_several_sizes_are_resized(folder):
+    data = tfds_source.load("tiny_beasts/two_sizes", folder, image_size=12).check()
+    for image, original in zip(data.train_images, rows("train", "two_sizes"), strict=True):
+        square = Image.fromarray(original["image"]).resize((12, 12), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(image, np.asarray(square))
+
+
+def test_what_an_image_was_decoded_from_tells_it_from_others(folder):
+    data, again = (tfds_source.load("tiny_beasts", folder) for _ in range(2))
+    assert len(np.unique(data.train_digests, axis=0)) == SIZES["train"]
+    np.testing.assert_array_equal(data.train_digests, again.train_digests)
 
 
 def test_chunks_do_not_show(folder, monkeypatch):

@@ -2,6 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.report import console
 
 RESULTS = {
@@ -42,3 +48,21 @@ def test_the_configs_remark_ends_it_in_lines_that_fit_a_terminal():
     told = console.closing(RESULTS, Path("w"), remark="word " * 60)
     assert told.count("word") == 60
     assert max(map(len, told.splitlines())) <= 88
+
+
+def test_pixels_that_were_not_measured_are_not_made_up():
+    told = console.closing(RESULTS | {"pixel_knn_accuracy": None}, Path("w"), remark="")
+    assert "(random encoder 25.5%, pixels not measured: on disk)" in told
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_where_the_images_are_is_said_at_the_start(on_disk):
+    images = np.zeros((1000, 10, 10, 3), np.uint8)
+    labels = np.zeros(1000, np.int32)
+    lazy = LazyImages(images.take, np.arange(1000), (10, 10, 3))
+    train = lazy if on_disk else images
+    data = Dataset("beasts", train, labels, images[:0], labels[:0], {}, ("ant",))
+    given = Labels(labels, None, "none", None, None, None)
+    told = console.opening(data, 200_000, given, "float32", Path("w")).splitlines()[1]
+    place = "streamed from disk: more than the 0.0002 GB of dataset.memory_budget"
+    assert told == f"images   0.0003 GB decoded, {place if on_disk else 'in memory'}"

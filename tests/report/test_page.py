@@ -69,3 +69,10 @@ def test_numbers_command_and_versions_are_there(written):
 def test_a_class_name_is_text_and_never_markup(written):
     assert "script" not in written.tags
     assert "<script>alert(1)</script>" in written.text
+
+
+def test_pixels_that_were_not_measured_are_not_made_up():
+    results = RESULTS | {"teacher_knn_accuracy": 0.5, "random_encoder_knn_accuracy": 0.3}
+    results |= {"teacher_kind": "simsiam", "knn_labels": "true", "pixel_knn_accuracy": None}
+    said = [remark for *_, remark in page.headline(results, default().to_dict())]
+    assert any("raw pixels not measured (images on disk); neighbours" in remark for remark in said)

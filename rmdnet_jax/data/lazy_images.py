@@ -1,0 +1,107 @@
+"""Images that lie on disk and are decoded when they are read, behind an array's face.
+
+An array of a data set is either `np.ndarray` or `LazyImages`; what is here works on both. What
+reads the files is the source's business, what orders and prefetches them streaming.py's.
+"""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+
+# Decoded bytes of a block: many images, yet little beside what else a run holds.
+_BLOCK = 16 << 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LazyImages:
+    """Looks like uint8 [N, H, W, 3]; an index decodes, `subset` does not.
+
+    Can be pickled, and then read in another process, if `read` can.
+
+    Attributes:
+      read: positions in the source int64 [n] -> the n images there, uint8 [H, W, 3] each.
+      rows: int64 [N], the position in the source of each image.
+      image_shape: (H, W, 3).
+    """
+
+    read: Callable[[np.ndarray], Iterable[np.ndarray]]
+    rows: np.ndarray
+    image_shape: tuple[int, int, int]
+
+    ndim = 4
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, H, W, 3)."""
+        return len(self.rows), *self.image_shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded images, all together."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __getitem__(self, key: int | np.integer | slice | np.ndarray) -> np.ndarray:
+        """The decoded images of an index, a slice or an array of indices, as NumPy's own."""
+        rows = self.rows[key]
+        images = np.empty((rows.size, *self.image_shape), np.uint8)
+        read = self.read(rows.reshape(-1)) if rows.size else ()
+        for place, image in zip(images, read, strict=True):
+            place[...] = image
+        return images.reshape(*rows.shape, *self.image_shape)
+
+    def subset(self, key: slice | np.ndarray) -> "LazyImages":
+        """The images of a slice or an array of indices, not decoded."""
+        return dataclasses.replace(self, rows=self.rows[key])
+
+
+Images: TypeAlias = np.ndarray | LazyImages
+
+
+def subset(images: Images, key: slice) -> Images:
+    """`images[key]` where they are in memory, the same without decoding where they are not."""
+    return images.subset(key) if isinstance(images, LazyImages) else images[key]
+
+
+def blocks(images: Images) -> Iterator[np.ndarray]:
+    """The images in order, uint8 [n, H, W, 3] at a time; those on disk decoded by several threads.
+
+    Pillow lets go of Python's lock while it decodes.
+    """
+    size = max(1, _BLOCK // max(1, images.dtype.itemsize * int(np.prod(images.shape[1:]))))
+    parts = [slice(start, start + size) for start in range(0, len(images), size)]
+    if not isinstance(images, LazyImages):
+        yield from (images[part] for part in parts)
+        return
+    threads = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads)
+    pending: collections.deque = collections.deque()
+    try:
+        for part in parts:
+            pending.append(pool.submit(images.__getitem__, part))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def decoded(images: Images) -> np.ndarray:
+    """All the images in memory: uint8 [N, H, W, 3]."""
+    if not isinstance(images, LazyImages):
+        return images
+    whole = np.empty(images.shape, images.dtype)
+    filled = 0
+    for block in blocks(images):
+        whole[filled : filled + len(block)] = block
+        filled += len(block)
+    return whole

@@ -1,0 +1,96 @@
+"""One encoded picture (JPEG, PNG or WebP) as uint8 pixels; not for whole data sets.
+
+Whatever the file holds becomes RGB as torchvision's ImageFolder would have it: grey is repeated, a
+palette looked up, transparency dropped, 16 bits a channel cut to the upper 8.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from rmdnet_jax.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+# Pillow only warns of a picture of up to twice its limit (179 million pixels), and refuses beyond;
+# a warning would be no obstacle to a file that unpacks to half a gigabyte.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+
+
+def decode(
+    file: str | bytes, where: str, shape: tuple[int, ...], resize: bool, upright: bool = True
+) -> np.ndarray:
+    """The pixels of a picture: uint8 [H, W, 3].
+
+    Args:
+      file: a path, or the encoded bytes.
+      where: what to call the picture in an error.
+      shape: (H, W, 3), what the picture must have, or is brought to.
+      resize: to the square `shape`: the largest square in the middle of the picture is scaled
+        (bilinear, with antialiasing), so that proportions stay and the ends of the longer side go.
+      upright: turn it as its EXIF orientation says.
+
+    Raises:
+      InputError: it is not a whole picture, is too large for Pillow, or has another size.
+    """
+    with _opened(file, where) as image:
+        image = _rgb(ImageOps.exif_transpose(image) if upright else image)
+        if resize and image.size != (shape[1], shape[0]):
+            short = min(image.size)
+            left, top = ((side - short) // 2 for side in image.size)
+            # Cropped first: resize's own box would blend in what lies beyond the square.
+            image = image.crop((left, top, left + short, top + short))
+            image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)
+    if pixels.shape != shape:
+        raise InputError(
+            f"{where} has {pixels.shape[0]}x{pixels.shape[1]} pixels; right is "
+            f"{shape[0]}x{shape[1]}, as the others have"
+        )
+    return pixels
+
+
+def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]:
+    """(height, width) of a picture from its head, without decoding it.
+
+    Raises:
+      InputError: it does not begin as a picture does, or is too large for Pillow.
+    """
+    with _opened(file, where) as image:
+        width, height = image.size
+        # A PNG whose EXIF stands behind the pixels would have to be decoded to find it.
+        exif = image.getexif() if upright and "exif" in image.info else {}
+        turned = exif.get(ExifTags.Base.Orientation) in _TURNED
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
+    """A picture opened by Pillow; whatever fails is one InputError."""
+    try:
+        with Image.open(
+            io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS
+        ) as image:
+            yield image
+    except Exception as error:  # whatever somebody's bytes make the readers raise
+        reason = " ".join(str(error).replace(f" {file!r}", "").split())[:200]
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "another format, or none"
+        raise InputError(
+            f"{where} cannot be read as a picture ({reason}); right is a whole JPEG, PNG or WebP "
+            f"file of at most {Image.MAX_IMAGE_PIXELS or 0:,} pixels"
+        ) from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow would clip it at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "P":  # by way of RGBA: transparent entries would else be warned of
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,192 @@
+"""Batches of images that lie on disk, read ahead by Grain: processes or threads decode and resize.
+
+A batch is what its row of `order` says, whoever decodes it: workers, hosts and the step at which
+reading starts change nothing. Augmentation is the device's, in the compiled step.
+"""
+
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import grain
+import numpy as np
+from absl import flags
+
+from rmdnet_jax.data.lazy_images import Images
+
+# Batches that wait, decoded, of each worker.
+_AHEAD = 2
+
+# More only wait for one another: for memory, for the disk, for the one process that takes batches.
+_MOST_WORKERS = 16
+
+# Arrays from this size on go from a worker through shared memory; smaller ones through its pipe.
+_SHARED_FROM = 1 << 16
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclasses.dataclass(frozen=True)
+class HostBatch:
+    """A batch in the host's memory, field for field a `methods.interface.Batch`.
+
+    Attributes:
+      image: uint8 [B, H, W, 3].
+      label: int32 [B].
+      index: int32 [B], positions in the training set.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    index: np.ndarray
+
+
+class Batches(Iterator[HostBatch]):
+    """The batches of an epoch, which are being read from now on; `close` ends that.
+
+    Also a context manager. What was not closed is closed when it is collected.
+    """
+
+    def __init__(self, dataset: grain.IterDataset | None):
+        # None: no batch at all, which Grain's processes would not take.
+        self._iterator = iter(dataset) if dataset else None
+        if self._iterator:
+            # Also when this is collected, or the interpreter ends: workers would be left over.
+            self._end = weakref.finalize(self, self._iterator.close)
+            self._iterator.start_prefetch()
+
+    def __next__(self) -> HostBatch:
+        if self._iterator is None:
+            raise StopIteration
+        try:
+            batch = next(self._iterator)
+        except BaseException:  # the last batch is out, or one cannot be read
+            self.close()
+            raise
+        # Plain views of the arrays in shared memory, which they keep alive.
+        return HostBatch(*map(np.asarray, batch))
+
+    def close(self) -> None:
+        """Ends the processes and threads that read ahead; no batch comes any more."""
+        if self._iterator is not None:
+            self._iterator = None
+            self._end()
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def batches(
+    images: Images,
+    labels: np.ndarray,
+    order: np.ndarray | Sequence[np.ndarray],
+    *,
+    start: int = 0,
+    workers: int = -1,
+) -> Batches:
+    """Reads an epoch's batches in order; the first are being read when this returns.
+
+    With processes this needs the `if __name__ == "__main__":` of any script that starts some.
+
+    Args:
+      images: [N, H, W, 3], on disk or in memory; for processes better on disk, as each gets its
+        own copy of what is not.
+      labels: int32 [N].
+      order: int32 [steps, B], the images of each batch; a host of several passes its columns. A
+        list of rows may have rows of different lengths.
+      start: the step to start at; nothing before it is read.
+      workers: processes that decode; 0 leaves it to threads of this one, -1 is `worker_count`.
+
+    Returns:
+      The batches from `start` on: image uint8 [B, H, W, 3], label and index int32 [B].
+
+    Raises:
+      InputError: from the iterator, at the batch that holds an image that cannot be decoded.
+    """
+    rows = order[start:]
+    if not len(rows):
+        return Batches(None)
+    workers = min(worker_count() if workers < 0 else workers, len(rows))
+    source = grain.MapDataset.source(_Gather(images, labels, rows))
+    # One thread of a worker waits for the disk while the other decodes.
+    threads = 2 if workers else max(1, min(_cores(), _MOST_WORKERS))
+    dataset = source.to_iter_dataset(
+        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    )
+    if workers:
+        if not flags.FLAGS.is_parsed():  # Grain reads some of its own; launch.py has parsed them
+            flags.FLAGS.mark_as_parsed()
+        batch_bytes = max(map(len, rows)) * int(np.prod(images.shape[1:]))
+        # Workers x (waiting batches, one being filled, one being used).
+        fits = workers * (_AHEAD + 2) * batch_bytes < _shared_memory_bytes()
+        options = grain.experimental.DatasetOptions(
+            min_shm_size=_SHARED_FROM if fits else sys.maxsize
+        )
+        dataset = grain.experimental.WithOptionsIterDataset(dataset, options).mp_prefetch(
+            grain.MultiprocessingOptions(workers, per_worker_buffer_size=_AHEAD), _start_worker
+        )
+        # By themselves the processes would start when the first batch is asked for.
+        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
+    return Batches(dataset)
+
+
+def worker_count() -> int:
+    """Processes that pay on this machine: none on a few cores, else one a core but one."""
+    cores = _cores()
+    return 0 if cores < 4 else min(cores - 1, _MOST_WORKERS)
+
+
+class _Gather:
+    """The batches as a random-access source of Grain."""
+
+    def __init__(self, images: Images, labels: np.ndarray, rows: np.ndarray | Sequence):
+        self._images, self._labels, self._rows = images, labels, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        index = np.asarray(self._rows[step], np.int32)
+        return self._images[index], np.asarray(self._labels[index], np.int32), index
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _shared_memory_bytes() -> int:
+    """Free shared memory. A container often has 64 MB, and who writes beyond is killed."""
+    if not _SHARED_MEMORY.is_dir():
+        return sys.maxsize
+    free = os.statvfs(_SHARED_MEMORY)
+    return free.f_bavail * free.f_frsize
+
+
+def _start_worker(worker: int, workers: int) -> None:
+    """Runs first in every worker."""
+    # Grain imports JAX, which must not take a device (or its memory) from the one that trains.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the main process is gone, however it went: nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,159 @@
+"""Every kind of picture becomes RGB as Pillow says; what is none is refused in one line."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from rmdnet_jax.data import pictures
+from rmdnet_jax.errors import InputError
+
+RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+GREY = RGB[..., 0]
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(file, height=12, width=20, resize=False, upright=True):
+    return pictures.decode(file, "it", (height, width, 3), resize, upright)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})]
+)
+def test_pixels_come_back_exactly(kind, options):
+    np.testing.assert_array_equal(decode(encoded(RGB, kind, **options)), RGB)
+
+
+def test_jpeg_is_what_pillow_decodes():
+    file = encoded(RGB, "JPEG")
+    np.testing.assert_array_equal(decode(file), np.asarray(Image.open(io.BytesIO(file))))
+
+
+def test_grey_is_repeated():
+    np.testing.assert_array_equal(decode(encoded(GREY)), np.stack([GREY] * 3, axis=-1))
+
+
+def test_16_bit_grey_keeps_its_upper_bits():
+    deep = GREY.astype(np.uint16) * 256 + 255
+    np.testing.assert_array_equal(decode(encoded(deep)), np.stack([GREY] * 3, axis=-1))
+
+
+def test_transparency_is_dropped():
+    alpha = np.concatenate([RGB, GREY[..., None]], axis=-1)
+    np.testing.assert_array_equal(decode(encoded(alpha)), RGB)
+
+
+@pytest.mark.parametrize("transparency", [None, 3, bytes(range(256))])
+def test_a_palette_is_looked_up(transparency):
+    image = Image.fromarray(RGB).quantize(16)
+    options = {} if transparency is None else {"transparency": transparency}
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(decode(encoded(image, **options)), expected)
+
+
+def test_cmyk_is_what_pillow_converts():
+    file = encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG")
+    expected = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    np.testing.assert_array_equal(decode(file), expected)
+
+
+# What each EXIF orientation asks to be done to the stored pixels, in NumPy's words.
+UPRIGHT = {
+    1: lambda x: x,
+    2: np.fliplr,
+    3: lambda x: np.rot90(x, 2),
+    4: np.flipud,
+    5: lambda x: np.fliplr(np.rot90(x, -1)),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: np.fliplr(np.rot90(x, 1)),
+    8: lambda x: np.rot90(x, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_turned_photo_is_put_upright(kind, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    file = encoded(RGB, kind, exif=exif)
+    stored = np.asarray(Image.open(io.BytesIO(file)))
+    upright = UPRIGHT[orientation](stored)
+    assert pictures.size(file, "it") == upright.shape[:2]
+    np.testing.assert_array_equal(decode(file, *upright.shape[:2]), upright)
+    np.testing.assert_array_equal(decode(file, upright=False), stored)
+
+
+@settings(deadline=None, max_examples=40, derandomize=True)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.integers(8, 24))
+def test_resizing_takes_the_middle_square(height, width, side):
+    image = np.random.default_rng(height * 41 + width).integers(0, 256, (height, width, 3))
+    image = image.astype(np.uint8)
+    found = decode(encoded(image), side, side, resize=True)
+    assert found.shape == (side, side, 3)
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    square = Image.fromarray(image[top : top + short, left : left + short])
+    expected = np.asarray(square.resize((side, side), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_reduction_is_antialiased():
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = decode(encoded(stripes), 8, 8, resize=True)
+    assert abs(small[:, 1:-1].astype(int) - 127).max() <= 8  # not one of the two colours
+
+
+def test_another_size_is_refused():
+    with pytest.raises(InputError, match="it has 12x20 pixels; right is 12x12"):
+        decode(encoded(RGB), 12, 12)
+
+
+BOMB = encoded(Image.new("1", (10_000, 10_000)))  # 100 million pixels in 12 kB
+
+BAD = {
+    "text": (b"hello", "another format, or none"),
+    "nothing": (b"", "another format, or none"),
+    "another format": (encoded(RGB, "GIF"), "another format, or none"),
+    "a cut JPEG": (encoded(RGB, "JPEG")[:-40], "truncated"),
+    "a cut PNG": (encoded(RGB)[:200], "it cannot be read"),
+    "a flipped byte": (encoded(RGB)[:60] + b"\0" + encoded(RGB)[61:], "it cannot be read"),
+    "a bomb": (BOMB, "decompression bomb"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_whole_picture_is_refused_in_one_line(case):
+    file, says = BAD[case]
+    with pytest.raises(InputError, match=says) as caught:
+        decode(file)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("it cannot be read as a picture")
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(place=st.integers(0, 400), byte=st.integers(0, 255), length=st.integers(0, 2000))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damage_gives_pixels_or_an_input_error(kind, place, byte, length):
+    file = bytearray(encoded(RGB, kind))
+    file[place % len(file)] = byte
+    for read in (decode, lambda file: pictures.size(file, "it")):
+        with contextlib.suppress(InputError):
+            read(bytes(file[:length]))
+
+
+def test_a_path_is_named_once(tmp_path):
+    file = str(tmp_path / "x.png")
+    with pytest.raises(InputError) as caught:
+        pictures.size(file, file)
+    assert str(caught.value).count(file) == 1
