@@ -144,6 +144,7 @@ def main() -> None:
     print(stopwatch.table(header, rows))
     print(f"First step, empty / full: {first['empty'] / first['full']:.2f}.")
     print(compilations(seen["empty"][0]))
+    print(f"With the full cache {len(seen['full'][0]['again'])} come from it.")
 
 
 if __name__ == "__main__":

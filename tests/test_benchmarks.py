@@ -21,6 +21,7 @@ def on_path(monkeypatch):
 
 
 @pytest.mark.usefixtures("lenient_promotion")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
 @pytest.mark.parametrize(
     ("script", "flags", "rows"),
     [
