@@ -20,6 +20,7 @@ from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from rmdnet_jax.errors import DivergedError, InputError  # noqa: E402
+from rmdnet_jax.training import cpu  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if not given.")
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
     logging.set_verbosity(logging.ERROR)
+    cpu.use_cores([_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size])
     from rmdnet_jax import experiment
 
     workdir = _WORKDIR.value or f"runs/{_config_name()}"
@@ -92,6 +94,7 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    cpu.use_large_pages()
     try:
         app.run(main, flags_parser=_parse)
     except InputError as error:

@@ -1,82 +1,77 @@
-"""What a step of each stage costs beside the plain robust loss, as ratios taken in one run.
+"""What a training step costs, ours and PyTorch's, in turns within one run.
 
-python benchmarks/step.py --width=12 --batch=64
+python benchmarks/step.py            (needs PyTorch, and Pillow where torchvision is missing)
+
+PyTorch comes in two forms: as a user would write it (eager, DataLoader, transforms of single
+images) and as an expert would (torch_training.py). All go from uint8 images in memory to updated
+parameters, augmentation included.
 """
 
 import argparse
-import statistics
-import sys
-import time
-from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from rmdnet_jax.losses import robust
-from rmdnet_jax.methods.interface import Batch
-from rmdnet_jax.methods.rgrl import RGRL, Teacher
-from rmdnet_jax.methods.simsiam import SimSiam
-from rmdnet_jax.models.heads import Linear, Predictor, Projector
-from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import optimizers
-
-HALF = np.full(3, 0.5, np.float32)
+import ours
+import stopwatch
+import torch
+import torch_training
+import torch_transforms
 
 
-def methods(width: int) -> dict:
-    """The two stages at one width, and stage RGRL without a teacher."""
-    optimizer = optimizers.sgd(optimizers.constant(0.01), 0.9, 5e-4)
-    simsiam = SimSiam(
-        ResNet(width),
-        Projector(32 * width),
-        Predictor(8 * width, 32 * width),
-        optimizer,
-        HALF,
-        HALF,
-    )
-    state = simsiam.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3), jnp.uint8))
-    params, batch_stats = (
-        jax.device_get({"backbone": tree["backbone"]}) for tree in (state.params, state.batch_stats)
-    )
-    teacher = Teacher(simsiam.backbone, None, params, batch_stats)
-    student = ResNet(width), Linear(10), robust.get("ce"), optimizer, HALF, HALF
-    return {"loss alone": RGRL(*student), "RGRL": RGRL(*student, teacher), "SimSiam": simsiam}
-
-
-def seconds(method, batch: Batch, repeats: int) -> float:
-    """Median time of a step, after compilation."""
-    state = method.init(jax.random.key(0), batch.image[:1])
-    step = jax.jit(method.step, donate_argnums=0)
-    times = []
-    for i in range(repeats + 1):
-        started = time.perf_counter()
-        state, metrics = step(state, batch, jax.random.key(i))
-        jax.block_until_ready((state, metrics))
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+def measure(stage: str, batch_size: int, options: argparse.Namespace) -> list[str]:
+    """A row of the table: images a second of the three, and ours as a multiple of the others."""
+    images, labels = ours.made_data(options.steps * batch_size, options.size)
+    data = images, labels, batch_size
+    contestants = {"ours": ours.Training(ours.method(stage, options.width), *data)}
+    if "user" in options.forms:
+        arguments = stage, options.width, *data
+        contestants["user"] = torch_training.AsUser(*arguments, workers=options.workers)
+    if "expert" in options.forms:
+        contestants["expert"] = torch_training.fastest_expert(
+            stage, options.width, *data, modes=options.modes
+        )
+    times = stopwatch.alternate(contestants, options.rounds)
+    row = [stage, str(batch_size), f"{1000 * times['ours'].median / options.steps:.2f} ms"]
+    for name in ("ours", "user", "expert"):
+        if name in times:
+            speed = len(images) / times[name].median
+            row.append(f"{speed:,.0f} ± {100 * times[name].spread:.0f} %")
+        else:
+            row.append("-")
+    for name in ("user", "expert"):
+        ratio = f"{times[name].median / times['ours'].median:.2f}" if name in times else "-"
+        row.append(ratio)
+    return row
 
 
 def main() -> None:
-    """Prints a line a method."""
+    """Prints a row a stage and batch size."""
+    ours.share_device()
+    on = stopwatch.on_backend
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--width", type=int, default=on(16, 64))
+    parser.add_argument("--size", type=int, default=32, help="side of the images")
+    parser.add_argument("--batch", type=int, nargs="+", default=on([64], [64, 128, 512]))
+    parser.add_argument("--stage", nargs="+", default=["RGRL", "SimSiam"], choices=ours.STAGES)
+    parser.add_argument("--steps", type=int, default=on(4, 50), help="steps of a turn")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant")
+    parser.add_argument("--workers", type=int, default=min(8, stopwatch.cores()))
+    parser.add_argument(
+        "--forms", nargs="*", default=["user", "expert"], choices=["user", "expert"]
+    )
+    parser.add_argument(
+        "--modes", nargs="+", default=torch_training.expert_modes(), help="of torch.compile"
+    )
     options = parser.parse_args()
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (options.batch, 32, 32, 3), np.uint8)
-    labels = jnp.arange(options.batch, dtype=jnp.int32) % 10
-    batch = Batch(jnp.asarray(images), labels, labels)
-    taken = {
-        name: seconds(method, batch, options.repeats)
-        for name, method in methods(options.width).items()
-    }
-    for name, time_taken in taken.items():
-        ratio = time_taken / taken["loss alone"]
-        print(f"{name:12} {options.batch / time_taken:10,.0f} img/s   {ratio:.2f} x loss alone")
+    torch_training.use_all_cores()
+    print(stopwatch.heading("jax", "torch"))
+    dtype = ours.convolution_dtype()
+    print(
+        f"ResNet-18 of width {options.width}, images of {options.size}, convolutions in {dtype}; "
+        f"PyTorch with {torch.get_num_threads()} threads, as a user with {options.workers} workers "
+        f"and transforms of {torch_transforms.SOURCE}\n"
+    )
+    rows = [measure(stage, size, options) for stage in options.stage for size in options.batch]
+    header = ["stage", "batch", "our step", "ours, images/s", "user's", "expert's"]
+    print("\n" + stopwatch.table([*header, "ours / user's", "ours / expert's"], rows))
 
 
 if __name__ == "__main__":

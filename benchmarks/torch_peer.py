@@ -1,7 +1,7 @@
 """PyTorch peers of our networks, written for the comparisons in this folder.
 
-They load the Flax parameters, so that a step of both can be compared number by number (parity.py).
-PyTorch is a dependency of the benchmarks only.
+They load the Flax parameters, so that a step of both can be compared number by number (parity.py);
+torch_training.py trains them. PyTorch is a dependency of the benchmarks only.
 """
 
 import numpy as np
@@ -81,6 +81,49 @@ class SimSiam(nn.Module):
         p2 = self.predictor(z2)
         forth = F.cosine_similarity(p1, z2.detach()).mean()
         return -(forth + F.cosine_similarity(p2, z1.detach()).mean()) / 2
+
+
+class RGRL(nn.Module):
+    """Student with its classifier and, unless it is the robust loss alone, a frozen teacher.
+
+    The loss is equation 11 with cross entropy: CE + K * (alpha * node + beta * edge).
+    """
+
+    def __init__(self, width: int, classes: int, *, guided: bool, stem: str = "cifar"):
+        super().__init__()
+        self.backbone = ResNet18(width, stem)
+        self.classifier = nn.Linear(8 * width, classes)
+        self.teacher = ResNet18(width, stem).requires_grad_(False) if guided else None
+
+    def train(self, mode: bool = True):
+        """The teacher stays in evaluation mode: running statistics."""
+        super().train(mode)
+        if self.teacher:
+            self.teacher.eval()
+        return self
+
+    def forward(self, view, labels):
+        """A view [B, 3, H, W] and given labels [B] -> the loss, a scalar."""
+        embedding = self.backbone(view)
+        loss = F.cross_entropy(self.classifier(embedding), labels)
+        if self.teacher:
+            with torch.no_grad():
+                target = self.teacher(view)
+            loss = loss + relation_loss(target, embedding)
+        return loss
+
+
+def relation_loss(teacher, student, alpha: float = 0.8, beta: float = 0.35):
+    """rmdnet_jax.losses.relation.rmd_loss of embeddings [B, D], in float32 also in autocast."""
+    with torch.autocast(teacher.device.type, enabled=False):
+        t, s = _standardise(teacher.float()), _standardise(student.float())
+        node = torch.linalg.matrix_norm(t @ s.T - torch.eye(len(t), device=t.device))
+        edge = torch.linalg.matrix_norm(t @ t.T - s @ s.T)
+        return alpha * node + beta * edge
+
+
+def _standardise(x):
+    return F.normalize(x - x.mean(1, keepdim=True), dim=1, eps=1e-6)
 
 
 def tensors(tree, batch_stats) -> dict[str, torch.Tensor]:

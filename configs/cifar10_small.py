@@ -13,7 +13,7 @@ from configs import rgrl_cifar10
 
 def get_config(loss="ce"):
     config = rgrl_cifar10.get_config(loss)
-    config.checkpoint_every = 10
+    config.checkpoint_every = 10.0
     config.dataset.train_size = 10000
     config.model.stem = "imagenet"
     config.model.width = 16

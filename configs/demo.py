@@ -13,7 +13,7 @@ from rmdnet_jax.config import default
 def get_config():
     config = default()
     config.dataset.name = "digits"
-    config.checkpoint_every = 10
+    config.checkpoint_every = 10.0
     config.model.width = 12
     config.augment.flip = False  # a mirrored 2 is no 2
     config.augment.pad = 0

@@ -23,7 +23,7 @@ def default() -> ConfigDict:
     """The paper's recipe on CIFAR-10 (sections 3 and 4.3) under 40 % symmetric noise."""
     config = ConfigDict()
     config.seed = 0
-    config.checkpoint_every = 1  # epochs
+    config.checkpoint_every = 1.0  # epochs; 0.25 is four times an epoch
     config.tensorboard = True
 
     config.dataset = ConfigDict()
@@ -33,11 +33,11 @@ def default() -> ConfigDict:
     config.dataset.test_size = 0
     config.dataset.image_size = 0  # side to which pictures are resized; 0: all have one size
     config.dataset.held_out = 0.2  # share to test on of a folder without a test split
-    config.dataset.memory_budget = 0.0  # GB of decoded images above which they stay on disk;
-    # 0 is half of the device's memory, and at most a quarter of the host's
-    config.dataset.workers = (
-        -1
-    )  # processes that decode what stays on disk; 0 is threads, -1 chooses
+    # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
+    # most a quarter of the host's.
+    config.dataset.memory_budget = 0.0
+    # Processes that decode what stays on disk; 0 is threads, -1 chooses by the number of cores.
+    config.dataset.workers = -1
 
     config.noise = ConfigDict()
     config.noise.kind = "symmetric"  # rmdnet_jax/data/noise.py lists them; or "human"
@@ -170,7 +170,7 @@ _SHARE = ("in [0, 1]", _number(0, 1))
 
 _RULES: dict[str, tuple[str, Callable]] = {
     "seed": ("an integer from 0 to 2**32 - 1", _number(0, 2**32 - 1)),
-    "checkpoint_every": _AT_LEAST_1,
+    "checkpoint_every": _POSITIVE,
     "dataset.train_size": _AT_LEAST_0,
     "dataset.test_size": _AT_LEAST_0,
     "dataset.image_size": ("0 or 8 and more", lambda side: side == 0 or side >= 8),

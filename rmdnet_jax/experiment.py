@@ -133,6 +133,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
             epochs=config.rm.epochs, batch_size=config.rm.batch_size,
             key=run.key("teacher epochs"), checkpoints=checkpoints(run, "teacher"),
             log=run.log.stage("teacher"), evaluate=evaluate,
+            checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
         )  # fmt: skip
     train_embedding, test_embedding = embed(state)
     judged = teachers.Judged(
@@ -169,6 +170,7 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
         data.train_images, run.labels.given, epochs=config.rgrl.epochs,
         batch_size=config.rgrl.batch_size, key=run.key("student epochs"),
         checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
+        checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
     )  # fmt: skip
     return results.Student(
         predict(state, data.train_images),
@@ -188,7 +190,7 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
         labels = hashlib.sha256(run.labels.given.tobytes()).hexdigest()
         description = {"images": run.images_fingerprint, "labels": labels}
         description |= {"teacher": teacher.fingerprint()} if teacher else {}
-    return Checkpoints(run.workdir / stage, run.config.checkpoint_every, description)
+    return Checkpoints(run.workdir / stage, description)
 
 
 def teacher_description(run: Run) -> dict:

@@ -29,13 +29,13 @@ def find(path: str, description: dict) -> Checkpoints:
     # Path.is_dir raises, on Python 3.11, where the folder may not be looked into.
     folder = inside if os.path.isdir(inside) else path
     checkpoints = Checkpoints(Path(folder), description=description)
-    epoch = checkpoints.latest()
-    if epoch is None:
+    if checkpoints.latest() is None:
         raise InputError(
             f"no teacher in {path} (teacher.path); give the workdir of a run that trained one"
         )
     checkpoints.check()
-    epochs = checkpoints.meta()["recipe"]["epochs"]
+    meta = checkpoints.meta()
+    epoch, epochs = meta["epoch"], meta["recipe"]["epochs"]
     if epoch < epochs:
         raise InputError(
             f"the teacher in {path} (teacher.path) has done {epoch} of its {epochs} epochs; "

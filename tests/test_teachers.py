@@ -24,7 +24,7 @@ def save(workdir, epochs):
     tree = {"net": {"w": jnp.ones(2)}}
     description = FITS | {"recipe": {"epochs": epochs}}
     with Checkpoints(workdir / "teacher", description=description) as checkpoints:
-        checkpoints.save(2, State(tree, tree, tree), {"epoch": 2, "seconds": 1.0}, last=2)
+        checkpoints.save(2, State(tree, tree, tree), {"epoch": 2})
 
 
 @pytest.mark.parametrize("folder", ["", "teacher"])

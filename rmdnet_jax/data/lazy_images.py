@@ -71,12 +71,17 @@ def subset(images: Images, key: slice) -> Images:
     return images.subset(key) if isinstance(images, LazyImages) else images[key]
 
 
-def blocks(images: Images) -> Iterator[np.ndarray]:
+def blocks(images: Images, size: int = 0) -> Iterator[np.ndarray]:
     """The images in order, uint8 [n, H, W, 3] at a time; those on disk decoded by several threads.
 
     Pillow lets go of Python's lock while it decodes.
+
+    Args:
+      images: [N, H, W, 3].
+      size: n, but of the last; 0 is as many as make 16 MB.
     """
-    size = max(1, _BLOCK // max(1, images.dtype.itemsize * int(np.prod(images.shape[1:]))))
+    image_bytes = images.dtype.itemsize * int(np.prod(images.shape[1:]))
+    size = size or max(1, _BLOCK // max(1, image_bytes))
     parts = [slice(start, start + size) for start in range(0, len(images), size)]
     if not isinstance(images, LazyImages):
         yield from (images[part] for part in parts)

@@ -44,7 +44,8 @@ class BasicBlock(nn.Module):
             shortcut = batch_norm(train, self.dtype)(conv(x, 1, self.stride))
         y = nn.relu(batch_norm(train, self.dtype)(conv(x, 3, self.stride)))
         y = batch_norm(train, self.dtype)(conv(y, 3, 1))
-        return nn.relu(y + shortcut)
+        # Later blocks read this and do not compute it again (training/cpu.py).
+        return jax.lax.optimization_barrier(nn.relu(y + shortcut))
 
 
 class ResNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Orbax checkpoints of a stage: the state, whole, under the number of epochs done.
+"""Orbax checkpoints of a stage: the state, whole, under the number of steps done.
 
 The state's fields are separate items, so that a later stage reads a teacher's parameters without
 its optimiser's state.
@@ -13,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.training import sharding
 
 # Orbax warns of what is meant to be, such as a manager that only reads.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -26,19 +27,17 @@ class Checkpoints:
 
     Args:
       directory: the folder; made at the first save.
-      every: epochs between two checkpoints; the last epoch is always saved.
       description: JSON-able facts kept with every checkpoint (what was trained, on what).
     """
 
-    def __init__(self, directory: Path, every: int = 1, description: dict | None = None):
+    def __init__(self, directory: Path, description: dict | None = None):
         self._directory = Path(directory).absolute()
-        self._every = every
         self._description = description or {}
         self._reader: ocp.CheckpointManager | None = None
         self._writer: ocp.CheckpointManager | None = None
 
     def latest(self) -> int | None:
-        """Epochs done in the last whole checkpoint; None where there is none.
+        """Number of the last whole checkpoint; None where there is none.
 
         Raises:
           InputError: the folder cannot be read.
@@ -74,26 +73,30 @@ class Checkpoints:
                 f"{self._directory} holds checkpoints, but not of rmdnet_jax; give another folder"
             ) from error
 
-    def save(self, epoch: int, state: S, meta: dict, last: int) -> None:
-        """Saves `state` after `epoch` of `last` epochs, if it is due; copies it first, so the
-        state may be donated at once. Written in the background, visible only when whole."""
-        if epoch % self._every and epoch != last:
-            return
+    def save(self, number: int, state: S, meta: dict) -> None:
+        """Saves `state` with JSON-able `meta`; copies it first, so the state may be donated at
+        once. Written in the background, visible only when whole.
+
+        Args:
+          number: larger than those before, the number of steps done say.
+          state: what to save.
+          meta: what to keep beside it and the description.
+        """
         items = {name: ocp.args.StandardSave(getattr(state, name)) for name in _fields(state)}
         items["meta"] = ocp.args.JsonSave(self._description | meta)
-        self._write().save(epoch, args=ocp.args.Composite(**items))
+        self._write().save(number, args=ocp.args.Composite(**items))
 
     def restore(self, like: S, fields: tuple[str, ...] | None = None) -> S:
-        """The last checkpoint's state, of the shapes and dtypes of `like`.
+        """The last checkpoint's state, of the shapes and dtypes of `like`, on every device.
 
         Args:
           like: a state, fresh for example.
           fields: those to read; the others stay as they are in `like`. None is all.
         """
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        everywhere = sharding.replicated(sharding.mesh())
 
         def shape(x):
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
 
         items = {
             name: ocp.args.StandardRestore(jax.tree.map(shape, getattr(like, name)))

@@ -1,10 +1,12 @@
 """The only training loop: any method, any number of epochs, from the last checkpoint on.
 
-Images and labels lie on the device; a batch is a function of (seed, epoch, step), so there is
-nothing to save of it and a resumed run repeats itself.
+A batch is a function of (seed, epoch, step), so there is nothing to save of it and a resumed run
+repeats itself.
 """
 
+import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,24 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.errors import DivergedError
-from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
-from rmdnet_jax.training import sharding
+from rmdnet_jax.methods.interface import Method, Metrics, State
+from rmdnet_jax.training import chunks, sharding
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.logging import StageLog
-
-# Steps between two looks at the metrics; on accelerators they are one compiled call.
-_CHUNK = {"cpu": 16, "gpu": 1000, "tpu": 1000}
-
-# The sum that is none: the first step of an epoch whose loss was not finite.
-_BAD = "first_bad_step"
-_NEVER = np.int32(np.iinfo(np.int32).max)
 
 
 def fit(
     method: Method,
     state: State,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     *,
     epochs: int,
@@ -38,6 +34,8 @@ def fit(
     checkpoints: Checkpoints,
     log: StageLog,
     evaluate: Callable[[State, int], dict[str, float]],
+    checkpoint_every: float = 1,
+    workers: int = -1,
 ) -> State:
     """Trains until `epochs` epochs are done and returns the last state.
 
@@ -45,7 +43,8 @@ def fit(
       method: its step is compiled here.
       state: fresh state; the last checkpoint's takes its place where there is one. Its buffers
         are given away.
-      images: uint8 [N, H, W, 3], N >= batch_size.
+      images: uint8 [N, H, W, 3], N >= batch_size; an array is copied to every device, LazyImages
+        are streamed from disk.
       labels: int32 [N].
       epochs: passes over the data; of each, the N mod batch_size last images of that epoch's
         order are left out.
@@ -54,105 +53,110 @@ def fit(
       checkpoints: where the state is saved and resumed from.
       log: told of every epoch's metrics.
       evaluate: (state, epochs done) -> further metrics of the epoch.
+      checkpoint_every: epochs between two checkpoints; 0.25 is four an epoch. The end is saved.
+      workers: processes that decode images on disk, as streaming.batches takes them.
 
     Raises:
       DivergedError: a loss or a parameter is not finite; the last checkpoint is a good one.
-      InputError: the checkpoints are of something else.
+      InputError: the checkpoints are of something else, or an image on disk cannot be read.
     """
     mesh = sharding.mesh()
-    done, seconds = 0, 0.0
-    checkpoints.check()
-    if checkpoints.latest() is not None:
-        state, meta = checkpoints.restore(state), checkpoints.meta()
-        done, seconds = meta["epoch"], meta["seconds"]
     steps = len(images) // batch_size
-    zeros = _zero_sums(method, state, images, labels, batch_size)
-    state, *on_device = sharding.replicate((state, images, labels), mesh)
-    run_chunk = _chunk_runner(method, mesh)
+    interval = max(1, round(checkpoint_every * steps))
+    checkpoints.check()
+    done = _Done()
+    if checkpoints.latest() is not None:
+        state, done = checkpoints.restore(state), _Done.of(checkpoints.meta())
+    begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
+    state = sharding.replicate(state, mesh)
 
-    def run_epoch(state: State, epoch: int) -> tuple[State, dict[str, float]]:
-        order_key, steps_key = jax.random.split(jax.random.fold_in(key, epoch))
-        data = *on_device, _order(order_key, len(images), steps, batch_size), steps_key
-        totals: dict[str, float] = {}
-        pending: Metrics = {}
-        for start, stop in _chunks(steps):
-            state, sums = run_chunk((state, zeros), data, start, stop)
-            if start:  # metrics are read one chunk late: the device never waits for the host
-                _collect(totals, pending, epoch)
-                log.step(start, totals["loss"] / start)
-            pending = sums
-        _collect(totals, pending, epoch)
-        return state, {name: total / steps for name, total in totals.items()}
+    def save(state: State, done: _Done) -> None:
+        number = done.epoch * steps + done.step
+        if number % interval == 0 or number == epochs * steps:
+            checkpoints.save(number, state, dataclasses.asdict(done))
 
-    log.start(done, epochs, steps, batch_size)
+    def run_epoch(state: State, done: _Done) -> tuple[State, dict[str, float]]:
+        """The rest of an epoch: the state and the sums of its metrics."""
+        order_key, steps_key = jax.random.split(jax.random.fold_in(key, done.epoch))
+        order = _order(order_key, len(images), steps, batch_size)
+        started, totals, pending = time.perf_counter(), done.totals, None
+        # Nothing goes between host and device in the loop that is not asked for by name.
+        with jax.transfer_guard("disallow"), begin(order, steps_key, done.step) as advance:
+            for start, stop in _cuts(done.epoch * steps, done.step, steps, interval):
+                state, sums = advance(state, start, stop)
+                if pending:  # metrics are read one chunk late: the device never waits for the host
+                    totals = _add(totals, pending, done.epoch)
+                    log.step(start, totals["loss"] / start)
+                pending = sums
+                if stop < steps and (done.epoch * steps + stop) % interval == 0:
+                    totals, pending = _add(totals, pending, done.epoch), None
+                    _check_finite(state, done.epoch, stop)
+                    seconds = done.seconds + time.perf_counter() - started
+                    save(state, _Done(done.epoch, stop, seconds, totals))
+        return state, _add(totals, pending, done.epoch) if pending else totals
+
+    log.start(done.epoch, epochs, steps, batch_size)
     with checkpoints, log:
-        for epoch in range(done, epochs):
+        for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
-            state, metrics = run_epoch(state, epoch)
-            if not _all_finite(state):  # the last update's harm shows in no loss of this epoch
-                raise DivergedError(
-                    f"the parameters are not finite after epoch {epoch + 1}, step {steps}"
-                )
-            speed = steps * batch_size / (time.perf_counter() - started)
+            state, totals = run_epoch(state, done)
+            _check_finite(state, epoch, steps)
+            speed = (steps - done.step) * batch_size / (time.perf_counter() - started)
+            metrics = {name: total / steps for name, total in totals.items()}
             metrics |= evaluate(state, epoch + 1)
-            seconds += time.perf_counter() - started
+            seconds = done.seconds + time.perf_counter() - started
             log.epoch(epoch + 1, metrics | {"images_per_second": speed, "seconds": seconds})
-            meta = {"epoch": epoch + 1, "seconds": seconds}
-            checkpoints.save(epoch + 1, state, meta, last=epochs)
+            done = _Done(epoch + 1, seconds=seconds)
+            save(state, done)
     return state
 
 
-def _chunk_runner(method: Method, mesh: jax.sharding.Mesh):
-    """run(carry, data, start, stop) -> carry, with carry = (state, sums of the metrics) given away
-    and data = (images, labels, order, key)."""
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """How far a training is, as saved with its state.
 
-    def one_step(carry, data, i):
-        state, sums = carry
-        images, labels, order, key = data
-        index = order[i]
-        batch = sharding.split_batch(Batch(images[index], labels[index], index), mesh)
-        state, metrics = method.step(state, batch, jax.random.fold_in(key, i))
-        bad = jnp.where(jnp.isfinite(metrics["loss"]), _NEVER, i)
-        return state, {
-            name: jnp.minimum(total, bad) if name == _BAD else total + metrics[name]
-            for name, total in sums.items()
-        }
+    Attributes:
+      epoch: whole epochs done.
+      step: steps done of the next.
+      seconds: spent on all of them, with their evaluation.
+      totals: sums of the metrics over the steps of the next epoch.
+    """
 
-    # On the CPU backend a training step inside lax.scan is over 20 times slower than outside.
-    if jax.default_backend() == "cpu":
-        step = jax.jit(one_step, donate_argnums=0)
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    totals: dict[str, float] = dataclasses.field(default_factory=dict)
 
-        def run(carry, data, start, stop):
-            for i in range(start, stop):
-                carry = step(carry, data, np.int32(i))
-            return carry
-
-        return run
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def scan(carry, data, steps):
-        return jax.lax.scan(lambda carry, i: (one_step(carry, data, i), None), carry, steps)[0]
-
-    return lambda carry, data, start, stop: scan(
-        carry, data, np.arange(start, stop, dtype=np.int32)
-    )
+    @classmethod
+    def of(cls, meta: dict) -> "_Done":
+        """From what Checkpoints.meta returns, the description included."""
+        return cls(**{field.name: meta[field.name] for field in dataclasses.fields(cls)})
 
 
-def _zero_sums(method, state, images, labels, batch_size) -> dict[str, np.generic]:
-    """Where the sums of a chunk's metrics start."""
-    batch = Batch(images[:batch_size], labels[:batch_size], labels[:batch_size])
-    _, metrics = jax.eval_shape(method.step, state, batch, jax.random.key(0))
-    return {name: np.float32(0) for name in metrics} | {_BAD: _NEVER}
+def _cuts(before: int, first: int, steps: int, interval: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of each chunk of an epoch from step `first` on. A chunk ends after so many
+    steps, or where a checkpoint is due: at every multiple of `interval`, counted over all epochs,
+    of which `before` steps are done."""
+    size = chunks.SIZE[jax.default_backend()]
+    due = range(interval - before % interval, steps, interval)
+    stops = sorted({*range(size, steps, size), *due, steps})
+    return itertools.pairwise([first, *(stop for stop in stops if stop > first)])
 
 
-def _collect(totals: dict[str, float], sums: Metrics, epoch: int) -> None:
-    """Adds a chunk's sums to the epoch's totals; raises DivergedError if a loss was not finite."""
+def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float]:
+    """The epoch's totals with a chunk's sums; raises DivergedError if a loss was not finite."""
     values = jax.device_get(sums)
-    bad = int(values.pop(_BAD))
-    if bad != _NEVER:
+    bad = int(values.pop(chunks.BAD))
+    if bad != chunks.NEVER:
         raise DivergedError(f"the loss is not finite in epoch {epoch + 1}, step {bad + 1}")
-    for name, value in values.items():
-        totals[name] = totals.get(name, 0.0) + float(value)
+    return {name: totals.get(name, 0.0) + float(value) for name, value in values.items()}
+
+
+def _check_finite(state: State, epoch: int, step: int) -> None:
+    """Raises DivergedError if a parameter is not finite: the harm of the last update shows in no
+    loss so far, and must not be saved."""
+    if not jax.device_get(_all_finite(state)):
+        raise DivergedError(f"the parameters are not finite after epoch {epoch + 1}, step {step}")
 
 
 @jax.jit
@@ -160,12 +164,6 @@ def _all_finite(tree) -> jax.Array:
     """Whether no float of the tree is NaN or infinite: bool scalar."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in floats]))
-
-
-def _chunks(steps: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of each chunk of an epoch."""
-    size = _CHUNK[jax.default_backend()]
-    return ((start, min(start + size, steps)) for start in range(0, steps, size))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

@@ -1,23 +1,45 @@
 """One mesh with a `data` axis: the batch is split over it, everything else is replicated.
 
-The program is written for the global batch; one device and many run the same code.
+The program is written for the global batch; one device, many, and many hosts run the same code.
 """
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def mesh() -> jax.sharding.Mesh:
-    """All devices in one `data` axis."""
+    """All devices of all hosts in one `data` axis, those of a host side by side."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     # Auto: under the default Explicit axes the relation graph's x @ x.T on a split batch raises.
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    return jax.sharding.Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """The sharding of an array that every device has whole."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree, mesh: jax.sharding.Mesh):
-    """A copy of `tree` on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """A copy of `tree`, which is the same on every host, on every device."""
+    return jax.device_put(tree, replicated(mesh))
 
 
 def split_batch(tree, mesh: jax.sharding.Mesh):
     """Inside a compiled program: the leading axis of every array lies split over the devices."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def columns(batch_size: int, mesh: jax.sharding.Mesh) -> slice:
+    """Which images of a batch this host's devices take."""
+    share = batch_size // mesh.size
+    mine = [
+        i for i, device in enumerate(mesh.devices) if device.process_index == jax.process_index()
+    ]
+    return slice(mine[0] * share, (mine[-1] + 1) * share)
+
+
+def split(tree, mesh: jax.sharding.Mesh):
+    """Arrays [B, ...] split over the devices, of this host's `columns` of each."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)

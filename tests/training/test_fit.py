@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.errors import DivergedError
 from rmdnet_jax.methods.interface import State
-from rmdnet_jax.training import progress
+from rmdnet_jax.training import chunks, progress
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
-from rmdnet_jax.training.logging import RunLog
+from rmdnet_jax.training.logging import RunLog, StageLog
 
 IMAGES = np.zeros((10, 8, 8, 3), np.uint8)
 LABELS = np.arange(10, dtype=np.int32)
@@ -45,14 +46,15 @@ class Counter:
         return State({"net": net}, state.batch_stats, state.opt_state), {"loss": loss}
 
 
-def run(folder, epochs, method=None, evaluate=lambda state, epoch: {"epoch_seen": epoch}):
+def run(folder, epochs, method=None, evaluate=lambda state, epoch: {"epoch_seen": epoch},
+        images=IMAGES, **options):  # fmt: skip
     folder.mkdir(exist_ok=True)
     method = method or Counter()
     checkpoints = Checkpoints(folder / "stage")
     state = fit(
         method,
         method.init(),
-        IMAGES,
+        images,
         LABELS,
         epochs=epochs,
         batch_size=4,
@@ -60,6 +62,7 @@ def run(folder, epochs, method=None, evaluate=lambda state, epoch: {"epoch_seen"
         checkpoints=checkpoints,
         log=RunLog(folder, tensorboard=False).stage("stage"),
         evaluate=evaluate,
+        **options,
     )
     checkpoints.close()
     return jax.device_get(state.params["net"])
@@ -114,7 +117,7 @@ def test_lines_past_the_last_checkpoint_and_torn_lines_are_dropped(tmp_path):
 def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_checkpoint(tmp_path):
     with pytest.raises(DivergedError, match="epoch 2, step 1"):
         run(tmp_path, 4, Counter(explode_at=3))
-    assert Checkpoints(tmp_path / "stage").latest() == 1
+    assert Checkpoints(tmp_path / "stage").meta()["epoch"] == 1
 
 
 @pytest.mark.parametrize("epochs", [2, 4])
@@ -122,8 +125,55 @@ def test_an_update_that_is_not_finite_is_never_saved(tmp_path, epochs):
     """The loss of its step was still fine, and so was the epoch's mean."""
     with pytest.raises(DivergedError, match="parameters are not finite after epoch 2, step 2"):
         run(tmp_path, epochs, Counter(overflow_at=4))
-    assert Checkpoints(tmp_path / "stage").latest() == 1
+    assert Checkpoints(tmp_path / "stage").meta()["epoch"] == 1
     assert len(lines(tmp_path)) == 1
+
+
+def test_a_run_that_stops_in_mid_epoch_goes_on_at_the_last_step_that_was_saved(tmp_path):
+    whole = run(tmp_path / "whole", 3, checkpoint_every=0.5)
+    with pytest.raises(DivergedError, match="epoch 2, step 2"):
+        run(tmp_path / "parts", 3, Counter(explode_at=4), checkpoint_every=0.5)
+    meta = Checkpoints(tmp_path / "parts" / "stage").meta()
+    assert (meta["epoch"], meta["step"]) == (1, 1)
+    parts = run(tmp_path / "parts", 3, checkpoint_every=0.5)
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("whole", "parts")]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "kept"), [(2, 5, [8, 10]), (3, 3, [6]), (0.5, 1, [1, 2])]
+)
+def test_checkpoints_are_as_far_apart_as_asked_and_the_end_is_saved(tmp_path, every, epochs, kept):
+    run(tmp_path, epochs, checkpoint_every=every)
+    assert sorted(int(path.name) for path in (tmp_path / "stage").iterdir()) == kept
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_the_loop_refuses_transfers_that_nobody_asked_for(tmp_path, monkeypatch, backend):
+    """Its own are asked for: the other tests pass under the same guard."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setitem(chunks.SIZE, backend, 1)  # so that the log hears of a step
+    monkeypatch.setattr(StageLog, "step", lambda *_: jnp.zeros(2) + np.ones(2))
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        run(tmp_path, 1)
+
+
+def test_images_on_disk_train_as_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, IMAGES.shape, np.uint8)
+
+    class Looker(Counter):
+        def step(self, state, batch, key):
+            state, metrics = super().step(state, batch, key)
+            return state, {"loss": batch.image.astype(jnp.float32).mean() + metrics["loss"]}
+
+    on_disk = LazyImages(lambda rows: (images[row] for row in rows), np.arange(10), (8, 8, 3))
+    memory = run(tmp_path / "memory", 2, Looker(), images=images)
+    disk = run(tmp_path / "disk", 2, Looker(), images=on_disk, workers=0)
+    jax.tree.map(np.testing.assert_array_equal, memory, disk)
+    losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("memory", "disk")]
+    assert losses[0] == losses[1]
 
 
 def test_accelerators_scan_is_the_cpus_loop(tmp_path, monkeypatch):

@@ -1,0 +1,153 @@
+"""Device memory against batch size, and the largest batch that a budget holds.
+
+python benchmarks/memory.py          (PyTorch beside it on a GPU, where it is installed)
+
+On a GPU a figure is the peak that the allocator saw in a process of its own, and the largest batch
+is one that ran in a process whose allocator had no more than the budget. On a CPU both are by what
+the compiler assigns to the step's program: arguments, outputs and temporaries.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import ours
+import stopwatch
+
+from rmdnet_jax.methods.interface import Batch
+
+_GIB = 2**30
+_TOO_LITTLE = 9  # exit status of a process whose memory did not do
+
+
+def assigned(stage: str, width: int, size: int, batch_size: int) -> int:
+    """Bytes that the compiled step takes by its own account; nothing is run."""
+    method = ours.method(stage, width)
+    example = jnp.zeros((1, size, size, 3), jnp.uint8)
+    state = jax.eval_shape(method.init, jax.random.key(0), example)
+    labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+    images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8)
+    step = jax.jit(method.step, donate_argnums=0)
+    compiled = step.lower(state, Batch(images, labels, labels), jax.random.key(0)).compile()
+    memory = compiled.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return held + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+
+
+def seen(form: str, stage: str, width: int, size: int, batch_size: int) -> int:
+    """Peak bytes on the GPU in two passes of two steps; right once a process."""
+    data = *ours.made_data(2 * batch_size, size), batch_size
+    if form == "PyTorch":
+        import torch
+        import torch_training
+
+        training = torch_training.AsExpert(stage, width, *data, mode="default")
+    else:
+        training = ours.Training(ours.method(stage, width), *data)
+    training()
+    training()
+    if form == "PyTorch":
+        return torch.cuda.max_memory_allocated()
+    return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+
+
+def peak(case: dict, share: float = 0.9) -> int | None:
+    """Bytes that a case takes; None where its share of the GPU's memory does not do.
+
+    Args:
+      case: the arguments of `seen`.
+      share: of the GPU's memory, given to JAX in a process of its own.
+    """
+    if jax.default_backend() == "cpu":
+        return assigned(**{name: value for name, value in case.items() if name != "form"})
+    command = [sys.executable, __file__, "--case", json.dumps(case)]
+    environment = os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{share:.4f}"}
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == _TOO_LITTLE:
+        return None
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return int(done.stdout.split()[-1])
+
+
+def largest(case: dict, known: dict[int, int], budget: int, total: int) -> int:
+    """The largest batch that `budget` bytes hold, a multiple of 64 and to about 5 %; 0 if none.
+
+    Args:
+      case: as in `peak`; its batch_size is what is looked for.
+      known: bytes by batch size, of two sizes or more; memory grows about linearly, so the line
+        through them says where to look.
+      budget: in bytes.
+      total: bytes of the device, of which the budget is a share.
+    """
+    (small, few), (large, many) = min(known.items()), max(known.items())
+    expected = large + (budget - many) * (large - small) / max(many - few, 1)
+    size = int(1.1 * expected) // 64 * 64
+    step = max(64, int(0.05 * expected) // 64 * 64)
+    while size > 0:
+        needed = peak(case | {"batch_size": size}, budget / total)
+        if needed is not None and needed <= budget:
+            return size
+        size -= step
+    return 0
+
+
+def run_case(case: dict) -> None:
+    """What the process of one case does."""
+    try:
+        print(seen(**case))
+    except Exception as error:  # out of memory has a class of its own in neither library's API
+        if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error):
+            sys.exit(_TOO_LITTLE)
+        raise
+
+
+def main() -> None:
+    """Prints a row a stage and batch size, and the largest batches."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--size", type=int, default=32, help="side of the images")
+    parser.add_argument("--batch", type=int, nargs="+", help="two or more")
+    parser.add_argument("--stage", nargs="+", default=list(ours.STAGES), choices=ours.STAGES)
+    parser.add_argument("--budget", type=float, help="GiB for the largest batch; 0 looks for none")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        return run_case(json.loads(options.case))
+    # The processes of the cases need the GPU's memory; this one only looks at the device.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = "0.5"
+    on = stopwatch.on_backend
+    width = options.width or on(16, 64)
+    batches = options.batch or on([64, 128, 256], [64, 512, 2048])
+    budget = on(4, 16) if options.budget is None else options.budget
+    with_peer = on(False, importlib.util.find_spec("torch") is not None)
+    print(stopwatch.heading("jax", *(["torch"] if with_peer else [])))
+    rows: list[list] = []
+    found: list[list] = []
+    for stage in options.stage:
+        case = {"form": "ours", "stage": stage, "width": width, "size": options.size}
+        known = {size: peak(case | {"batch_size": size}) for size in batches}
+        for size, taken in known.items():
+            peer = peak(case | {"form": "PyTorch", "batch_size": size}) if with_peer else None
+            ratio = f"{taken / peer:.2f}" if peer and taken else "-"
+            row = ["too much"] if taken is None else [f"{taken / _GIB:.3f} GiB"]
+            rows.append([stage, size, *row, f"{peer / _GIB:.3f} GiB" if peer else "-", ratio])
+        known = {size: taken for size, taken in known.items() if taken is not None}
+        if budget and len(known) > 1:
+            total = on(1, (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0) / 0.5)
+            found.append([stage, largest(case, known, int(budget * _GIB), total)])
+    header = ["stage", "batch", "ours", "PyTorch, compiled", "ours / PyTorch's"]
+    print(stopwatch.table(header, rows))
+    if found:
+        print(stopwatch.table(["stage", f"largest batch in {budget:g} GiB"], found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Our side of the comparisons: both methods at any width, run as training runs them.
+
+The methods are built directly, so that JAX, Flax, Optax, Orbax and Rich are all that is needed.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rmdnet_jax.data import augment
+from rmdnet_jax.losses import robust
+from rmdnet_jax.methods.interface import Method
+from rmdnet_jax.methods.rgrl import RGRL, Teacher
+from rmdnet_jax.methods.simsiam import SimSiam
+from rmdnet_jax.models.heads import Linear, Predictor, Projector
+from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.training import fit as loop
+from rmdnet_jax.training import optimizers, sharding
+
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
+HALF = np.full(3, 0.5, np.float32)
+STAGES = ("loss alone", "RGRL", "SimSiam")
+
+
+def share_device() -> None:
+    """Leaves half of a GPU's memory to PyTorch; to be called before JAX's first computation."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+
+
+def convolution_dtype() -> jnp.dtype:
+    """As `config.model.precision = "auto"`."""
+    return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) -> Method:
+    """The method of a stage, its teacher untrained (which costs as much as a trained one)."""
+    dtype = convolution_dtype()
+    optimizer = optimizers.sgd(optimizers.constant(LEARNING_RATE), MOMENTUM, WEIGHT_DECAY)
+    backbone, features = ResNet(width, stem, dtype), 32 * width
+    if stage == "SimSiam":
+        heads = Projector(features, dtype), Predictor(features // 4, features, dtype)
+        return SimSiam(backbone, *heads, optimizer, HALF, HALF)
+    teacher = None
+    if stage == "RGRL":
+        example = jnp.zeros((1, 32, 32, 3), jnp.float32)
+        variables = jax.jit(lambda key: backbone.init(key, example, train=False))(jax.random.key(7))
+        trees = ({"backbone": variables[part]} for part in ("params", "batch_stats"))
+        teacher = Teacher(backbone, None, *jax.device_get(tuple(trees)))
+    student = backbone, Linear(classes), robust.get("ce"), optimizer, HALF, HALF
+    return RGRL(*student, teacher)
+
+
+def made_data(
+    count: int, size: int = 32, classes: int = 10, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [count, size, size, 3] and labels int32 [count], without meaning."""
+    rng = np.random.default_rng(seed)
+    images = np.frombuffer(rng.bytes(count * size * size * 3), np.uint8)
+    labels = np.arange(count, dtype=np.int32) % classes
+    return images.reshape(count, size, size, 3), labels
+
+
+class Training:
+    """Steps on data that lies on the device, in training/fit.py's own compiled chunks.
+
+    A turn is one pass over the images.
+
+    Args:
+      method: what to train.
+      images: uint8 [N, H, W, 3].
+      labels: int32 [N].
+      batch_size: images of a step.
+    """
+
+    def __init__(self, method: Method, images: np.ndarray, labels: np.ndarray, batch_size: int):
+        mesh = sharding.mesh()
+        self.steps = len(images) // batch_size
+        state = method.init(jax.random.key(0), jnp.asarray(images[:1]))
+        self._zeros = loop._zero_sums(method, state, images, labels, batch_size)
+        order = loop._order(jax.random.key(1), len(images), self.steps, batch_size)
+        self._state, *on_device = sharding.replicate((state, images, labels), mesh)
+        self._data = *on_device, order, jax.random.key(2)
+        self._run = loop._chunk_runner(method, mesh)
+
+    def __call__(self) -> None:
+        """One pass; returns when the parameters are updated."""
+        done = self._run((self._state, self._zeros), self._data, 0, self.steps)
+        self._state, _ = jax.block_until_ready(done)
+
+
+@contextlib.contextmanager
+def without_augmentation() -> Iterator[None]:
+    """What is compiled in here sees images as they lie in memory."""
+
+    def plain_views(key, images, **options):
+        view = augment.to_float(images)
+        return view, view[:, :, ::-1]  # two equal views would be computed as one
+
+    plain_crop = mock.patch.object(augment, "crop_flip", lambda key, images, **options: images)
+    with plain_crop, mock.patch.object(augment, "two_views", plain_views):
+        yield

@@ -1,0 +1,90 @@
+"""Fair timing for this folder: contestants take turns within one run, and every table says the
+median, the spread, and the command, machine and date it comes from."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+# Seconds of rest between two turns: thread pools of the last contestant fall asleep meanwhile.
+_REST = 0.05
+
+
+@dataclass(frozen=True)
+class Times:
+    """What one contestant took, in seconds by turn."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance from the fastest to the slowest, as a share of the median."""
+        return (max(self.seconds) - min(self.seconds)) / 2 / self.median
+
+
+def alternate(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
+    """Times of the contestants, in turns: A B A B ..., so that what disturbs one disturbs all.
+
+    Args:
+      contestants: by name; each does its work and returns when it is done, device included. One
+        turn of each goes before and is not counted: it compiles, and starts workers.
+      rounds: turns of each.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):
+        for name, work in contestants.items():
+            time.sleep(_REST)
+            started = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: Times(tuple(taken)) for name, taken in seconds.items()}
+
+
+def on_backend(cpu, accelerator):
+    """The first on a CPU, the second on a GPU or TPU: how options choose their defaults."""
+    return cpu if jax.default_backend() == "cpu" else accelerator
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def heading(*packages: str) -> str:
+    """The line above a table: command, machine, versions, date."""
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    processor = f"{cores()} CPU cores ({_processor()})"
+    device = on_backend(processor, f"{jax.devices()[0].device_kind}, {processor}")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    python = platform.python_version()
+    return f"`{command}`, {device}, Python {python}, {versions}, {datetime.date.today()}:\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,95 @@
+"""The benchmarks still run, at tiny sizes, and count what they say they count."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rmdnet_jax.data import augment
+from rmdnet_jax.losses import relation
+from rmdnet_jax.models.resnet import ResNet
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+@pytest.mark.parametrize(
+    ("script", "flags", "rows"),
+    [
+        ("step", "--batch 4 --steps 1 --rounds 1 --workers 0 --modes eager --size 8", 1),
+        ("epoch", "--batch 8 --images 16 --test-images 8 --epochs 1 --size 8 --sides 8", 1),
+        ("memory", "--batch 4 --size 8 --budget 0", 1),
+        ("growth", "--batch 8 --images --size 8 --classes --test-images 8 --epochs 1", 1),
+    ],
+)
+def test_a_script_prints_its_table(script, flags, rows, monkeypatch, capsys):
+    if script == "step":
+        pytest.importorskip("torch")
+    stage = "RGRL" if script == "step" else "loss alone"
+    monkeypatch.setattr(
+        "sys.argv", [f"{script}.py", "--width=2", f"--stage={stage}", *flags.split()]
+    )
+    with jax.numpy_rank_promotion("allow"):
+        importlib.import_module(script).main()
+    lines = capsys.readouterr().out.splitlines()
+    table = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert len(table) == rows + 2
+    assert len({len(row) for row in table}) == 1
+
+
+def test_a_resnet18_on_cifar_is_half_a_giga_multiplication():
+    """Counted by hand: 1.77 + 151 + 3 * 134.2 million, the shortcuts among them."""
+    flops = importlib.import_module("flops")
+    assert flops.resnet(64, 32) == 2 * 555_417_600
+
+
+@pytest.mark.parametrize(("stem", "size"), [("cifar", 64), ("imagenet", 224)])
+def test_flops_are_about_what_xla_counts(stem, size):
+    flops = importlib.import_module("flops")
+    network, images = ResNet(64, stem), jnp.zeros((1, size, size, 3))
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), images, train=False))
+    forward = jax.jit(lambda variables, x: network.apply(variables, x, train=False))
+    counted = forward.lower(variables, images).cost_analysis()["flops"]
+    # XLA leaves out what meets the padding (at 7 x 7 a fifth), and counts batch norm and ReLU.
+    assert flops.resnet(64, size, stem) == pytest.approx(counted, rel=0.1)
+
+
+def test_a_guided_step_costs_a_teachers_forward_pass_more():
+    flops = importlib.import_module("flops")
+    alone, guided = (flops.step(stage, 64, 32, 64) for stage in ("loss alone", "RGRL"))
+    teacher = 64 * flops.resnet(64, 32)
+    assert guided - alone == teacher + flops.relation(64, 512)
+    assert flops.step("SimSiam", 64, 32, 64) > 2 * flops.UPDATE * teacher
+
+
+def test_the_peers_relation_loss_is_ours():
+    torch = pytest.importorskip("torch")
+    peer = importlib.import_module("torch_peer")
+    t, s = np.random.default_rng(0).standard_normal((2, 16, 32)).astype(np.float32)
+    theirs = peer.relation_loss(torch.tensor(t), torch.tensor(s))
+    np.testing.assert_allclose(theirs, relation.rmd_loss(t, s), rtol=1e-5)
+
+
+def test_the_peers_crops_and_hues_are_ours():
+    torch = pytest.importorskip("torch")
+    peer = importlib.import_module("torch_augment")
+    rng = np.random.default_rng(0)
+    images = rng.random((4, 16, 16, 3), np.float32)
+    boxes = np.array([[0, 3, 5, 2], [1, 0, 4, 7], [16, 8, 9, 7], [15, 16, 7, 9]], np.int32)
+    theirs_in = torch.tensor(images).permute(0, 3, 1, 2)
+    never = torch.zeros(4, dtype=torch.bool)
+    cropped = peer.resized_crop(theirs_in, *torch.tensor(boxes).float(), never)
+    expected = jax.vmap(augment.resized_crop)(images, *boxes)
+    np.testing.assert_allclose(cropped.permute(0, 2, 3, 1), expected, atol=1e-5)
+    shift = np.array([-0.5, -0.1, 0.1, 0.3], np.float32)
+    turned = peer.hue(theirs_in, torch.tensor(shift)).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(turned, augment.adjust_hue(images, shift), atol=1e-5)
