@@ -62,7 +62,8 @@ def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> 
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     # The flip is a matter of column numbers, so crop and flip are one gather.
     rows, columns = top + jnp.arange(height)[None, :], left + column
-    return padded[jnp.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    # By vmap, so that a batch that lies split over devices is cropped where it lies.
+    return jax.vmap(lambda image, row, column: image[row[:, None], column])(padded, rows, columns)
 
 
 def simsiam_view(

@@ -15,6 +15,7 @@ from rmdnet_jax.losses import relation
 from rmdnet_jax.methods.interface import Batch, Metrics, Prediction, State
 from rmdnet_jax.models.heads import Linear, Projector
 from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.training import sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +131,9 @@ class RGRL:
             if self.teacher:
                 if self.adapter:
                     embedding = self.adapter.apply({"params": student["adapter"]}, embedding)
-                node = relation.node_loss(target, embedding)
-                edge = relation.edge_loss(target, embedding)
+                # Every image relates to every other, wherever it lies.
+                pair = sharding.whole((target, embedding))
+                node, edge = relation.node_loss(*pair), relation.edge_loss(*pair)
                 scale = len(view) if self.relation_norm == "frobenius_per_sample" else 1
                 loss = robust + self.k / scale * (self.alpha * node + self.beta * edge)
                 metrics |= {"node_loss": node, "edge_loss": edge}

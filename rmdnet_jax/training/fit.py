@@ -96,7 +96,7 @@ def fit(
         return state, _add(totals, pending, done.epoch) if pending else totals
 
     log.start(done.epoch, epochs, steps, batch_size)
-    with checkpoints, log:
+    with jax.set_mesh(mesh), checkpoints, log:
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
             state, totals = run_epoch(state, done)

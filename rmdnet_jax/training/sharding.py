@@ -30,6 +30,14 @@ def split_batch(tree, mesh: jax.sharding.Mesh):
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data")))
 
 
+def whole(tree):
+    """Inside a compiled program: every device has all of what the batch's axis splits. The tree
+    itself where the program runs on no mesh (`jax.set_mesh`)."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, PartitionSpec())
+
+
 def columns(batch_size: int, mesh: jax.sharding.Mesh) -> slice:
     """Which images of a batch this host's devices take."""
     share = batch_size // mesh.size
