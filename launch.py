@@ -5,13 +5,14 @@ Stage RM learns a teacher from the images alone, stage RGRL a classifier from wr
 the teacher's relation graphs. Started again with the same command, a run goes on where it was.
 
 Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in one line on stderr;
-3 the loss is no longer finite.
+3 the loss is no longer finite; 4 another process of the run has stopped.
 """
 
 import ast
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
@@ -19,10 +20,13 @@ sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from rmdnet_jax.errors import DivergedError, InputError  # noqa: E402
+from rmdnet_jax.errors import DivergedError, InputError, LostProcessError  # noqa: E402
 from rmdnet_jax.training import cpu  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes; also if the environment says so."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if not given.")
 
 
@@ -39,11 +43,16 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
     logging.set_verbosity(logging.ERROR)
-    cpu.use_cores([_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size])
     from rmdnet_jax import experiment
+    from rmdnet_jax.training import hosts
 
+    if _DISTRIBUTED.value or hosts.wanted():
+        hosts.join()
+    else:
+        cpu.use_cores([_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size])
     workdir = _WORKDIR.value or f"runs/{_config_name()}"
-    experiment.run(_CONFIG.value, Path(workdir), command=" ".join(["python", *sys.argv]))
+    with hosts.noticing_losses():
+        experiment.run(_CONFIG.value, Path(workdir), command=" ".join(["python", *sys.argv]))
 
 
 def _config_name() -> str:
@@ -93,13 +102,20 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
+def _end(error: Exception, status: int) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+        os._exit(status)  # at once: the usual way out waits for processes that wait for this one
+    sys.exit(status)
+
+
 if __name__ == "__main__":
     cpu.use_large_pages()
     try:
         app.run(main, flags_parser=_parse)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(error, 2)
     except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(3)
+        _end(error, 3)
+    except LostProcessError as error:
+        _end(error, 4)

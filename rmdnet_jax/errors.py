@@ -1,4 +1,4 @@
-"""The two ways a run ends early on purpose; launch.py makes each one line and an exit status."""
+"""The ways a run ends early on purpose; launch.py makes each one line and an exit status."""
 
 
 class InputError(ValueError):
@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """The loss is no longer finite; the last good checkpoint stays (exit status 3)."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a run of several has stopped (exit status 4)."""

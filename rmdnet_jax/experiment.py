@@ -32,6 +32,7 @@ from rmdnet_jax.evaluation import classification, inference, knn
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.interface import State
 from rmdnet_jax.report import console, results
+from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog
@@ -55,7 +56,8 @@ class Run:
 
 
 def run(config: ConfigDict, workdir: Path, command: str) -> dict:
-    """Runs both stages, or what is left of them, and returns what results.json holds.
+    """Runs both stages, or what is left of them, and returns what results.json holds (of several
+    processes the first; the others return nothing).
 
     Args:
       config: rmdnet_jax/config.py says what is in it.
@@ -67,13 +69,14 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
       DivergedError: a loss is not finite.
     """
     this = prepare(config, workdir)
-    with workdirs.claim(workdir, config.to_dict()), this.log:
+    with hosts.by_writer(workdirs.claim(workdir, config.to_dict())), this.log:
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
                 saved.check()
         dtype = recipes.convolution_dtype(config.model.precision)
         budget = memory.budget(config.dataset.memory_budget)
-        print(console.opening(this.data, budget, this.labels, str(dtype), workdir), flush=True)
+        if hosts.is_writer():
+            print(console.opening(this.data, budget, this.labels, str(dtype), workdir), flush=True)
         teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
         students = {}
         if config.rgrl.epochs:
@@ -81,6 +84,8 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
                 students[stage] = task_learning(this, stage, teacher)
         history = this.log.history("teacher")
         outcome = results.Outcome(this.data, this.labels, teacher, history, students)
+        if not hosts.is_writer():
+            return {}
         written = results.write(workdir, outcome, config.to_dict(), command)
     print(console.closing(written, workdir, config.report.remark), flush=True)
     return written
@@ -95,7 +100,7 @@ def prepare(config: ConfigDict, workdir: Path) -> Run:
     check_sizes(config, data)
     check_report(config, data)
     check_loss(config, loss, data.num_classes)
-    log = RunLog(workdir, config.tensorboard)
+    log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
     this = Run(config, data, data.images_fingerprint(), labels, loss, workdir, log)
     if config.teacher.path:
         teachers.find(config.teacher.path, teacher_description(this)).close()
@@ -145,7 +150,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
         pixel_knn_accuracy=probe(*pixels(data)) if not data.is_on_disk else None,
         tested=len(data.test_images),
     )
-    if warning := judged.warning():
+    if hosts.is_writer() and (warning := judged.warning()):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return judged
 

@@ -23,15 +23,18 @@ class RunLog:
     Args:
       workdir: the folder; must exist when the first stage starts.
       tensorboard: also write TensorBoard files, where TensorFlow (clu's writers need it) is there.
+      writes: False in all processes of a run but one: nothing is written or said there.
     """
 
-    def __init__(self, workdir: Path, tensorboard: bool = True):
+    def __init__(self, workdir: Path, tensorboard: bool = True, writes: bool = True):
         self.path = Path(workdir) / "metrics.jsonl"
-        self._writers = _TensorBoard(Path(workdir) / "tensorboard") if tensorboard else None
+        self._writes = writes
+        with_tensorboard = tensorboard and writes
+        self._writers = _TensorBoard(Path(workdir) / "tensorboard") if with_tensorboard else None
 
     def stage(self, name: str) -> "StageLog":
         """The log of one stage of this run."""
-        return StageLog(name, self.path, self._writers)
+        return StageLog(name, self.path, self._writers) if self._writes else _Silent()
 
     def history(self, stage: str) -> list[dict]:
         """The epochs of a stage so far, in order."""
@@ -93,6 +96,22 @@ class StageLog:
             self._tensorboard.write(line)
         assert self._progress
         self._progress.epoch(epoch, metrics)
+
+
+class _Silent(StageLog):
+    """The log of a stage in a process that does not write."""
+
+    def __init__(self):
+        self._progress = None
+
+    def start(self, done: int, epochs: int, steps: int, batch_size: int) -> None:
+        """Nothing."""
+
+    def step(self, step: int, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Nothing."""
 
 
 def _read(path: Path) -> list[dict]:

@@ -1,0 +1,99 @@
+"""Several processes, one a host, as one program: who writes, and what all must hear of.
+
+Every process runs the same steps on its share of each batch. Process 0 alone writes to the terminal
+and to the workdir; checkpoints, which Orbax writes, are of all.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import jax
+from jax.experimental import multihost_utils
+
+from rmdnet_jax.errors import InputError, LostProcessError
+
+# A process that does not answer for so long is dead, and the others stop.
+_HEARTBEAT_SECONDS = 30
+
+
+def wanted() -> bool:
+    """Whether the environment says that this is one process of several."""
+    return "JAX_COORDINATOR_ADDRESS" in os.environ or "," in os.environ.get(
+        "TPU_WORKER_HOSTNAMES", ""
+    )
+
+
+def join() -> None:
+    """Meets the other processes; to be called before JAX computes anything.
+
+    Who they are is for JAX to find out: from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID, from the TPU's metadata, from Slurm or from Open MPI.
+
+    Raises:
+      InputError: they cannot be found, or did not come.
+    """
+    try:
+        jax.distributed.initialize(
+            coordinator_address=os.environ.get("JAX_COORDINATOR_ADDRESS"),
+            num_processes=_number("JAX_NUM_PROCESSES"),
+            process_id=_number("JAX_PROCESS_ID"),
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"cannot meet the other processes ({reason}); right are JAX_COORDINATOR_ADDRESS="
+            "HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a cluster that JAX knows"
+        ) from error
+
+
+def _number(name: str) -> int | None:
+    return int(os.environ[name]) if name in os.environ else None
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes files and speaks."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
+    """Enters `context` in process 0 alone; the others wait for that, and stop if it fails.
+
+    Raises:
+      InputError: what `context` raises, in process 0; in the others, that it failed there.
+    """
+    if jax.process_count() == 1:
+        with context:
+            yield
+        return
+    with contextlib.ExitStack() as held:
+        failure: InputError | None = None
+        if is_writer():
+            try:
+                held.enter_context(context)
+            except InputError as error:
+                failure = error
+        failed = multihost_utils.broadcast_one_to_all(failure is not None)
+        if failure:
+            raise failure
+        if failed:
+            raise InputError("process 0 has stopped; it says why")
+        yield
+
+
+@contextlib.contextmanager
+def noticing_losses() -> Iterator[None]:
+    """Raises LostProcessError where a computation fails that several processes share: one of them
+    is gone, or has stopped with an error of its own."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).partition("\n")[0][-200:]
+        raise LostProcessError(
+            f"another process of this run has stopped ({reason}); start all of them again with the "
+            "same command, and the run goes on from its last checkpoint"
+        ) from error

@@ -1,0 +1,107 @@
+"""Several processes are one program: the same numbers, one writer, and no waiting for the dead."""
+
+import csv
+import json
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from command import ROOT, TINY, arguments, environment, launch, write_npz
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory):
+    return write_npz(tmp_path_factory.mktemp("data") / "small.npz")
+
+
+def flags(npz, *more):
+    return [*TINY, "--config.dataset.name=npz", f"--config.dataset.path={npz}", *more]
+
+
+def start(count, *flags):
+    """The processes of a run, as a user starts one on each host."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    where = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count)}
+    return [
+        subprocess.Popen(
+            arguments(*flags), cwd=ROOT, env=environment(**where, JAX_PROCESS_ID=str(i)),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def finish(processes, timeout=300):
+    said = [process.communicate(timeout=timeout) for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def metrics(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    clock = {"time", "seconds", "images_per_second"}
+    return [{name: x for name, x in line.items() if name not in clock} for line in lines]
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_they_end_as_one_process_with_as_many_devices(npz, tmp_path, count):
+    one = launch(*flags(npz), f"--workdir={tmp_path}/one", JAX_NUM_CPU_DEVICES=str(count))
+    assert one.returncode == 0, one.stderr
+    statuses, said = finish(start(count, *flags(npz), f"--workdir={tmp_path}/many"))
+    assert statuses == [0] * count, said
+    for (out, _), expected in zip(said, [True] + [False] * count, strict=False):
+        assert ("test accuracy" in out) == expected  # one speaks
+    for ours, theirs in zip(metrics(tmp_path / "one"), metrics(tmp_path / "many"), strict=True):
+        assert ours.pop("stage") == theirs.pop("stage")
+        # Sums come in another order, and SimSiam's first steps make more of it.
+        assert ours == pytest.approx(theirs, rel=2e-3, abs=2e-3)
+
+    def suspicion(name):
+        with open(tmp_path / name / "label_issues.csv") as file:
+            return {row["index"]: float(row["score"]) for row in csv.DictReader(file)}
+
+    assert suspicion("one") == pytest.approx(suspicion("many"), abs=2e-2)
+
+
+def test_a_workdir_that_one_cannot_have_stops_all(npz, tmp_path):
+    (tmp_path / "file").write_text("")
+    statuses, said = finish(start(2, *flags(npz), f"--workdir={tmp_path}"))
+    assert statuses == [2, 2], said
+    assert "holds files but no config.json" in said[0][1]
+    assert "process 0 has stopped" in said[1][1]
+
+
+def wait_for(processes, happened):
+    for _ in range(1200):
+        if happened():
+            return
+        assert processes[0].poll() is None, processes[0].communicate()
+        time.sleep(0.1)
+    raise AssertionError("nothing happened in two minutes")
+
+
+def test_when_one_dies_the_others_stop_and_the_run_can_go_on(npz, tmp_path):
+    workdir = tmp_path / "run"
+    endless = [*flags(npz, "--config.rm.epochs=30000"), f"--workdir={workdir}"]
+    processes = start(2, *endless)
+    try:
+        wait_for(processes, lambda: (workdir / "teacher" / "8").is_dir())  # epoch 2 is saved
+        processes[1].send_signal(signal.SIGKILL)
+        _, error = processes[0].communicate(timeout=60)
+        assert processes[0].returncode == 4, error
+        assert "error: another process of this run has stopped" in error
+        assert "Traceback" not in error
+        before = len(metrics(workdir))
+        processes[1].communicate()
+        processes = start(2, *endless)
+        wait_for(processes, lambda: len(metrics(workdir)) > before)
+        processes[1].send_signal(signal.SIGKILL)
+        out, _ = processes[0].communicate(timeout=60)
+        assert "teacher: resumed after epoch" in out
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
