@@ -66,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    ours.set_up()
     main()

@@ -123,11 +123,11 @@ def bookkeeping(stage: str, batch_size: int, options: argparse.Namespace) -> lis
     method = ours.method(stage, options.width)
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder)) as run_log:
         log = TimedLog(run_log.stage("stage"))
-        with Checkpoints(Path(folder) / "stage", every=2) as saved:
+        with Checkpoints(Path(folder) / "stage") as saved:
             fit(
                 method, method.init(jax.random.key(0), jnp.asarray(images[:1])), images, labels,
                 epochs=2 * options.rounds + 4, batch_size=batch_size, key=jax.random.key(1),
-                checkpoints=saved, log=log, evaluate=lambda state, epoch: {},
+                checkpoints=saved, log=log, evaluate=lambda state, epoch: {}, checkpoint_every=2,
             )  # fmt: skip
         stamps = [line["time"] for line in run_log.history("stage")]
     # walls[i] is the time from the end of epoch i + 1 to the end of epoch i + 2: with the save of
@@ -173,4 +173,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    ours.set_up()
     main()

@@ -23,17 +23,20 @@ from rmdnet_jax.methods.rgrl import RGRL, Teacher
 from rmdnet_jax.methods.simsiam import SimSiam
 from rmdnet_jax.models.heads import Linear, Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.training import chunks, cpu, optimizers, sharding
 from rmdnet_jax.training import fit as loop
-from rmdnet_jax.training import optimizers, sharding
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 HALF = np.full(3, 0.5, np.float32)
 STAGES = ("loss alone", "RGRL", "SimSiam")
 
 
-def share_device() -> None:
-    """Leaves half of a GPU's memory to PyTorch; to be called before JAX's first computation."""
+def set_up() -> None:
+    """What launch.py does on a CPU, for batches of 64 and its multiples; leaves half of a GPU's
+    memory to PyTorch. To be called first: it may start the command again."""
+    cpu.use_large_pages()
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    cpu.use_cores([64])
 
 
 def convolution_dtype() -> jnp.dtype:
@@ -70,7 +73,7 @@ def made_data(
 
 
 class Training:
-    """Steps on data that lies on the device, in training/fit.py's own compiled chunks.
+    """Steps on data that lies on the device, in training/chunks.py's own compiled chunks.
 
     A turn is one pass over the images.
 
@@ -82,19 +85,17 @@ class Training:
     """
 
     def __init__(self, method: Method, images: np.ndarray, labels: np.ndarray, batch_size: int):
-        mesh = sharding.mesh()
+        self._mesh = mesh = sharding.mesh()
         self.steps = len(images) // batch_size
         state = method.init(jax.random.key(0), jnp.asarray(images[:1]))
-        self._zeros = loop._zero_sums(method, state, images, labels, batch_size)
-        order = loop._order(jax.random.key(1), len(images), self.steps, batch_size)
-        self._state, *on_device = sharding.replicate((state, images, labels), mesh)
-        self._data = *on_device, order, jax.random.key(2)
-        self._run = loop._chunk_runner(method, mesh)
+        self._begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers=0)
+        self._order = loop._order(jax.random.key(1), len(images), self.steps, batch_size)
+        self._state = sharding.replicate(state, mesh)
 
     def __call__(self) -> None:
         """One pass; returns when the parameters are updated."""
-        done = self._run((self._state, self._zeros), self._data, 0, self.steps)
-        self._state, _ = jax.block_until_ready(done)
+        with jax.set_mesh(self._mesh), self._begin(self._order, jax.random.key(2), 0) as advance:
+            self._state, _ = jax.block_until_ready(advance(self._state, 0, self.steps))
 
 
 @contextlib.contextmanager

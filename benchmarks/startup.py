@@ -53,13 +53,14 @@ def watched(report: Path, arguments: list[str]) -> None:
     compiler.addHandler(Listener())
     compiler.setLevel(logging.WARNING)  # launch.py quiets what does not say
     compiler.propagate = False
-    collect = loop._collect
+    add_sums = loop._add
 
-    def first_collect(*arguments):  # reads a chunk's metrics: its steps are done
-        collect(*arguments)
+    def first_sums(*arguments):  # reads a chunk's metrics: its steps are done
+        totals = add_sums(*arguments)
         seen["first_step"] = seen["first_step"] or time.time()
+        return totals
 
-    loop._collect = first_collect
+    loop._add = first_sums
     sys.argv = [str(ROOT / "launch.py"), *arguments]
     sys.path.insert(0, str(ROOT))
     try:
@@ -74,6 +75,7 @@ def launch(folder: Path, name: str, cache: Path, arguments: list[str]) -> dict:
     command = [sys.executable, __file__, "--watch", str(report)]
     command += [*arguments, f"--workdir={folder / name}"]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # else it starts twice
     started = time.time()
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False

@@ -44,7 +44,6 @@ def measure(stage: str, batch_size: int, options: argparse.Namespace) -> list[st
 
 def main() -> None:
     """Prints a row a stage and batch size."""
-    ours.share_device()
     on = stopwatch.on_backend
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=on(16, 64))
@@ -75,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    ours.set_up()
     main()

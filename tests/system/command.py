@@ -25,7 +25,9 @@ TINY = (
 
 def environment(**changes):
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax/tests"
-    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)} | changes
+    # One device: a program for several takes twice as long to compile.
+    usual = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    return os.environ | usual | {"JAX_COMPILATION_CACHE_DIR": str(cache)} | changes
 
 
 def arguments(*flags, config="configs/rgrl_cifar10.py"):

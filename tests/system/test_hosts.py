@@ -46,11 +46,15 @@ def metrics(workdir):
     return [{name: x for name, x in line.items() if name not in clock} for line in lines]
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_they_end_as_one_process_with_as_many_devices(npz, tmp_path, count):
-    one = launch(*flags(npz), f"--workdir={tmp_path}/one", JAX_NUM_CPU_DEVICES=str(count))
+@pytest.mark.parametrize(
+    ("count", "teacher"),
+    [(2, "random"), *(pytest.param(n, "simsiam", marks=pytest.mark.slow) for n in (2, 4))],
+)
+def test_they_end_as_one_process_with_as_many_devices(npz, tmp_path, count, teacher):
+    kind = f"--config.teacher.kind={teacher}"
+    one = launch(*flags(npz, kind), f"--workdir={tmp_path}/one", JAX_NUM_CPU_DEVICES=str(count))
     assert one.returncode == 0, one.stderr
-    statuses, said = finish(start(count, *flags(npz), f"--workdir={tmp_path}/many"))
+    statuses, said = finish(start(count, *flags(npz, kind), f"--workdir={tmp_path}/many"))
     assert statuses == [0] * count, said
     for (out, _), expected in zip(said, [True] + [False] * count, strict=False):
         assert ("test accuracy" in out) == expected  # one speaks
@@ -85,10 +89,11 @@ def wait_for(processes, happened):
 
 def test_when_one_dies_the_others_stop_and_the_run_can_go_on(npz, tmp_path):
     workdir = tmp_path / "run"
-    endless = [*flags(npz, "--config.rm.epochs=30000"), f"--workdir={workdir}"]
+    alone = ["--config.teacher.kind=none", "--config.rgrl.epochs=30000"]
+    endless = [*flags(npz, *alone), f"--workdir={workdir}"]
     processes = start(2, *endless)
     try:
-        wait_for(processes, lambda: (workdir / "teacher" / "8").is_dir())  # epoch 2 is saved
+        wait_for(processes, lambda: (workdir / "student" / "8").is_dir())  # epoch 2 is saved
         processes[1].send_signal(signal.SIGKILL)
         _, error = processes[0].communicate(timeout=60)
         assert processes[0].returncode == 4, error
@@ -100,7 +105,7 @@ def test_when_one_dies_the_others_stop_and_the_run_can_go_on(npz, tmp_path):
         wait_for(processes, lambda: len(metrics(workdir)) > before)
         processes[1].send_signal(signal.SIGKILL)
         out, _ = processes[0].communicate(timeout=60)
-        assert "teacher: resumed after epoch" in out
+        assert "student: resumed after epoch" in out
     finally:
         for process in processes:
             process.kill()
