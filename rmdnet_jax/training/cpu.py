@@ -1,8 +1,8 @@
 """What makes training fast on a CPU; on a GPU or TPU nothing here has an effect.
 
-Measured on the robust loss alone, ResNet-18 of width 64, batch 64, two cores, each on top of the one
-before: 32 images a second, 38 with a device a core, 42 with the compiler option, 46 with large pages
-(benchmarks/README.md).
+Measured on the robust loss alone, ResNet-18 of width 64, batch 64, two cores, each on top of the
+one before: 32 images a second, 38 with a device a core, 42 with the compiler option, 46 with large
+pages (benchmarks/README.md).
 """
 
 import os
