@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from command import ROOT, TINY, launch, write_npz
+from PIL import Image
 
 EVERYTHING = {
     ".lock",
@@ -207,3 +208,36 @@ def test_every_config_runs_at_a_tiny_size(name, tmp_path):
     tiny = [flag for flag in TINY if "epochs" not in flag]
     done = launch(*tiny, *more, *steps, f"--workdir={tmp_path / 'w'}", config=f"configs/{name}")
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_that_do_not_fit_train_from_disk_as_from_memory(tmp_path):
+    with np.load(write_npz(tmp_path / "small.npz")) as arrays:
+        for split in ("train", "test"):
+            pictures = zip(arrays[f"x_{split}"], arrays[f"y_{split}"], strict=True)
+            for i, (pixels, label) in enumerate(pictures):
+                folder = tmp_path / "pictures" / split / f"class{label}"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{i:03}.png")
+    common = [
+        *TINY,
+        "--config.dataset.name=folder",
+        f"--config.dataset.path={tmp_path / 'pictures'}",
+        "--config.checkpoint_every=0.5",
+    ]
+    memory = launch(*common, f"--workdir={tmp_path}/memory")
+    assert memory.returncode == 0, memory.stderr
+    assert "in memory" in memory.stdout
+    disk = launch(
+        *common, "--config.dataset.memory_budget=0.00001", "--config.dataset.workers=1",
+        f"--workdir={tmp_path}/disk",
+    )  # fmt: skip
+    assert disk.returncode == 0, disk.stderr
+    assert "on disk" in disk.stdout
+    for name in ("memory", "disk"):
+        with open(tmp_path / name / "label_issues.csv") as file:
+            assert len(file.readlines()) == 65
+    ours, theirs = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("memory", "disk")
+    )
+    assert [line["loss"] for line in ours] == [line["loss"] for line in theirs]
