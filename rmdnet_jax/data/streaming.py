@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 
 from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.training.cpu import cores as _cores
 
 # Batches that wait, decoded, of each worker.
 _AHEAD = 2
@@ -178,13 +179,6 @@ def _own(batch: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
             shared.unlink()
             array._unlink_on_del = False
     return owned
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _shared_memory_bytes() -> int:

@@ -17,6 +17,13 @@ COMPILER_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 _SHARE = 16
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def devices(batch_sizes: Iterable[int], cores: int) -> int:
     """Number of devices to make of `cores` cores: all batches divide, into 16 images or more."""
     sizes = list(batch_sizes)
@@ -37,8 +44,7 @@ def use_cores(batch_sizes: Iterable[int]) -> None:
     import jax
 
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        jax.config.update("jax_num_cpu_devices", devices(batch_sizes, cores))
+        jax.config.update("jax_num_cpu_devices", devices(batch_sizes, cores()))
 
 
 def use_large_pages() -> None:

@@ -70,7 +70,7 @@ def fit(
     begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
     state = sharding.replicate(state, mesh)
 
-    def save(state: State, done: _Done) -> None:
+    def save_if_due(state: State, done: _Done) -> None:
         number = done.epoch * steps + done.step
         if number % interval == 0 or number == epochs * steps:
             checkpoints.save(number, state, dataclasses.asdict(done))
@@ -79,20 +79,21 @@ def fit(
         """The rest of an epoch: the state and the sums of its metrics."""
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, done.epoch))
         order = _order(order_key, len(images), steps, batch_size)
-        started, totals, pending = time.perf_counter(), done.totals, None
+        before, started = done.epoch * steps, time.perf_counter()
+        totals, pending = done.totals, None
         # Nothing goes between host and device in the loop that is not asked for by name.
         with jax.transfer_guard("disallow"), begin(order, steps_key, done.step) as advance:
-            for start, stop in _cuts(done.epoch * steps, done.step, steps, interval):
+            for start, stop in _cuts(before, done.step, steps, interval):
                 state, sums = advance(state, start, stop)
                 if pending:  # metrics are read one chunk late: the device never waits for the host
                     totals = _add(totals, pending, done.epoch)
                     log.step(start, totals["loss"] / start)
                 pending = sums
-                if stop < steps and (done.epoch * steps + stop) % interval == 0:
+                if stop < steps and (before + stop) % interval == 0:
                     totals, pending = _add(totals, pending, done.epoch), None
                     _check_finite(state, done.epoch, stop)
                     seconds = done.seconds + time.perf_counter() - started
-                    save(state, _Done(done.epoch, stop, seconds, totals))
+                    save_if_due(state, _Done(done.epoch, stop, seconds, totals))
         return state, _add(totals, pending, done.epoch) if pending else totals
 
     log.start(done.epoch, epochs, steps, batch_size)
@@ -107,7 +108,7 @@ def fit(
             seconds = done.seconds + time.perf_counter() - started
             log.epoch(epoch + 1, metrics | {"images_per_second": speed, "seconds": seconds})
             done = _Done(epoch + 1, seconds=seconds)
-            save(state, done)
+            save_if_due(state, done)
     return state
 
 

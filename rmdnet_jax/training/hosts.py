@@ -64,10 +64,6 @@ def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
     Raises:
       InputError: what `context` raises, in process 0; in the others, that it failed there.
     """
-    if jax.process_count() == 1:
-        with context:
-            yield
-        return
     with contextlib.ExitStack() as held:
         failure: InputError | None = None
         if is_writer():
