@@ -130,8 +130,10 @@ class _Done:
 
     @classmethod
     def of(cls, meta: dict) -> "_Done":
-        """From what Checkpoints.meta returns, the description included."""
-        return cls(**{field.name: meta[field.name] for field in dataclasses.fields(cls)})
+        """From what Checkpoints.meta returns, the description included. What is not in it, as in
+        checkpoints from before they fell inside epochs, is as at an epoch's end."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in meta.items() if name in names})
 
 
 def _cuts(before: int, first: int, steps: int, interval: int) -> Iterator[tuple[int, int]]:

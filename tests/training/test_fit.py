@@ -141,6 +141,17 @@ def test_a_run_that_stops_in_mid_epoch_goes_on_at_the_last_step_that_was_saved(t
     assert losses[0] == losses[1]
 
 
+def test_a_checkpoint_that_knows_only_epochs_is_gone_on_from(tmp_path):
+    whole = run(tmp_path / "whole", 3)
+    run(tmp_path / "old", 2)
+    files = list((tmp_path / "old" / "stage").glob("*/meta/metadata"))
+    assert files
+    for file in files:
+        meta = json.loads(file.read_text())
+        file.write_text(json.dumps({name: meta[name] for name in ("epoch", "seconds")}))
+    jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path / "old", 3))
+
+
 @pytest.mark.parametrize(
     ("every", "epochs", "kept"), [(2, 5, [8, 10]), (3, 3, [6]), (0.5, 1, [1, 2])]
 )
