@@ -55,7 +55,7 @@ class Run:
         return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(purpose.encode()))
 
 
-def run(config: ConfigDict, workdir: Path, command: str) -> dict:
+def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = None) -> dict:
     """Runs both stages, or what is left of them, and returns what results.json holds (of several
     processes the first; the others return nothing).
 
@@ -63,12 +63,13 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
       config: rmdnet_jax/config.py says what is in it.
       workdir: the folder of this experiment.
       command: how the user started it, for the report.
+      data: what to run on instead of what config.dataset names.
 
     Raises:
       InputError: something given cannot be used; nothing was compiled, written or overwritten.
       DivergedError: a loss is not finite.
     """
-    this = prepare(config, workdir)
+    this = prepare(config, workdir, data)
     with hosts.by_writer(workdirs.claim(workdir, config.to_dict())), this.log:
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
@@ -91,11 +92,13 @@ def run(config: ConfigDict, workdir: Path, command: str) -> dict:
     return written
 
 
-def prepare(config: ConfigDict, workdir: Path) -> Run:
+def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> Run:
     """Checks everything that was given; writes nothing."""
     configuration.check(config)
     loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
-    data = sources.load(**{k: v for k, v in config.dataset.items() if k != "workers"})
+    if data is None:
+        data = sources.load(**{k: v for k, v in config.dataset.items() if k != "workers"})
+    data.check()
     labels = label_source.give(data, **config.noise)
     check_sizes(config, data)
     check_report(config, data)

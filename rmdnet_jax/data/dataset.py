@@ -35,13 +35,17 @@ class Dataset:
     Attributes:
       name: what the source calls it.
       train_images: uint8 [N, H, W, 3].
-      train_labels: int32 [N], the labels as the source has them, taken to be true.
+      train_labels: int32 [N], the labels as the source has them, taken to be true unless there are
+        `true_labels`.
       test_images: uint8 [M, H, W, 3].
       test_labels: int32 [M].
       label_sets: further labels of the training images (human ones, say), int32 [N] by field name.
       class_names: one name a class; their number is the number of classes.
       train_digests: uint8 [N, 16], a hash of what each training image is decoded from, or None
         where the source has none.
+      true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
+        right ones beside them.
+      train_files: the path of each training image as the user knows it, or None.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Dataset:
     label_sets: Mapping[str, np.ndarray]
     class_names: tuple[str, ...]
     train_digests: np.ndarray | None = None
+    true_labels: np.ndarray | None = None
+    train_files: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -103,6 +109,9 @@ class Dataset:
                     f"class {empty} ({self.class_names[empty]}) is empty in the {where}; every "
                     f"class from 0 to {self.num_classes - 1} needs at least one image"
                 )
+        if self.true_labels is not None:
+            where = f"true labels of {self.name}"
+            check_labels(self.true_labels, len(self.train_images), self.num_classes, where)
         where = f"test labels of {self.name}"
         check_labels(self.test_labels, len(self.test_images), self.num_classes, where)
         return self
@@ -158,6 +167,8 @@ class Dataset:
             test_images=lazy_images.subset(self.test_images, test),
             test_labels=self.test_labels[test],
             train_digests=None if self.train_digests is None else self.train_digests[train],
+            true_labels=None if self.true_labels is None else self.true_labels[train],
+            train_files=None if self.train_files is None else self.train_files[train],
         )
 
     def images_fingerprint(self) -> str:

@@ -103,6 +103,7 @@ def load(path: str, image_size: int = 0, held_out: float = 0.2) -> Dataset:
         label_sets={},
         class_names=tuple(classes),
         train_digests=_digests(splits[0].files, sizes),
+        train_files=tuple(splits[0].files),
     )
 
 

@@ -15,7 +15,8 @@ class Labels:
 
     Attributes:
       given: int32 [N], what training reads.
-      true: int32 [N], or None where nobody knows them (noise kind "none": given as they are).
+      true: int32 [N], or None where nobody knows them (noise kind "none", which gives the labels
+        as they are, on data without true ones).
       kind: the noise's kind.
       rate_asked: the config's; None where the labels were not drawn.
       rate_realised: share of given labels that differ from the true ones; None without those.
@@ -48,7 +49,8 @@ def give(
     """The labels that training on `data` reads.
 
     Args:
-      data: its train_labels are taken to be true unless `kind` is "none".
+      data: unless `kind` is "none", its true_labels, or else its train_labels, are the truth that
+        noise is drawn from and measured against.
       kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data.
       rate: share of wrong labels asked of the noise, in [0, 1].
       seed: the draw depends on (seed, kind, rate) alone.
@@ -69,6 +71,7 @@ def give(
             raise InputError(
                 f"noise.{name} is given but noise.kind is {kind}; only {reader} reads it"
             )
+    true = data.train_labels if data.true_labels is None else data.true_labels
     if kind == "human":
         if field not in data.label_sets:
             raise InputError(
@@ -78,7 +81,7 @@ def give(
         given = data.label_sets[field]
     else:
         given = noise.corrupt(
-            data.train_labels,
+            data.train_labels if kind == "none" else true,
             kind,
             rate,
             data.num_classes,
@@ -88,8 +91,8 @@ def give(
             matrix=noise.load_matrix(matrix) if matrix else None,
             exact=exact,
         )
-    if kind == "none":
+    if kind == "none" and data.true_labels is None:
         return Labels(given, None, kind, None, None, None)
-    realised_rate, transition = noise.realised(data.train_labels, given, data.num_classes)
-    asked = None if kind in ("human", "matrix") else rate
-    return Labels(given, data.train_labels, kind, asked, realised_rate, transition)
+    realised_rate, transition = noise.realised(true, given, data.num_classes)
+    asked = None if kind in ("none", "human", "matrix") else rate
+    return Labels(given, true, kind, asked, realised_rate, transition)

@@ -1,6 +1,8 @@
 """Which given labels look wrong: a suspicion for every training sample, and the file of them."""
 
+import csv
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,15 @@ class LabelIssues:
       given: int [N], the labels that were judged.
       suggested: int32 [N], the class that the evidence favours; often the given one.
       score: float64 [N] in [0, 1]; higher is more suspicious.
+      student_score, neighbour_score: float64 [N] in [0, 1], its two parts; without a teacher there
+        is no second.
     """
 
     given: np.ndarray
     suggested: np.ndarray
     score: np.ndarray
+    student_score: np.ndarray
+    neighbour_score: np.ndarray | None
 
 
 def score(
@@ -40,12 +46,23 @@ def score(
       given_labels: int [N].
     """
     evidence = np.asarray(student_probabilities, np.float64)
+    parts = [evidence]
     if neighbour_votes is not None:
-        evidence = (evidence + neighbour_votes) / 2
-    for_given = evidence[np.arange(len(given_labels)), given_labels]
-    # Rounding can leave a probability a hair above 1.
-    suspicion = np.clip(1 - for_given, 0, 1)
-    return LabelIssues(given_labels, evidence.argmax(axis=1).astype(np.int32), suspicion)
+        parts.append(np.asarray(neighbour_votes, np.float64))
+        evidence = (parts[0] + parts[1]) / 2
+
+    def against_given(probabilities: np.ndarray) -> np.ndarray:
+        # Rounding can leave a probability a hair above 1.
+        return np.clip(1 - probabilities[np.arange(len(given_labels)), given_labels], 0, 1)
+
+    scores = [against_given(part) for part in parts]
+    return LabelIssues(
+        given_labels,
+        evidence.argmax(axis=1).astype(np.int32),
+        against_given(evidence),
+        scores[0],
+        scores[1] if neighbour_votes is not None else None,
+    )
 
 
 def ranking(issues: LabelIssues) -> np.ndarray:
@@ -54,13 +71,41 @@ def ranking(issues: LabelIssues) -> np.ndarray:
     return np.argsort(-issues.score.round(6), kind="stable")
 
 
-def write_csv(path: Path, issues: LabelIssues) -> None:
-    """Writes index,given_label,suggested_label,score of all samples, most suspicious first."""
+def write_csv(
+    path: Path,
+    issues: LabelIssues,
+    class_names: Sequence[str],
+    files: Sequence[str] | None = None,
+) -> None:
+    """Writes a row a sample, most suspicious first.
+
+    Columns: index, given_label, suggested_label (class numbers), score, student_score,
+    neighbour_score (only with a teacher), given_class, suggested_class (names), path (only where
+    images have one).
+
+    Args:
+      path: the CSV.
+      issues: of all samples.
+      class_names: one a class.
+      files: the path of each sample.
+    """
+    scores = {"score": issues.score, "student_score": issues.student_score}
+    if issues.neighbour_score is not None:
+        scores["neighbour_score"] = issues.neighbour_score
+    columns = {
+        "index": np.arange(len(issues.given)),
+        "given_label": issues.given,
+        "suggested_label": issues.suggested,
+        **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},
+        "given_class": [class_names[label] for label in issues.given],
+        "suggested_class": [class_names[label] for label in issues.suggested],
+    }
+    if files is not None:
+        columns["path"] = files
     with open_atomic(path) as file:
-        file.write("index,given_label,suggested_label,score\n")
-        for i in ranking(issues):
-            row = f"{i},{issues.given[i]},{issues.suggested[i]},{issues.score[i].round(6):.6f}"
-            file.write(f"{row}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([column[i] for column in columns.values()] for i in ranking(issues))
 
 
 def auroc(score: np.ndarray, is_wrong: np.ndarray) -> float | None:

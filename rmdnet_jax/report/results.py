@@ -74,7 +74,10 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     with open_atomic(workdir / "results.json") as file:
         json.dump(results, file, indent=2)
     if issues:
-        label_issues.write_csv(workdir / "label_issues.csv", issues)
+        data = outcome.data
+        label_issues.write_csv(
+            workdir / "label_issues.csv", issues, data.class_names, data.train_files
+        )
     drawn = _draw(workdir / "figures", outcome, config)
     page.write(workdir / "report.html", results, config, drawn, command, _rows(issues, outcome))
     return results

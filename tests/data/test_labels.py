@@ -1,5 +1,7 @@
 """The labels that training reads: drawn, given by people, or as they are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,17 @@ def test_labels_as_they_are_are_not_called_true():
     assert given.true is None
     assert given.rate_realised is None
     np.testing.assert_array_equal(given.reference, TRUE)
+
+
+def test_true_labels_of_the_data_are_the_truth():
+    data = dataclasses.replace(DATA, train_labels=HUMAN, true_labels=TRUE)
+    given = labels.give(data, "none", 0.4, seed=0)
+    np.testing.assert_array_equal(given.given, HUMAN)
+    np.testing.assert_array_equal(given.true, TRUE)
+    assert given.rate_realised == 0.1
+    assert given.rate_asked is None
+    drawn = labels.give(data, "symmetric", 0.4, seed=0, exact=True)
+    assert (drawn.given != TRUE).mean() == 0.4
 
 
 def test_a_users_own_map_and_matrix(tmp_path):

@@ -16,21 +16,35 @@ def test_score_by_hand():
     issues = label_issues.score(STUDENT, VOTES, GIVEN)
     np.testing.assert_allclose(issues.score, [0.05, 0.7, 0.3])
     np.testing.assert_array_equal(issues.suggested, [0, 1, 1])
+    np.testing.assert_allclose(issues.student_score, [0.1, 0.8, 0.6])
+    np.testing.assert_allclose(issues.neighbour_score, [0.0, 0.6, 0.0], atol=1e-12)
 
 
 def test_without_a_teacher_the_student_alone_speaks():
     issues = label_issues.score(STUDENT, None, GIVEN)
     np.testing.assert_allclose(issues.score, [0.1, 0.8, 0.6])
+    assert issues.neighbour_score is None
 
 
 def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
-    label_issues.write_csv(tmp_path / "issues.csv", label_issues.score(STUDENT, VOTES, GIVEN))
+    issues = label_issues.score(STUDENT, VOTES, GIVEN)
+    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog, hot"), ("a", "b", "c"))
     with open(tmp_path / "issues.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["index"] for row in rows] == ["1", "2", "0"]
     assert rows[0] == {
-        "index": "1", "given_label": "0", "suggested_label": "1", "score": "0.700000"
+        "index": "1", "given_label": "0", "suggested_label": "1", "score": "0.700000",
+        "student_score": "0.800000", "neighbour_score": "0.600000",
+        "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
+
+
+def test_csv_leaves_out_what_there_is_not(tmp_path):
+    issues = label_issues.score(STUDENT, None, GIVEN)
+    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"))
+    header = (tmp_path / "issues.csv").read_text().splitlines()[0]
+    assert "neighbour_score" not in header
+    assert "path" not in header
 
 
 def test_auroc_by_hand():
