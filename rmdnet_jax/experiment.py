@@ -96,9 +96,10 @@ def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> R
     """Checks everything that was given; writes nothing."""
     configuration.check(config)
     loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
-    if data is None:
+    if data:
+        data.check()
+    else:
         data = sources.load(**{k: v for k, v in config.dataset.items() if k != "workers"})
-    data.check()
     labels = label_source.give(data, **config.noise)
     check_sizes(config, data)
     check_report(config, data)
