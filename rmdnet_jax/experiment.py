@@ -31,6 +31,8 @@ from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import classification, inference, knn
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.interface import State
+from rmdnet_jax.methods.rgrl import RGRL, Classifier, Weights
+from rmdnet_jax.model import Model
 from rmdnet_jax.report import console, results
 from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints
@@ -181,11 +183,22 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
         checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
     )  # fmt: skip
+    if stage == "student":
+        trained_model(run, method, state).save(run.workdir)
     return results.Student(
         predict(state, data.train_images),
         predict(state, data.test_images),
         run.log.history(stage),
     )
+
+
+def trained_model(run: Run, method: RGRL, state: State) -> Model:
+    """What remains of a student for those who use it."""
+    params, batch_stats = jax.device_get((state.params["student"], state.batch_stats["student"]))
+    networks = {name: params[name] for name in ("backbone", "classifier")}
+    network = Classifier(method.backbone, method.classifier, method.mean, method.std)
+    weights = Weights(networks, batch_stats)
+    return Model(network, weights, run.data.image_shape, run.data.class_names)
 
 
 def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) -> Checkpoints:

@@ -65,9 +65,10 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
+    def image_shape(self) -> tuple[int, int, int]:
         """(H, W, 3)."""
-        return self.train_images.shape[1:]
+        _, height, width, channels = self.train_images.shape
+        return height, width, channels
 
     @property
     def nbytes(self) -> int:

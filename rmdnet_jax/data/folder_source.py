@@ -22,7 +22,6 @@ _LAYOUT = (
     "right is DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"
 )
 _TEST_FOLDERS = ("test", "validation", "val")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 # Files whose heads are read at the same time: on a network's disk each waits.
 _READERS = 16
@@ -154,9 +153,10 @@ def _tree(root: Path, folder: Path) -> dict[str, list[str]]:
         inside = Path(entry.path)
         files = _entries(root, inside)
         for file in files:
-            if not (file.is_file() and file.name.lower().endswith(_SUFFIXES)):
+            if not (file.is_file() and file.name.lower().endswith(pictures.SUFFIXES)):
                 raise InputError(
-                    f"{file.path} is no picture; right are files ending in {', '.join(_SUFFIXES)}"
+                    f"{file.path} is no picture; right are files ending in "
+                    + ", ".join(pictures.SUFFIXES)
                 )
         if not files:
             raise InputError(f"no pictures in {entry.path}; right is at least one a class")

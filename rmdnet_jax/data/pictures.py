@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from rmdnet_jax.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 # Pillow only warns of a picture of up to twice its limit (179 million pixels), and refuses beyond;
 # a warning would be no obstacle to a file that unpacks to half a gigabyte.

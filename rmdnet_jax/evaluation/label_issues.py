@@ -4,10 +4,12 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,7 @@ def write_csv(
     scores = {"score": issues.score, "student_score": issues.student_score}
     if issues.neighbour_score is not None:
         scores["neighbour_score"] = issues.neighbour_score
-    columns = {
+    columns: dict[str, Any] = {
         "index": np.arange(len(issues.given)),
         "given_label": issues.given,
         "suggested_label": issues.suggested,
@@ -106,6 +108,34 @@ def write_csv(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([column[i] for column in columns.values()] for i in ranking(issues))
+
+
+def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
+    """What `write_csv` wrote, in order of the index, and the files if it has them.
+
+    Raises:
+      InputError: it is no such file.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
+
+        def column(name: str, dtype: type) -> np.ndarray:
+            return np.array([row[name] for row in rows]).astype(dtype)
+
+        issues = LabelIssues(
+            column("given_label", np.int32),
+            column("suggested_label", np.int32),
+            column("score", np.float64),
+            column("student_score", np.float64),
+            column("neighbour_score", np.float64) if "neighbour_score" in rows[0] else None,
+        )
+    except (ValueError, KeyError, IndexError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); right is a label_issues.csv "
+            "as a run writes it"
+        ) from error
+    return issues, tuple(row["path"] for row in rows) if "path" in rows[0] else None
 
 
 def auroc(score: np.ndarray, is_wrong: np.ndarray) -> float | None:

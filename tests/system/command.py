@@ -31,7 +31,8 @@ def environment(**changes):
 
 
 def arguments(*flags, config="configs/rgrl_cifar10.py"):
-    return [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / config}", *flags]
+    chosen = [f"--config={ROOT / config}"] if config else []
+    return [sys.executable, str(ROOT / "launch.py"), *chosen, *flags]
 
 
 def launch(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT, **env):
