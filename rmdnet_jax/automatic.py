@@ -145,8 +145,8 @@ def image_size(short_side: int, largest: int) -> int:
 def relation_weight(config: ConfigDict, num_classes: int) -> float:
     """K for the config's loss, so that the relation loss weighs as it does beside CE with K = 1.
 
-    By the ratio of the logit gradients at a uniform output, as in configs/; the NCE family, to which
-    that K does harm, has one that is safe (the paper's Tables 3 and 4).
+    By the ratio of the logit gradients at a uniform output, as in configs/. To the NCE family that
+    K does harm, and it has one that is safe (the paper's Tables 3 and 4).
     """
     name = config.rgrl.loss.name
     if name.startswith("nce_"):
