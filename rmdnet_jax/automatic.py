@@ -122,7 +122,7 @@ def fill(
     choose(
         "checkpoint_every",
         float(f"{max(means.saved_every / num_train, 1e-3):.2g}"),
-        f"epochs, {means.saved_every:,} images",
+        f"epochs between two, {means.saved_every:,} images seen",
     )
 
     of_class = num_train / num_classes

@@ -10,6 +10,9 @@ from ml_collections import ConfigDict
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 
+# Of the files that were skipped, so many are named.
+_NAMED = 3
+
 
 def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path) -> str:
     """What is about to run, in a few lines; `budget` is what images may take in memory, bytes."""
@@ -21,8 +24,10 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         )
     else:
         place += "in memory"
-    if data.skipped_files:
-        place += f"\nskipped  {len(data.skipped_files):,} files, listed in skipped_files.csv"
+    if skipped := data.skipped_files:
+        named = ", ".join(file.path for file in skipped[:_NAMED])
+        named += ", ..." if len(skipped) > _NAMED else ""
+        place += f"\nskipped  {len(skipped):,} files ({named}); skipped_files.csv says why"
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
         noise += f", {labels.rate_asked:.1%} asked"
