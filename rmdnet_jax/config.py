@@ -41,7 +41,8 @@ def default() -> ConfigDict:
     # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
     # most a quarter of the host's.
     config.dataset.memory_budget = 0.0
-    # Processes that decode what stays on disk; 0 is threads, -1 chooses by the number of cores.
+    # Processes that decode what stays on disk; 0 is threads, -1 chooses by the number of cores, and
+    # threads where the cache has it decoded.
     config.dataset.workers = -1
 
     config.noise = ConfigDict()

@@ -83,8 +83,8 @@ def _entries(root: Path, folder: Path) -> list[os.DirEntry]:
     """What lies in a folder, by name; InputError for a link that leads out of `root`."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     entries = [entry for entry in entries if not entry.name.startswith(".")]
+    inside = root.resolve()
     for entry in entries:
-        inside = root.resolve()
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
             raise InputError(
                 f"{entry.path} is a link that leads out of {root}; right is a copy of what it "

@@ -27,11 +27,13 @@ class LazyImages:
       read: positions in the source int64 [n] -> the n images there, uint8 [H, W, 3] each.
       rows: int64 [N], the position in the source of each image.
       image_shape: (H, W, 3).
+      is_decoded: whether `read` only copies, so that further processes would be of no help.
     """
 
     read: Callable[[np.ndarray], Iterable[np.ndarray]]
     rows: np.ndarray
     image_shape: tuple[int, int, int]
+    is_decoded: bool = False
 
     ndim = 4
     dtype = np.dtype(np.uint8)

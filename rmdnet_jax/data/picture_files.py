@@ -153,7 +153,7 @@ class PictureFiles:
             file, broken = self.cache.decoded(
                 files, strict.shape, decoding, told=lambda: tolerant.broken
             )
-            images = dataclasses.replace(strict, read=CachedReader(str(file)))
+            images = dataclasses.replace(strict, read=CachedReader(str(file)), is_decoded=True)
         elif strict.nbytes <= budget:
             images = np.empty(strict.shape, np.uint8)
             filled = 0

@@ -20,7 +20,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.training.cpu import cores as _cores
 
 # Batches that wait, decoded, of each worker.
@@ -110,7 +110,8 @@ def batches(
       order: int32 [steps, B], the images of each batch; a host of several passes its columns. A
         list of rows may have rows of different lengths.
       start: the step to start at; nothing before it is read.
-      workers: processes that decode; 0 leaves it to threads of this one, -1 is `worker_count`.
+      workers: processes that decode; 0 leaves it to threads of this one, -1 is `worker_count`, or
+        0 for images that are decoded already.
 
     Returns:
       The batches from `start` on: image uint8 [B, H, W, 3], label and index int32 [B].
@@ -122,7 +123,9 @@ def batches(
     rows = order[start:] if isinstance(order, list) else np.asarray(order)[start:]
     if not len(rows):
         return Batches(None, 0)
-    workers = min(worker_count() if workers < 0 else workers, len(rows))
+    if workers < 0:
+        workers = 0 if isinstance(images, LazyImages) and images.is_decoded else worker_count()
+    workers = min(workers, len(rows))
     source = grain.MapDataset.source(_Gather(images, labels, rows))
     # One thread of a worker waits for the disk while the other decodes.
     threads = 2 if workers else max(1, min(_cores(), _MOST_WORKERS))

@@ -1,5 +1,6 @@
 """A batch is a row of the order: whoever decodes it, wherever reading starts, however it ends."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -167,6 +168,14 @@ def test_workers_are_as_many_as_pay(monkeypatch):
     for cores, workers in ((1, 0), (2, 0), (8, 7), (64, 16)):
         monkeypatch.setattr(streaming, "_cores", lambda cores=cores: cores)
         assert streaming.worker_count() == workers
+
+
+def test_what_is_decoded_already_is_read_without_processes(monkeypatch):
+    monkeypatch.setattr(streaming, "worker_count", lambda: 2)
+    ready = dataclasses.replace(images(), is_decoded=True)
+    with streaming.batches(ready, LABELS, ORDER) as batches:
+        check(list(batches))
+        assert not multiprocessing.active_children()
 
 
 # A script of its own, as a user writes one: absl's flags are not parsed.
