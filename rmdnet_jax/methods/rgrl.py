@@ -148,7 +148,7 @@ class RGRL:
         if self.teacher:
             params["teacher"] = self.teacher.params
             batch_stats["teacher"] = self.teacher.batch_stats
-        return State(params, batch_stats, self.optimizer.init(student))
+        return State(params, batch_stats, jax.jit(self.optimizer.init)(student))
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update of the student on equation 11.
