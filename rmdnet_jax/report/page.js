@@ -40,7 +40,11 @@
   table.tHead.classList.remove("unseen");
   form.addEventListener("change", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter)); // after the fields are reset
+  form.addEventListener("reset", (event) => {
+    event.preventDefault(); // the browser's own reset comes after this, and would empty the count
+    for (const field of form.querySelectorAll("select")) field.value = "";
+    filter();
+  });
   form.hidden = false;
   filter();
 }
