@@ -15,6 +15,7 @@ _FEWEST_POINTS = 10
 # Where the collapse monitor changes its words. A healthy teacher's spread ends between 0.7 and 1,
 # and often dips to 0.4 in the first epochs.
 _HEALTHY, _COLLAPSED = 0.5, 0.1
+_SPREADS = {1.0: "1: spread evenly", 0.0: "0: collapsed"}
 
 # Confusions that are named.
 _NAMED = 3
@@ -91,8 +92,7 @@ def _teacher_training(
         )
     if warning := outcome.teacher.warning():
         text += f" Warning: {warning}."
-    levels = {1.0: "1: spread evenly", 0.0: "0: collapsed"}
-    drawn = _curves(folder, history, _TEACHER_CURVES, {"teacher": "teacher"}, results, levels)
+    drawn = _curves(folder, history, _TEACHER_CURVES, {"teacher": "teacher"}, results)
     return Section("teacher", "Stage 1: the teacher", text, drawn)
 
 
@@ -110,7 +110,7 @@ def _student_training(
     quantities = dict(_STUDENT_CURVES)
     if "baseline" in students:
         del quantities["test_accuracy"]  # is the comparison's
-    drawn = _curves(folder, history, quantities, _students(outcome, config), results, {})
+    drawn = _curves(folder, history, quantities, _students(outcome, config), results)
     return Section("student", "Stage 2: the student", text, drawn)
 
 
@@ -120,21 +120,19 @@ def _curves(
     quantities: dict[str, str],
     stages: dict[str, str],
     results: dict,
-    levels: dict[float, str],
 ) -> tuple[Figure, ...]:
-    """A figure a quantity that the history has; `levels` are the spread's."""
+    """A figure a quantity that the history has, with a line a stage."""
     called, drawn = terms.of(results), []
-    for quantity, form in quantities.items():
+    for quantity, what in quantities.items():
         if not any(quantity in line for line in history):
             continue
-        title = form.format(test=called.test, knn=called.knn)
-        path = folder / f"{'-'.join(stages)}_{quantity}.png"
-        figures.curve(
-            history, quantity, stages, title, path,
-            is_share=quantity.endswith("accuracy"), levels=levels if quantity == "spread" else {},
-        )  # fmt: skip
+        title = what.format(test=called.test, knn=called.knn)
+        path = folder / f"{[*stages][-1]}_{quantity}.png"
+        is_share = quantity.endswith("accuracy")
+        levels = _SPREADS if quantity == "spread" else {}
+        figures.curve(history, quantity, stages, title, path, is_share=is_share, levels=levels)
         last = {line["stage"]: line[quantity] for line in history if quantity in line}
-        form = "{} {:.1%}" if quantity.endswith("accuracy") else "{} {:.3g}"
+        form = "{} {:.1%}" if is_share else "{} {:.3g}"
         ends = ", ".join(form.format(stages[stage], value) for stage, value in last.items())
         drawn.append(Figure(f"{_sentence(title)}, by epoch; at the end: {ends}.", path))
     return tuple(drawn)

@@ -111,7 +111,7 @@ def heat_map(
     """
     count = len(class_names)
     side = 5.4 if count > 6 else 4
-    figure, (ax,) = _panels(1, width=side, height=side)
+    figure, (ax,) = _panels(1, width=side, height=side if count <= _NAMED else 0.83 * side)
     image = ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
     if count <= _NAMED:
         ax.set_xticks(range(count), class_names, rotation=45, ha="right", parse_math=False)

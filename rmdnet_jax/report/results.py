@@ -34,18 +34,16 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     # The numbers first: nothing that goes wrong in drawing can lose them.
     with open_atomic(workdir / "results.json") as file:
         json.dump(results, file, indent=2)
+    data, count = outcome.data, config["report"]["gallery"]
     if issues:
-        data = outcome.data
         label_issues.write_csv(
             workdir / "label_issues.csv", issues, data.class_names, data.train_files
         )
     sections = drawing.draw(workdir / "figures", outcome, results, config)
-    count = config["report"]["gallery"]
-    suspects = (
-        gallery.suspects(issues, outcome.data, outcome.labels, count) if issues and count else []
+    suspects = gallery.suspects(issues, data, outcome.labels, count) if issues else []
+    page.write(
+        workdir / "report.html", results, config, sections, suspects, data.class_names, command
     )
-    names = outcome.data.class_names
-    page.write(workdir / "report.html", results, config, sections, suspects, names, command)
     return results
 
 
