@@ -104,8 +104,8 @@ def _student_training(
         return None
     history = [line for student in students.values() for line in student.history]
     text = (
-        "A student learns from the given labels. Agreement with the training labels that rises "
-        "towards 100 % means that wrong ones are being learned by heart."
+        "A student learns from the given labels. If some of them are wrong, an agreement with them "
+        "that rises towards 100 % means that it learns the wrong ones by heart."
     )
     quantities = dict(_STUDENT_CURVES)
     if "baseline" in students:

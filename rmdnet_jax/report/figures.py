@@ -92,8 +92,8 @@ def curve(
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if is_share:
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    if len(names) > 1:
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    if len(ax.lines) - len(levels) > 1:
         ax.legend(frameon=False, fontsize=8)
     _save(figure, path)
 

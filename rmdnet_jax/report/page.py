@@ -74,6 +74,7 @@ def write(
         sections=sections,
         suspects=suspects,
         present=present,
+        really_wrong=sum(suspect.true != suspect.given for suspect in suspects),
         class_names=class_names,
         facts=facts(results, config),
         command=command,

@@ -120,8 +120,9 @@ def test_no_name_steers_the_screen_or_fills_it(written):
 
 @pytest.mark.parametrize(
     ("true", "said"),
-    [(0, "the label is right"), (1, "wrong: truly photo�gnp.exe�"), (None, "not known")],
-)
+    [(0, "the label is right"), (1, "wrong: truly photo�gnp.exe�"), (None, "not known"),
+     (0, "0 of these 1 are wrong"), (1, "1 of these 1 are wrong")],
+)  # fmt: skip
 def test_the_gallery_says_whether_a_label_is_wrong_where_that_is_known(tmp_path, true, said):
     written = write(tmp_path, [dataclasses.replace(SUSPECT, true=true)])
     assert said in " ".join(written.text.split())
