@@ -7,6 +7,7 @@ import jax
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.report import terms
 
 
 def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path) -> str:
@@ -40,6 +41,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     def percent(name):
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
 
+    called = terms.of(results)
     rows = [
         (
             "noise",
@@ -63,7 +65,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     if results["test_accuracy"] is not None:
         rows.append(
             (
-                "test accuracy",
+                called.test,
                 f"{percent('test_accuracy')}   (last epoch; best {percent('best_test_accuracy')})",
             )
         )
@@ -81,4 +83,8 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     rows.append(("results", f"{workdir}/report.html, results.json{issues}, figures/"))
     width = max(len(name) for name, _ in rows)
     lines = ["", *(f"{name:<{width}}  {value}" for name, value in rows)]
-    return "\n".join(lines + (["", *textwrap.wrap(remark, 88)] if remark else []))
+    for text in filter(
+        None, (called.caution if results["test_accuracy"] is not None else "", remark)
+    ):
+        lines += ["", *textwrap.wrap(text, 88)]
+    return "\n".join(lines)
