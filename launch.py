@@ -56,13 +56,15 @@ def main(argv: list[str]) -> None:
 
         print(prediction.write(_PREDICT.value, str(_WORKDIR.value)))
         return
-    from rmdnet_jax import experiment
+    from rmdnet_jax import automatic, experiment
     from rmdnet_jax.training import hosts
 
     if _DISTRIBUTED.value or hosts.wanted():
         hosts.join()
     else:
-        cpu.use_cores([_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size])
+        sizes = (_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size)
+        # A size that is left open is chosen from the data; the devices of the largest divide it.
+        cpu.use_cores([size or max(automatic.BATCHES) for size in sizes])
     workdir = _WORKDIR.value or f"runs/{_config_name()}"
     with hosts.noticing_losses():
         experiment.run(_CONFIG.value, Path(workdir), command=shlex.join(["python", *sys.argv]))

@@ -20,13 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from rmdnet_jax import automatic, recipes, teachers, workdirs
 from rmdnet_jax import config as configuration
-from rmdnet_jax import recipes, teachers, workdirs
 from rmdnet_jax.data import labels as label_source
-from rmdnet_jax.data import lazy_images, memory, sources
+from rmdnet_jax.data import lazy_images, memory, picture_files, sources
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import classification, inference, knn
 from rmdnet_jax.losses import robust
@@ -40,12 +41,16 @@ from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog
 
+# In the workdir: the files of the data set that could not be used.
+SKIPPED_FILES = "skipped_files.csv"
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What every stage of a run needs."""
+    """What every stage of a run needs; `chosen` is why open fields have the values they have."""
 
     config: ConfigDict
+    chosen: dict[str, str]
     data: Dataset
     images_fingerprint: str
     labels: Labels
@@ -73,6 +78,7 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
       DivergedError: a loss is not finite.
     """
     this = prepare(config, workdir, data)
+    config = this.config
     with hosts.by_writer(workdirs.claim(workdir, config.to_dict())), this.log:
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
@@ -80,7 +86,9 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
         dtype = recipes.convolution_dtype(config.model.precision)
         budget = memory.budget(config.dataset.memory_budget)
         if hosts.is_writer():
-            print(console.opening(this.data, budget, this.labels, str(dtype), workdir), flush=True)
+            picture_files.write_skipped(workdir / SKIPPED_FILES, this.data.skipped_files)
+            lines = console.opening(this.data, budget, this.labels, str(dtype), workdir)
+            print(lines, *console.choices(config, this.chosen), sep="\n", flush=True)
         teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
         students = {}
         if config.rgrl.epochs:
@@ -97,21 +105,43 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
 
 def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> Run:
     """Checks everything that was given; writes nothing."""
+    configuration.check(config, automatic.FIELDS)
+    given = config.dataset
+    found = data.check() if data else sources.find(
+        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache
+    )  # fmt: skip
+    config, chosen = fill(config, found)
     configuration.check(config)
     loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
-    if data:
-        data.check()
-    else:
-        data = sources.load(**{k: v for k, v in config.dataset.items() if k != "workers"})
+    data = data or sources.read(
+        found, given.train_size, given.test_size, config.dataset.image_size, given.max_broken,
+        given.memory_budget,
+    )  # fmt: skip
     labels = label_source.give(data, **config.noise)
     check_sizes(config, data)
     check_report(config, data)
     check_loss(config, loss, data.num_classes)
     log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
-    this = Run(config, data, data.images_fingerprint(), labels, loss, workdir, log)
+    this = Run(config, chosen, data, data.images_fingerprint(), labels, loss, workdir, log)
     if config.teacher.path:
         teachers.find(config.teacher.path, teacher_description(this)).close()
     return this
+
+
+def fill(config: ConfigDict, found: Dataset | PictureFiles) -> tuple[ConfigDict, dict[str, str]]:
+    """The config with what it leaves open chosen for this data, and the reasons by field."""
+    if isinstance(found, PictureFiles):
+        size, sides = len(found.train), found.short_sides
+    else:
+        size, sides = len(found.train_images), np.array([min(found.image_shape[:2])])
+    return automatic.fill(
+        config,
+        num_train=min(size, config.dataset.train_size or size),
+        num_classes=len(found.class_names),
+        short_sides=sides,
+        backend=jax.default_backend(),
+        resizable=isinstance(found, PictureFiles),
+    )
 
 
 def relation_modelling(run: Run) -> teachers.Judged:

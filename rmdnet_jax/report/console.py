@@ -1,13 +1,18 @@
 """What a run says on the terminal at its start and at its end."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.report import terms
+
+# Of the files that were skipped, so many are named.
+_NAMED = 3
 
 
 def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path) -> str:
@@ -20,6 +25,10 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         )
     else:
         place += "in memory"
+    if skipped := data.skipped_files:
+        named = ", ".join(file.path for file in skipped[:_NAMED])
+        named += ", ..." if len(skipped) > _NAMED else ""
+        place += f"\nskipped  {len(skipped):,} files ({named}); skipped_files.csv says why"
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
         noise += f", {labels.rate_asked:.1%} asked"
@@ -33,6 +42,17 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
         f"workdir  {workdir}"
     )
+
+
+def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
+    """A line for every field that was chosen from the data: its value and the reason."""
+    lines = []
+    for field, reason in reasons.items():
+        value = config
+        for name in field.split("."):
+            value = value[name]
+        lines.append(f"chosen   {field} {value}: {reason}")
+    return lines
 
 
 def closing(results: dict, workdir: Path, remark: str) -> str:

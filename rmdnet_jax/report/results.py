@@ -50,7 +50,8 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
 def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict:
     """What results.json holds; accuracies in [0, 1], times in seconds."""
     data, labels, teacher = outcome.data, outcome.labels, outcome.teacher
-    results: dict = {"dataset": data.name, "noise_kind": labels.kind}
+    results: dict = {"dataset": data.name, "skipped_files": len(data.skipped_files)}
+    results |= {"noise_kind": labels.kind}
     results |= {
         "train_images": len(data.train_images),
         "test_images": len(data.test_images),

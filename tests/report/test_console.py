@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.dataset import Dataset, SkippedFile
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.report import console
@@ -63,6 +64,21 @@ def test_the_configs_remark_ends_it_in_lines_that_fit_a_terminal():
 def test_pixels_that_were_not_measured_are_not_made_up():
     told = console.closing(RESULTS | {"pixel_knn_accuracy": None}, Path("w"), remark="")
     assert "(random encoder 25.5%, pixels not measured: on disk)" in told
+
+
+def test_values_that_were_chosen_are_told_with_the_reason():
+    config = ConfigDict({"rgrl": {"loss": {"name": "gce"}}, "seed": 1})
+    told = console.choices(config, {"rgrl.loss.name": "robust", "seed": "why not"})
+    assert told == ["chosen   rgrl.loss.name gce: robust", "chosen   seed 1: why not"]
+
+
+def test_skipped_files_are_counted_and_the_first_named():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
+    skipped = tuple(SkippedFile(f"{i}.png", "cut") for i in range(4))
+    data = Dataset("x", images, labels, images, labels, {}, ("a",), skipped_files=skipped)
+    given = Labels(labels, None, "none", None, None, None)
+    told = console.opening(data, 10**9, given, "float32", Path("w")).splitlines()
+    assert told[2] == "skipped  4 files (0.png, 1.png, 2.png, ...); skipped_files.csv says why"
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

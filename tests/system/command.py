@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A whole run in seconds: both stages, two epochs each, a network of width 2.
 TINY = (
+    "--config.dataset.cache=",
     "--config.model.width=2",
     "--config.rm.epochs=2",
     "--config.rm.batch_size=16",
