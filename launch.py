@@ -12,6 +12,7 @@ Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in on
 
 import ast
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
         cpu.use_cores([size or max(automatic.BATCHES) for size in sizes])
     workdir = _WORKDIR.value or f"runs/{_config_name()}"
     with hosts.noticing_losses():
-        experiment.run(_CONFIG.value, Path(workdir), command=" ".join(["python", *sys.argv]))
+        experiment.run(_CONFIG.value, Path(workdir), command=shlex.join(["python", *sys.argv]))
 
 
 def _config_name() -> str:

@@ -103,6 +103,7 @@ def default() -> ConfigDict:
     config.report.tsne_points = 300  # a class; 0 is no t-SNE
     config.report.remark = ""  # said at the end of a run and on its page
     config.report.tsne_classes = (-2, -1)  # CIFAR-10's ship and truck, as Figures 5 to 7
+    config.report.gallery = 100  # most suspicious images shown on the page; 0 is none
     return config
 
 
@@ -229,5 +230,6 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "rgrl.teacher_embedding": _one_of("backbone", "projector"),
     "rgrl.teacher_view": _one_of("same", "own"),
     "report.tsne_points": _AT_LEAST_0,
+    "report.gallery": _AT_LEAST_0,
     "report.tsne_classes": ("two class numbers", lambda pair: len(pair) == 2),
 }

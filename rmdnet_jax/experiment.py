@@ -35,6 +35,7 @@ from rmdnet_jax.methods.interface import State
 from rmdnet_jax.methods.rgrl import RGRL, Classifier, Weights
 from rmdnet_jax.model import Model
 from rmdnet_jax.report import console, results
+from rmdnet_jax.report.outcome import Outcome, Student
 from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
@@ -94,7 +95,7 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
             for stage in ("baseline", "student") if config.rgrl.baseline else ("student",):
                 students[stage] = task_learning(this, stage, teacher)
         history = this.log.history("teacher")
-        outcome = results.Outcome(this.data, this.labels, teacher, history, students)
+        outcome = Outcome(this.data, this.labels, teacher, history, students)
         if not hosts.is_writer():
             return {}
         written = results.write(workdir, outcome, config.to_dict(), command)
@@ -191,7 +192,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
     return judged
 
 
-def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> results.Student:
+def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Student:
     """Stage 2: a student on the given labels; the baseline does not heed the teacher.
 
     Both start from the same weights and see the same batches.
@@ -215,7 +216,7 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
     )  # fmt: skip
     if stage == "student":
         trained_model(run, method, state).save(run.workdir)
-    return results.Student(
+    return Student(
         predict(state, data.train_images),
         predict(state, data.test_images),
         run.log.history(stage),

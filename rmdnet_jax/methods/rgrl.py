@@ -16,7 +16,7 @@ from rmdnet_jax.losses import relation
 from rmdnet_jax.methods.interface import Batch, Metrics, Prediction, State
 from rmdnet_jax.models.heads import Linear, Projector
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import sharding
+from rmdnet_jax.training import cpu, sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ class RGRL:
         """Fresh student beside the given teacher. The same key gives the same student with and
         without a teacher."""
         # What is given stays out of the compiled program, which would hold a copy of it.
-        student, student_stats = jax.jit(self._fresh)(key, example)
+        student, student_stats = cpu.jit_once(self._fresh)(key, example)
         if self.start:
             student["backbone"] = jax.tree.map(jnp.array, self.start["params"])
             student_stats["backbone"] = jax.tree.map(jnp.array, self.start["batch_stats"])
@@ -148,7 +148,7 @@ class RGRL:
         if self.teacher:
             params["teacher"] = self.teacher.params
             batch_stats["teacher"] = self.teacher.batch_stats
-        return State(params, batch_stats, self.optimizer.init(student))
+        return State(params, batch_stats, cpu.jit_once(self.optimizer.init)(student))
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update of the student on equation 11.

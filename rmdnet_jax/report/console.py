@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.report import terms
 
 # Of the files that were skipped, so many are named.
 _NAMED = 3
@@ -60,6 +61,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     def percent(name):
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
 
+    called = terms.of(results)
     rows = [
         (
             "noise",
@@ -83,7 +85,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     if results["test_accuracy"] is not None:
         rows.append(
             (
-                "test accuracy",
+                called.test,
                 f"{percent('test_accuracy')}   (last epoch; best {percent('best_test_accuracy')})",
             )
         )
@@ -101,4 +103,8 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     rows.append(("results", f"{workdir}/report.html, results.json{issues}, figures/"))
     width = max(len(name) for name, _ in rows)
     lines = ["", *(f"{name:<{width}}  {value}" for name, value in rows)]
-    return "\n".join(lines + (["", *textwrap.wrap(remark, 88)] if remark else []))
+    for text in filter(
+        None, (called.caution if results["test_accuracy"] is not None else "", remark)
+    ):
+        lines += ["", *textwrap.wrap(text, 88)]
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ RESULTS = {
     "teacher_knn_accuracy": 0.455,
     "random_encoder_knn_accuracy": 0.255,
     "pixel_knn_accuracy": 0.351,
+    "test_labels": "true",
     "test_accuracy": None,
     "best_test_accuracy": None,
     "label_issue_auroc": None,
@@ -39,6 +40,15 @@ def test_a_student_is_told_with_its_wrong_labels():
     assert "50.0%   (last epoch; best 62.5%)" in told
     assert "AUROC 0.900" in told
     assert "label_issues.csv" in told
+
+
+def test_labels_that_nobody_vouches_for_are_agreed_with():
+    found = {"test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.625}
+    told = console.closing(RESULTS | found, Path("w"), remark="A remark.")
+    assert "agreement with the given test labels  50.0%" in told
+    assert "Nobody vouches for the test labels" in told
+    assert "accuracy" not in told.replace("not as accuracy", "")
+    assert told.endswith("A remark.")
 
 
 def test_without_a_teacher_nothing_is_said_of_one():
