@@ -12,20 +12,19 @@ import hashlib
 import math
 import os
 import stat
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.data import lazy_images, pictures
 from rmdnet_jax.data.dataset import Dataset, SkippedFile, check_size
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.data.picture_cache import CachedReader, PictureCache
+from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
 from rmdnet_jax.errors import InputError
 
 # Files whose heads are read at the same time: on a network's disk each waits.
@@ -146,21 +145,16 @@ class PictureFiles:
         files, shape = sorted(self._files()), self._shape(image_size)
         read = PictureReader(str(self.root), files, shape, bool(image_size))
         strict = LazyImages(read, np.arange(len(files)), shape)
-        tolerant = _TolerantReader(read)
-        decoding = functools.partial(_decoding, dataclasses.replace(strict, read=tolerant))
+        tolerant = TolerantReader(read)
+        lenient = dataclasses.replace(strict, read=tolerant)
         images: Images
         if self.cache:
             file, broken = self.cache.decoded(
-                files, strict.shape, decoding, told=lambda: tolerant.broken
+                files, strict.shape, lambda: decoding(lenient), lambda: tolerant.broken
             )
             images = dataclasses.replace(strict, read=CachedReader(str(file)), is_decoded=True)
         elif strict.nbytes <= budget:
-            images = np.empty(strict.shape, np.uint8)
-            filled = 0
-            for block in decoding():
-                images[filled : filled + len(block)] = block
-                filled += len(block)
-            broken = tolerant.broken
+            images, broken = lazy_images.decoded(lenient), tolerant.broken
         else:
             images, broken = strict, {}  # a broken one ends the run when it is met
         found = self.without(broken, max_broken) if broken else self
@@ -217,39 +211,6 @@ class PictureFiles:
                 f"{self.place} has no pictures to test on; right is a test split, or a larger "
                 "dataset.held_out"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class PictureReader:
-    """Decodes the pictures at given positions of a list of files; can be pickled."""
-
-    root: str
-    files: list[str]
-    shape: tuple[int, int, int]
-    resize: bool
-
-    def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """The pictures of `rows` int [n], one by one: uint8 [H, W, 3]."""
-        for row in rows:
-            file = os.path.join(self.root, self.files[row])
-            yield pictures.decode(file, file, self.shape, self.resize)
-
-
-class _TolerantReader:
-    """Reads as `reader` does; a broken picture is black, and told in `broken`, path -> reason."""
-
-    def __init__(self, reader: PictureReader):
-        self._reader = reader
-        self.broken: dict[str, str] = {}
-
-    def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        for row in rows:
-            try:
-                (image,) = self._reader(np.array([row]))
-            except pictures.BrokenPicture as error:
-                self.broken[self._reader.files[row]] = error.reason
-                image = np.zeros(self._reader.shape, np.uint8)
-            yield image
 
 
 def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
@@ -339,23 +300,12 @@ def _heads(root: Path, files: list[str]) -> dict:
             return 0, 0, error.reason
 
     with ThreadPoolExecutor(_READERS) as pool:
-        looked = list(_progress(pool.map(look, files), "looking at pictures", len(files)))
+        looked = list(progress(pool.map(look, files), "looking at pictures", len(files)))
     return {
         "heights": [height for height, _, _ in looked],
         "widths": [width for _, width, _ in looked],
         "broken": {file: why for file, (_, _, why) in zip(files, looked, strict=True) if why},
     }
-
-
-def _decoding(images: LazyImages) -> Iterator[np.ndarray]:
-    """All images in order, uint8 [n, H, W, 3] at a time."""
-    size = lazy_images.block_size(images)
-    blocks = lazy_images.blocks(images, size)
-    return iter(_progress(blocks, "decoding pictures", -(-len(images) // size)))
-
-
-def _progress(items: Iterable, what: str, count: int) -> Iterable:
-    return track(items, what, count, transient=True, disable=not sys.stdout.isatty())
 
 
 def _digests(files: list[str], sizes: Mapping[str, int]) -> np.ndarray:
