@@ -112,11 +112,12 @@ class PictureFiles:
             named = [f"{file.path}: {file.reason}" for file in skipped[:_NAMED]]
             if more := len(skipped) - len(named):
                 named.append(f"and {more:,} more")
+            share = math.ceil(100 * len(skipped) / listed) / 100
+            right = f", or --config.dataset.max_broken={share:g}" if share < 1 else ""
             raise InputError(
                 f"{len(skipped):,} of {listed:,} files of {self.place} cannot be used "
                 f"({'; '.join(named)}), which is more than dataset.max_broken, {max_broken:g}; "
-                "right is to mend or remove them, or "
-                f"--config.dataset.max_broken={math.ceil(100 * len(skipped) / listed) / 100:g}"
+                f"right is to mend or remove them{right}"
             )
         train, test = (
             split.take(np.array([file not in broken for file in split.files], bool))
