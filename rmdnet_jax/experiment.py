@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from rmdnet_jax import config as configuration
 from rmdnet_jax import recipes, teachers, workdirs
 from rmdnet_jax.data import labels as label_source
-from rmdnet_jax.data import lazy_images, memory, sources
+from rmdnet_jax.data import lazy_images, memory, sources, validation
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
@@ -46,6 +46,7 @@ class Run:
     data: Dataset
     images_fingerprint: str
     labels: Labels
+    split: validation.Split  # what stage RGRL learns from, and what is held out of it
     loss: recipes.Loss
     workdir: Path
     log: RunLog
@@ -84,7 +85,12 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
             for stage in ("baseline", "student") if config.rgrl.baseline else ("student",):
                 students[stage] = task_learning(this, stage, teacher)
         history = this.log.history("teacher")
-        outcome = results.Outcome(this.data, this.labels, teacher, history, students)
+        split, held_out = this.split, len(this.split.held_out_given)
+        if teacher and held_out:
+            teacher = teacher.take(split.index)
+        outcome = results.Outcome(
+            split.data, split.labels, teacher, history, students, split.index, held_out
+        )
         if not hosts.is_writer():
             return {}
         written = results.write(workdir, outcome, config.to_dict(), command)
@@ -99,16 +105,22 @@ def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> R
     if data:
         data.check()
     else:
-        data = sources.load(**{k: v for k, v in config.dataset.items() if k != "workers"})
+        data = sources.load(**source(config))
     labels = label_source.give(data, **config.noise)
-    check_sizes(config, data)
+    split = validation.split(data, labels, config.dataset.validation, config.seed)
+    check_sizes(config, data, split)
     check_report(config, data)
     check_loss(config, loss, data.num_classes)
     log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
-    this = Run(config, data, data.images_fingerprint(), labels, loss, workdir, log)
+    this = Run(config, data, data.images_fingerprint(), labels, split, loss, workdir, log)
     if config.teacher.path:
         teachers.find(config.teacher.path, teacher_description(this)).close()
     return this
+
+
+def source(config: ConfigDict) -> dict:
+    """The fields of config.dataset that say what data is read: arguments of sources.load."""
+    return {k: v for k, v in config.dataset.items() if k not in ("workers", "validation")}
 
 
 def relation_modelling(run: Run) -> teachers.Judged:
@@ -164,25 +176,32 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
 
     Both start from the same weights and see the same batches.
     """
-    config, data = run.config, run.data
+    config, data, split = run.config, run.data, run.split
+    images = split.data.train_images
     guide = teacher if stage == "student" else None
     network = teacher.network if teacher else None
-    method = recipes.rgrl_method(config, data, run.loss, network, guided=guide is not None)
+    guided = guide is not None
+    method = recipes.rgrl_method(config, data, run.loss, network, guided, len(images))
     predict = inference.predictor(method)
 
     def evaluate(state: State, epoch: int) -> dict[str, float]:
-        logits = predict(state, data.test_images).logits
-        return {"test_accuracy": classification.accuracy(logits, data.test_labels)}
+        judged_on = {"test_accuracy": (data.test_images, data.test_labels)}
+        if len(split.held_out_given):
+            judged_on["validation_accuracy"] = split.held_out_images, split.held_out_given
+        return {
+            name: classification.accuracy(predict(state, images).logits, labels)
+            for name, (images, labels) in judged_on.items()
+        }
 
     state = fit(
-        method, method.init(run.key("student"), jnp.asarray(data.train_images[:1])),
-        data.train_images, run.labels.given, epochs=config.rgrl.epochs,
+        method, method.init(run.key("student"), jnp.asarray(images[:1])),
+        images, split.labels.given, epochs=config.rgrl.epochs,
         batch_size=config.rgrl.batch_size, key=run.key("student epochs"),
         checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
     )  # fmt: skip
     return results.Student(
-        predict(state, data.train_images),
+        predict(state, images),
         predict(state, data.test_images),
         run.log.history(stage),
     )
@@ -196,8 +215,10 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
             del recipe[probe]
         description = teacher_description(run) | {"recipe": recipe, "seed": run.config.seed}
     else:
-        labels = hashlib.sha256(run.labels.given.tobytes()).hexdigest()
-        description = {"images": run.images_fingerprint, "labels": labels}
+        labels = hashlib.sha256(run.split.labels.given.tobytes())
+        if len(run.split.held_out_given):
+            labels.update(run.split.index.tobytes())
+        description = {"images": run.images_fingerprint, "labels": labels.hexdigest()}
         description |= {"teacher": teacher.fingerprint()} if teacher else {}
     return Checkpoints(run.workdir / stage, description)
 
@@ -211,16 +232,17 @@ def teacher_description(run: Run) -> dict:
     }
 
 
-def check_sizes(config: ConfigDict, data: Dataset) -> None:
+def check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
     """Raises InputError for a batch that the data or the devices cannot fill."""
     trains_teacher = recipes.wants_teacher(config) and config.teacher.kind == "simsiam"
     runs = {"rm": trains_teacher and not config.teacher.path, "rgrl": config.rgrl.epochs > 0}
     for field in (field for field, is_run in runs.items() if is_run):
         size = config[field].batch_size
-        if size > len(data.train_images):
+        images = len((data if field == "rm" else split.data).train_images)
+        if size > images:
             raise InputError(
                 f"config.{field}.batch_size is {size} but {data.name} has only "
-                f"{len(data.train_images)} training images; give a smaller batch"
+                f"{images} training images; give a smaller batch"
             )
         if size % jax.device_count():
             raise InputError(

@@ -42,6 +42,7 @@ def test_the_defaults_pass():
         ("dataset.image_size", 7),
         ("dataset.held_out", 0.0),
         ("dataset.held_out", 1.0),
+        ("dataset.validation", 1.0),
         ("dataset.memory_budget", -1.0),
         ("dataset.workers", -2),
         ("noise.rate", 1.01),

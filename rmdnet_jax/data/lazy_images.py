@@ -66,7 +66,7 @@ class LazyImages:
 Images: TypeAlias = np.ndarray | LazyImages
 
 
-def subset(images: Images, key: slice) -> Images:
+def subset(images: Images, key: slice | np.ndarray) -> Images:
     """`images[key]` where they are in memory, the same without decoding where they are not."""
     return images.subset(key) if isinstance(images, LazyImages) else images[key]
 

@@ -74,6 +74,7 @@ def ranking(issues: LabelIssues) -> np.ndarray:
 def write_csv(
     path: Path,
     issues: LabelIssues,
+    index: np.ndarray,
     class_names: Sequence[str],
     files: Sequence[str] | None = None,
 ) -> None:
@@ -85,7 +86,8 @@ def write_csv(
 
     Args:
       path: the CSV.
-      issues: of all samples.
+      issues: of all samples that were judged.
+      index: int [N], the place of each in the data set.
       class_names: one a class.
       files: the path of each sample.
     """
@@ -93,7 +95,7 @@ def write_csv(
     if issues.neighbour_score is not None:
         scores["neighbour_score"] = issues.neighbour_score
     columns = {
-        "index": np.arange(len(issues.given)),
+        "index": index,
         "given_label": issues.given,
         "suggested_label": issues.suggested,
         **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},

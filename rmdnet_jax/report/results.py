@@ -46,10 +46,13 @@ class Outcome:
     """All that a run found out.
 
     Attributes:
-      data, labels: what it was run on.
+      data, labels: what the students learned from.
       teacher: None without one.
       teacher_history: lines of metrics.jsonl; empty where the teacher was not trained here.
       students: "student" and perhaps "baseline"; none if only stage RM was asked for.
+      index: int [N], the places of data's training images among those of the whole data set, of
+        which some may be held out.
+      validation_size: number of those.
     """
 
     data: Dataset
@@ -57,6 +60,8 @@ class Outcome:
     teacher: teachers.Judged | None
     teacher_history: list[dict]
     students: Mapping[str, Student]
+    index: np.ndarray
+    validation_size: int = 0
 
 
 def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
@@ -76,7 +81,11 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     if issues:
         data = outcome.data
         label_issues.write_csv(
-            workdir / "label_issues.csv", issues, data.class_names, data.train_files
+            workdir / "label_issues.csv",
+            issues,
+            outcome.index,
+            data.class_names,
+            data.train_files,
         )
     drawn = _draw(workdir / "figures", outcome, config)
     page.write(workdir / "report.html", results, config, drawn, command, _rows(issues, outcome))
@@ -105,6 +114,10 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
         results |= {f"{prefix}test_accuracy": summary.pop("accuracy")}
         results |= {f"{prefix}best_test_accuracy": best}
         results |= {prefix + name: value for name, value in summary.items()}
+        if outcome.validation_size:
+            validation = student.history[-1]["validation_accuracy"]
+            results |= {f"{prefix}validation_accuracy": validation}
+            results["validation_size"] = outcome.validation_size
     if issues and labels.true is not None:
         wrong = labels.given != labels.true
         results["label_issue_auroc"] = label_issues.auroc(issues.score, wrong)
@@ -210,7 +223,7 @@ def _rows(issues: label_issues.LabelIssues | None, outcome: Outcome) -> list[dic
     order = label_issues.ranking(issues)[:50]
     return [
         {
-            "index": int(i),
+            "index": int(outcome.index[i]),
             "given_label": names[issues.given[i]],
             "suggested_label": names[issues.suggested[i]],
             "score": float(issues.score[i]),

@@ -13,6 +13,7 @@ _SHOWN = {
     "spread": "spread {:.2f}",
     "knn_accuracy": "kNN {:.1%}",
     "train_accuracy": "fits given labels {:.1%}",
+    "validation_accuracy": "agrees with held-out labels {:.1%}",
     "test_accuracy": "test {:.1%}",
     "images_per_second": "{:,.0f} img/s",
 }

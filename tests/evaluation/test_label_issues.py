@@ -28,12 +28,13 @@ def test_without_a_teacher_the_student_alone_speaks():
 
 def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
     issues = label_issues.score(STUDENT, VOTES, GIVEN)
-    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog, hot"), ("a", "b", "c"))
+    names, files, index = ("cat", "dog, hot"), ("a", "b", "c"), np.array([0, 4, 7])
+    label_issues.write_csv(tmp_path / "issues.csv", issues, index, names, files)
     with open(tmp_path / "issues.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["index"] for row in rows] == ["1", "2", "0"]
+    assert [row["index"] for row in rows] == ["4", "7", "0"]
     assert rows[0] == {
-        "index": "1", "given_label": "0", "suggested_label": "1", "score": "0.700000",
+        "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.700000",
         "student_score": "0.800000", "neighbour_score": "0.600000",
         "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
@@ -41,7 +42,7 @@ def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
 
 def test_csv_leaves_out_what_there_is_not(tmp_path):
     issues = label_issues.score(STUDENT, None, GIVEN)
-    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"))
+    label_issues.write_csv(tmp_path / "issues.csv", issues, np.arange(3), ("cat", "dog"))
     header = (tmp_path / "issues.csv").read_text().splitlines()[0]
     assert "neighbour_score" not in header
     assert "path" not in header

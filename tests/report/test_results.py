@@ -36,7 +36,7 @@ def outcome(kind="simsiam", students=("baseline", "student")):
         stage: results.Student(prediction, prediction, [line | {"stage": stage}])
         for stage in students
     }
-    return results.Outcome(data, labels, teacher, [], trained)
+    return results.Outcome(data, labels, teacher, [], trained, np.arange(40))
 
 
 def config(**report):
