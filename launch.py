@@ -1,8 +1,9 @@
 """Runs an experiment: python launch.py --config=configs/NAME.py[:LOSS] [--config.FIELD=VALUE ...]
-[--workdir=DIR]
+[--workdir=DIR] [--sweep=FIELD=VALUE,VALUE ...]
 
 Stage RM learns a teacher from the images alone, stage RGRL a classifier from wrong labels under
 the teacher's relation graphs. Started again with the same command, a run goes on where it was.
+--sweep tries every combination of values and chooses without true labels (docs/sweeps.md).
 
 Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in one line on stderr;
 3 the loss is no longer finite; 4 another process of the run has stopped.
@@ -10,6 +11,7 @@ Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in on
 
 import ast
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -27,6 +29,9 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file i
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes; also if the environment says so."
 )
+_SWEEP = flags.DEFINE_multi_string(
+    "sweep", [], "FIELD=VALUE,VALUE: try them, choose one; rgrl.k alone has its own range."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if not given.")
 
 
@@ -43,16 +48,18 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
     logging.set_verbosity(logging.ERROR)
-    from rmdnet_jax import experiment
+    from rmdnet_jax import start
     from rmdnet_jax.training import hosts
 
+    job = start.job(_CONFIG.value, _SWEEP.value)
     if _DISTRIBUTED.value or hosts.wanted():
+        job.check_distributed()
         hosts.join()
     else:
-        cpu.use_cores([_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size])
-    workdir = _WORKDIR.value or f"runs/{_config_name()}"
+        cpu.use_cores(job.batch_sizes)
+    workdir = Path(_WORKDIR.value or f"runs/{_config_name()}")
     with hosts.noticing_losses():
-        experiment.run(_CONFIG.value, Path(workdir), command=" ".join(["python", *sys.argv]))
+        job.run(workdir, shlex.join(["python", *sys.argv]))
 
 
 def _config_name() -> str:
