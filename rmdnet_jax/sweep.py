@@ -74,7 +74,7 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
     axes, is_fine = parse(config, sweep)
     trials = _trials(config, combinations(axes), workdir)
     grid.check([trial.cell for trial in trials])
-    workdirs.share(workdir, config.to_dict())
+    workdirs.share(workdir, config.to_dict() | {"sweep": list(sweep)})
     _try(trials, workdir, command)
     if is_fine:
         finer = _trials(config, around(choose(trials).values), workdir)
@@ -84,7 +84,7 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
     chosen = _chosen(config, best.values, workdir)
     again = command_of(command, config, chosen)
     sweep_table.write(workdir, rows(trials, best), again)
-    for _ in grid.run([chosen], again):
+    for _ in grid.run([*(trial.cell for trial in trials), chosen], again):
         pass
     print(sweep_table.closing(rows(trials, best), chosen.results(), workdir, again), flush=True)
 
