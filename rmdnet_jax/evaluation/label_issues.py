@@ -94,7 +94,7 @@ def write_csv(
     scores = {"score": issues.score, "student_score": issues.student_score}
     if issues.neighbour_score is not None:
         scores["neighbour_score"] = issues.neighbour_score
-    columns = {
+    columns: dict[str, Sequence | np.ndarray] = {
         "index": index,
         "given_label": issues.given,
         "suggested_label": issues.suggested,
