@@ -61,6 +61,8 @@ def test_no_two_documented_experiments_share_a_workdir():
     experiments = {}
     for command in COMMANDS:
         flags = flags_of(command)
+        if "paper_tables" in flags["config"]:  # a folder takes any part of any table
+            continue
         default = "runs/" + Path(flags["config"]).name.replace(".py", "").replace(":", "-")
         workdir = flags.pop("workdir", default)
         assert experiments.setdefault(workdir, flags) == flags, workdir
