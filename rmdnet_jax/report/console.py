@@ -89,6 +89,9 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
                 f"{percent('test_accuracy')}   (last epoch; best {percent('best_test_accuracy')})",
             )
         )
+    if "validation_accuracy" in results:
+        size = f"{results['validation_size']:,} given labels"
+        rows.append(("held-out labels", f"{percent('validation_accuracy')} of {size}"))
     if results.get("label_issue_auroc") is not None:
         rows.append(("wrong labels found", f"AUROC {results['label_issue_auroc']:.3f}"))
     if "train_seconds" in results:
