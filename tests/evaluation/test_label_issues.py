@@ -55,7 +55,7 @@ def test_what_was_written_is_read_again(tmp_path):
 @pytest.mark.parametrize("text", ["", "index,score\n0,1\n", "index\nmany\n"])
 def test_another_file_is_refused(text, tmp_path):
     (tmp_path / "issues.csv").write_text(text)
-    with pytest.raises(InputError, match="right is a label_issues.csv"):
+    with pytest.raises(InputError, match="right is a label_issues"):
         label_issues.read_csv(tmp_path / "issues.csv")
 
 
