@@ -1,10 +1,11 @@
 """Runs an experiment: python launch.py --config=configs/NAME.py[:LOSS] [--config.FIELD=VALUE ...]
-[--workdir=DIR]
+[--workdir=DIR] [--sweep=FIELD=VALUE,VALUE ...]
 
 or uses its classifier: python launch.py --predict=FOLDER --workdir=DIR
 
 Stage RM learns a teacher from the images alone, stage RGRL a classifier from wrong labels under
 the teacher's relation graphs. Started again with the same command, a run goes on where it was.
+--sweep tries every combination of values and chooses without true labels (docs/sweeps.md).
 
 Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in one line on stderr;
 3 the loss is no longer finite; 4 another process of the run has stopped.
@@ -33,6 +34,9 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _PREDICT = flags.DEFINE_string(
     "predict", None, "A folder of pictures for the classifier in --workdir; nothing is trained."
 )
+_SWEEP = flags.DEFINE_multi_string(
+    "sweep", [], "FIELD=VALUE,VALUE: try them, choose one; rgrl.k alone has its own range."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if not given.")
 
 
@@ -56,18 +60,18 @@ def main(argv: list[str]) -> None:
 
         print(prediction.write(_PREDICT.value, str(_WORKDIR.value)))
         return
-    from rmdnet_jax import automatic, experiment
+    from rmdnet_jax import start
     from rmdnet_jax.training import hosts
 
+    job = start.job(_CONFIG.value, _SWEEP.value)
     if _DISTRIBUTED.value or hosts.wanted():
+        job.check_distributed()
         hosts.join()
     else:
-        sizes = (_CONFIG.value.rm.batch_size, _CONFIG.value.rgrl.batch_size)
-        # A size that is left open is chosen from the data; the devices of the largest divide it.
-        cpu.use_cores([size or max(automatic.BATCHES) for size in sizes])
-    workdir = _WORKDIR.value or f"runs/{_config_name()}"
+        cpu.use_cores(job.batch_sizes)
+    workdir = Path(_WORKDIR.value or f"runs/{_config_name()}")
     with hosts.noticing_losses():
-        experiment.run(_CONFIG.value, Path(workdir), command=shlex.join(["python", *sys.argv]))
+        job.run(workdir, shlex.join(["python", *sys.argv]))
 
 
 def _config_name() -> str:

@@ -12,7 +12,7 @@ from rmdnet_jax.config import default, set_loss
 # K: ce is Table 2's, nce_agce the value of Table 4 that is safe in all six columns. A loss that
 # stands alone weighs as ce does (K in the ratio of the logit gradients at a uniform output: 0.19
 # for gce against 0.95), the NCE family takes nce_agce's. The paper chose K anew for each cell of
-# Table 1 and does not print it.
+# Table 1 and does not print it; --sweep=rgrl.k does so without clean labels.
 # sce: alpha = beta = 1 is what the paper's baselines must have used (Wang et al.: 0.1 and 1).
 LOSSES = {
     "ce": {"k": 1.0},

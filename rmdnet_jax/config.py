@@ -36,6 +36,8 @@ def default() -> ConfigDict:
     config.dataset.test_size = 0
     config.dataset.image_size = 0  # side to which pictures are resized; 0: all have one size
     config.dataset.held_out = 0.2  # share to test on of pictures without a test split
+    # Share of every given class that stage RGRL does not see and is judged on (docs/sweeps.md).
+    config.dataset.validation = 0.0
     config.dataset.max_broken = 0.01  # share of files that may be no pictures, and are left out
     config.dataset.cache = str(_cache_home() / "rmdnet_jax" / "pictures")  # decoded ones; "": none
     # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
@@ -194,6 +196,7 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "dataset.image_size": ("0 or 8 and more", lambda side: side == 0 or side >= 8),
     "dataset.max_broken": ("in [0, 1)", lambda share: 0 <= share < 1),
     "dataset.held_out": ("in (0, 1)", lambda share: 0 < share < 1),
+    "dataset.validation": ("in [0, 1)", lambda share: 0 <= share < 1),
     "dataset.memory_budget": _AT_LEAST_0,
     "dataset.workers": ("-1 or more", _number(-1)),
     "noise.rate": _SHARE,

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class WorkdirInUseError(InputError):
+    """The workdir is held by a process that still runs."""
+
+
 class DivergedError(RuntimeError):
     """The loss is no longer finite; the last good checkpoint stays (exit status 3)."""
 

@@ -9,10 +9,8 @@ images, given labels
 test accuracy, label issues, figures, report             workdir/*
 """
 
-import dataclasses
 import hashlib
 import sys
-import zlib
 from pathlib import Path
 
 import jax
@@ -20,47 +18,23 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from rmdnet_jax import automatic, recipes, teachers, workdirs
-from rmdnet_jax import config as configuration
-from rmdnet_jax.data import labels as label_source
-from rmdnet_jax.data import lazy_images, memory, picture_files, sources
+from rmdnet_jax import recipes, teachers, workdirs
+from rmdnet_jax.data import lazy_images, memory, picture_files
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.data.picture_files import PictureFiles
-from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import classification, inference, knn
-from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.interface import State
 from rmdnet_jax.methods.rgrl import RGRL, Classifier, Weights
 from rmdnet_jax.model import Model
+from rmdnet_jax.preparation import Run, prepare, teacher_description
 from rmdnet_jax.report import console, results
 from rmdnet_jax.report.outcome import Outcome, Student
 from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
-from rmdnet_jax.training.logging import RunLog
 
 # In the workdir: the files of the data set that could not be used.
 SKIPPED_FILES = "skipped_files.csv"
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What every stage of a run needs; `chosen` is why open fields have the values they have."""
-
-    config: ConfigDict
-    chosen: dict[str, str]
-    data: Dataset
-    images_fingerprint: str
-    labels: Labels
-    loss: recipes.Loss
-    workdir: Path
-    log: RunLog
-
-    def key(self, purpose: str) -> jax.Array:
-        """The random key of a purpose: a function of the seed and the purpose's name."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(purpose.encode()))
 
 
 def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = None) -> dict:
@@ -95,53 +69,17 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
             for stage in ("baseline", "student") if config.rgrl.baseline else ("student",):
                 students[stage] = task_learning(this, stage, teacher)
         history = this.log.history("teacher")
-        outcome = Outcome(this.data, this.labels, teacher, history, students)
+        split, held_out = this.split, len(this.split.held_out_given)
+        if teacher and held_out:
+            teacher = teacher.take(split.index)
+        outcome = Outcome(
+            split.data, split.labels, teacher, history, students, split.index, held_out
+        )
         if not hosts.is_writer():
             return {}
         written = results.write(workdir, outcome, config.to_dict(), command)
     print(console.closing(written, workdir, config.report.remark), flush=True)
     return written
-
-
-def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> Run:
-    """Checks everything that was given; writes nothing."""
-    configuration.check(config, automatic.FIELDS)
-    given = config.dataset
-    found = data.check() if data else sources.find(
-        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache
-    )  # fmt: skip
-    config, chosen = fill(config, found)
-    configuration.check(config)
-    loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
-    data = data or sources.read(
-        found, given.train_size, given.test_size, config.dataset.image_size, given.max_broken,
-        given.memory_budget,
-    )  # fmt: skip
-    labels = label_source.give(data, **config.noise)
-    check_sizes(config, data)
-    check_report(config, data)
-    check_loss(config, loss, data.num_classes)
-    log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
-    this = Run(config, chosen, data, data.images_fingerprint(), labels, loss, workdir, log)
-    if config.teacher.path:
-        teachers.find(config.teacher.path, teacher_description(this)).close()
-    return this
-
-
-def fill(config: ConfigDict, found: Dataset | PictureFiles) -> tuple[ConfigDict, dict[str, str]]:
-    """The config with what it leaves open chosen for this data, and the reasons by field."""
-    if isinstance(found, PictureFiles):
-        size, sides = len(found.train), found.short_sides
-    else:
-        size, sides = len(found.train_images), np.array([min(found.image_shape[:2])])
-    return automatic.fill(
-        config,
-        num_train=min(size, config.dataset.train_size or size),
-        num_classes=len(found.class_names),
-        short_sides=sides,
-        backend=jax.default_backend(),
-        resizable=isinstance(found, PictureFiles),
-    )
 
 
 def relation_modelling(run: Run) -> teachers.Judged:
@@ -197,19 +135,26 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
 
     Both start from the same weights and see the same batches.
     """
-    config, data = run.config, run.data
+    config, data, split = run.config, run.data, run.split
+    images = split.data.train_images
     guide = teacher if stage == "student" else None
     network = teacher.network if teacher else None
-    method = recipes.rgrl_method(config, data, run.loss, network, guided=guide is not None)
+    guided = guide is not None
+    method = recipes.rgrl_method(config, data, run.loss, network, guided, len(images))
     predict = inference.predictor(method)
 
     def evaluate(state: State, epoch: int) -> dict[str, float]:
-        logits = predict(state, data.test_images).logits
-        return {"test_accuracy": classification.accuracy(logits, data.test_labels)}
+        judged_on = {"test_accuracy": (data.test_images, data.test_labels)}
+        if len(split.held_out_given):
+            judged_on["validation_accuracy"] = split.held_out_images, split.held_out_given
+        return {
+            name: classification.accuracy(predict(state, images).logits, labels)
+            for name, (images, labels) in judged_on.items()
+        }
 
     state = fit(
-        method, method.init(run.key("student"), jnp.asarray(data.train_images[:1])),
-        data.train_images, run.labels.given, epochs=config.rgrl.epochs,
+        method, method.init(run.key("student"), jnp.asarray(images[:1])),
+        images, split.labels.given, epochs=config.rgrl.epochs,
         batch_size=config.rgrl.batch_size, key=run.key("student epochs"),
         checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
@@ -217,7 +162,7 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     if stage == "student":
         trained_model(run, method, state).save(run.workdir)
     return Student(
-        predict(state, data.train_images),
+        predict(state, images),
         predict(state, data.test_images),
         run.log.history(stage),
     )
@@ -240,63 +185,12 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
             del recipe[probe]
         description = teacher_description(run) | {"recipe": recipe, "seed": run.config.seed}
     else:
-        labels = hashlib.sha256(run.labels.given.tobytes()).hexdigest()
-        description = {"images": run.images_fingerprint, "labels": labels}
+        labels = hashlib.sha256(run.split.labels.given.tobytes())
+        if len(run.split.held_out_given):
+            labels.update(run.split.index.tobytes())
+        description = {"images": run.images_fingerprint, "labels": labels.hexdigest()}
         description |= {"teacher": teacher.fingerprint()} if teacher else {}
     return Checkpoints(run.workdir / stage, description)
-
-
-def teacher_description(run: Run) -> dict:
-    """What a teacher must have been trained on and be built like to serve this run."""
-    return {
-        "images": run.images_fingerprint,
-        "width": recipes.teacher_width(run.config),
-        "stem": run.config.model.stem,
-    }
-
-
-def check_sizes(config: ConfigDict, data: Dataset) -> None:
-    """Raises InputError for a batch that the data or the devices cannot fill."""
-    trains_teacher = recipes.wants_teacher(config) and config.teacher.kind == "simsiam"
-    runs = {"rm": trains_teacher and not config.teacher.path, "rgrl": config.rgrl.epochs > 0}
-    for field in (field for field, is_run in runs.items() if is_run):
-        size = config[field].batch_size
-        if size > len(data.train_images):
-            raise InputError(
-                f"config.{field}.batch_size is {size} but {data.name} has only "
-                f"{len(data.train_images)} training images; give a smaller batch"
-            )
-        if size % jax.device_count():
-            raise InputError(
-                f"config.{field}.batch_size is {size}; right is a multiple of the "
-                f"{jax.device_count()} devices"
-            )
-
-
-def check_report(config: ConfigDict, data: Dataset) -> None:
-    """Raises InputError for classes to draw that the data does not have."""
-    classes = config.report.tsne_classes
-    if not all(-data.num_classes <= c < data.num_classes for c in classes):
-        raise InputError(
-            f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
-            f"{data.num_classes} classes; right is 0 to {data.num_classes - 1}, or from the end -1"
-        )
-
-
-def check_loss(config: ConfigDict, loss: recipes.Loss, num_classes: int) -> None:
-    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B]."""
-    logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
-    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
-    try:
-        jax.eval_shape(loss, logits, labels)
-    except InputError:
-        raise
-    except Exception as error:  # whatever somebody else's function may raise
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"config.rgrl.loss.name: {config.rgrl.loss.name} fails on logits [2, {num_classes}] "
-            f"and labels [2] ({type(error).__name__}: {reason})"
-        ) from error
 
 
 def pixels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:

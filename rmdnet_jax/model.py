@@ -97,7 +97,7 @@ class Model:
             )
         classes, issues = np.asarray(self.classes), self.issues
         columns = {
-            "index": np.arange(len(issues.given)),
+            "index": issues.index,
             "given": classes[issues.given],
             "suggested": classes[issues.suggested],
             "score": issues.score,

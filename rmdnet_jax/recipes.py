@@ -48,11 +48,17 @@ def simsiam_method(config: ConfigDict, data: Dataset) -> SimSiam:
 
 
 def rgrl_method(
-    config: ConfigDict, data: Dataset, loss: Loss, teacher: Teacher | None, guided: bool
+    config: ConfigDict,
+    data: Dataset,
+    loss: Loss,
+    teacher: Teacher | None,
+    guided: bool,
+    images: int,
 ) -> RGRL:
-    """Stage RGRL as the config describes it; not `guided` is the robust loss alone."""
+    """Stage RGRL as the config describes it, on so many of the training `images`; not `guided` is
+    the robust loss alone."""
     recipe = config.rgrl
-    total = recipe.epochs * (len(data.train_images) // recipe.batch_size)
+    total = recipe.epochs * (images // recipe.batch_size)
     schedule = optimizers.step_decay(recipe.lr, total, recipe.lr_drops)
     mean, std = data.mean_std()
     return RGRL(

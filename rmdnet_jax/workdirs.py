@@ -11,7 +11,7 @@ from typing import IO
 
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.config import default
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.errors import InputError, WorkdirInUseError
 
 # Fields that change what is told of an experiment and how often it is saved, not the experiment.
 _FREE = (
@@ -33,26 +33,57 @@ def claim(workdir: Path, config: dict) -> Iterator[None]:
       config: the resolved config, JSON-able.
 
     Raises:
-      InputError: the folder holds another experiment or other files, is held by a process that
-        still runs, or cannot be written.
+      InputError: the folder holds another experiment or other files, or cannot be written.
+      WorkdirInUseError: it is held by a process that still runs.
     """
-    config = json.loads(json.dumps(config))  # as it reads back: tuples are lists
     with contextlib.ExitStack() as held:
-        try:
-            _check_same(config, workdir)
+        with _writable(workdir):
+            check_same(workdir, config)
             workdir.mkdir(parents=True, exist_ok=True)
             held.enter_context(_lock(workdir))
-            with open_atomic(workdir / "config.json") as file:
-                json.dump(config, file, indent=2)
-        except OSError as error:
-            raise InputError(
-                f"cannot write the workdir {workdir} ({error.strerror}); "
-                "give a folder that can be written with --workdir"
-            ) from error
+            _write_config(workdir, config)
         yield
 
 
-def _check_same(config: dict, workdir: Path) -> None:
+def share(workdir: Path, config: dict) -> None:
+    """Makes `workdir` what `config` describes, or finds that it already is; for a folder of many
+    experiments, which several processes may write to.
+
+    Raises:
+      InputError: as `claim`.
+    """
+    with _writable(workdir):
+        check_same(workdir, config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        _write_config(workdir, config)
+
+
+def is_held(workdir: Path) -> bool:
+    """Whether a process that still runs has claimed `workdir`."""
+    if not (workdir / ".lock").exists():
+        return False
+    with open(workdir / ".lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others may ask at the same time
+        except BlockingIOError:
+            return True
+    return False
+
+
+def identity(config: dict) -> dict:
+    """What makes an experiment the one it is: the fields, flat, that are not at their defaults and
+    not free to change."""
+    base = flat(json.loads(json.dumps(default().to_dict())))
+    fields = flat(json.loads(json.dumps(config)))
+    return {
+        field: value
+        for field, value in fields.items()
+        if value != base.get(field) and not field.startswith(_FREE)
+    }
+
+
+def check_same(workdir: Path, config: dict) -> None:
+    """Raises InputError if `workdir` holds something else than this experiment, or nothing."""
     path = workdir / "config.json"
     if not path.exists():
         if workdir.exists() and any(map(_is_foreign, workdir.iterdir())):
@@ -66,14 +97,31 @@ def _check_same(config: dict, workdir: Path) -> None:
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); give another --workdir") from error
     # A field that did not exist when the folder was claimed had no effect, as its default has none.
-    base = _flat(json.loads(json.dumps(default().to_dict())))
-    ours, theirs = base | _flat(config), base | _flat(saved)
+    ours, theirs = identity(config), identity(saved)
+    base = flat(default().to_dict())
     for field in sorted(ours.keys() | theirs.keys()):
-        if ours.get(field) != theirs.get(field) and not field.startswith(_FREE):
+        if ours.get(field) != theirs.get(field):
+            there, here = (side.get(field, base.get(field)) for side in (theirs, ours))
             raise InputError(
-                f"the workdir {workdir} holds another experiment ({field} is "
-                f"{theirs.get(field)!r} there, {ours.get(field)!r} here); give another --workdir"
+                f"the workdir {workdir} holds another experiment ({field} is {there!r} there, "
+                f"{here!r} here); give another --workdir"
             )
+
+
+@contextlib.contextmanager
+def _writable(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write the workdir {workdir} ({error.strerror}); "
+            "give a folder that can be written with --workdir"
+        ) from error
+
+
+def _write_config(workdir: Path, config: dict) -> None:
+    with open_atomic(workdir / "config.json") as file:
+        json.dump(config, file, indent=2)
 
 
 def _is_foreign(path: Path) -> bool:
@@ -89,7 +137,7 @@ def _lock(workdir: Path) -> Iterator[IO[str]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise InputError(
+            raise WorkdirInUseError(
                 f"the workdir {workdir} is in use by process {file.read().strip() or 'unknown'}; "
                 "wait for it, stop it, or give another --workdir"
             ) from None
@@ -99,9 +147,10 @@ def _lock(workdir: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
+def flat(tree: dict, prefix: str = "") -> dict:
+    """A config's fields by their whole names: {"rgrl.k": 1.0, ...}."""
     leaves: dict = {}
     for name, value in tree.items():
         is_tree = isinstance(value, dict)
-        leaves |= _flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}
+        leaves |= flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}
     return leaves

@@ -63,7 +63,7 @@ def test_simsiams_heads_grow_with_its_width():
 def test_student_and_baseline_both_start_from_the_teacher_where_asked(guided):
     config = small(**{"rgrl.init_from_teacher": True})
     teacher = frozen(config)
-    method = recipes.rgrl_method(config, DATA, robust.get("ce"), teacher, guided)
+    method = recipes.rgrl_method(config, DATA, robust.get("ce"), teacher, guided, images=40)
     assert (method.teacher is not None) == guided
     state = start(method)
     for saved, own in (
@@ -75,7 +75,7 @@ def test_student_and_baseline_both_start_from_the_teacher_where_asked(guided):
 
 def test_lr_drops_are_shares_of_training():
     config = small(**{"rgrl.epochs": 8, "rgrl.lr": 1.0, "rgrl.lr_drops": (0.5,)})
-    method = recipes.rgrl_method(config, DATA, robust.get("ce"), None, guided=False)
+    method = recipes.rgrl_method(config, DATA, robust.get("ce"), None, guided=False, images=40)
     params = {"w": jnp.zeros(1)}
     state, steps = method.optimizer.init(params), []
     with jax.numpy_dtype_promotion("standard"):  # Optax's own arithmetic

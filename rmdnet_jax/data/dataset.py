@@ -165,18 +165,30 @@ class Dataset:
         """
         check_size("train_size", train_size, len(self.train_images), self.name)
         check_size("test_size", test_size, len(self.test_images), self.name)
-        train = slice(train_size or None)
         test = slice(test_size or None)
         return dataclasses.replace(
-            self,
-            train_images=lazy_images.subset(self.train_images, train),
-            train_labels=self.train_labels[train],
-            label_sets={field: labels[train] for field, labels in self.label_sets.items()},
+            self.take(slice(train_size or None)),
             test_images=lazy_images.subset(self.test_images, test),
             test_labels=self.test_labels[test],
-            train_digests=None if self.train_digests is None else self.train_digests[train],
-            true_labels=None if self.true_labels is None else self.true_labels[train],
-            train_files=None if self.train_files is None else self.train_files[train],
+        )
+
+    def take(self, key: slice | np.ndarray) -> "Dataset":
+        """The same data with some of its training images: a slice or an array of indices."""
+
+        def part(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[key]
+
+        files = self.train_files
+        if files is not None:
+            files = tuple(files[i] for i in np.arange(len(files))[key])
+        return dataclasses.replace(
+            self,
+            train_images=lazy_images.subset(self.train_images, key),
+            train_labels=self.train_labels[key],
+            label_sets={field: labels[key] for field, labels in self.label_sets.items()},
+            train_digests=part(self.train_digests),
+            true_labels=part(self.true_labels),
+            train_files=files,
         )
 
     def images_fingerprint(self) -> str:
@@ -184,6 +196,10 @@ class Dataset:
 
         Of more than 4 GiB, what they are decoded from (`train_digests`) stands for the pixels.
         """
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.train_images.shape).encode())
         if self.train_images.nbytes > _LARGE and self.train_digests is not None:
             digest.update(np.ascontiguousarray(self.train_digests).data)

@@ -35,6 +35,11 @@ class Labels:
         """The best labels there are to judge a teacher with: true ones, or the given."""
         return self.given if self.true is None else self.true
 
+    def take(self, index: np.ndarray) -> "Labels":
+        """Those of some images; rates and transition stay those of all."""
+        true = None if self.true is None else self.true[index]
+        return dataclasses.replace(self, given=self.given[index], true=true)
+
 
 def give(
     data: Dataset,

@@ -17,6 +17,7 @@ class LabelIssues:
     """Suspicion of every given label.
 
     Attributes:
+      index: int [N], ascending, the place of each sample in the data set.
       given: int [N], the labels that were judged.
       suggested: int32 [N], the class that the evidence favours; often the given one.
       score: float64 [N] in [0, 1]; higher is more suspicious.
@@ -24,6 +25,7 @@ class LabelIssues:
         is no second.
     """
 
+    index: np.ndarray
     given: np.ndarray
     suggested: np.ndarray
     score: np.ndarray
@@ -35,6 +37,7 @@ def score(
     student_probabilities: np.ndarray,
     neighbour_votes: np.ndarray | None,
     given_labels: np.ndarray,
+    index: np.ndarray | None = None,
 ) -> LabelIssues:
     """One minus the probability of the given label, averaged over the sources there are.
 
@@ -46,6 +49,7 @@ def score(
       neighbour_votes: float [N, C] in [0, 1], each sample's neighbours in the teacher's embedding
         without the sample itself (evaluation/knn.py); None without a teacher.
       given_labels: int [N].
+      index: int [N], ascending, the samples' places in the data set; None is 0 to N - 1.
     """
     evidence = np.asarray(student_probabilities, np.float64)
     parts = [evidence]
@@ -59,6 +63,7 @@ def score(
 
     scores = [against_given(part) for part in parts]
     return LabelIssues(
+        np.arange(len(given_labels)) if index is None else index,
         given_labels,
         evidence.argmax(axis=1).astype(np.int32),
         against_given(evidence),
@@ -87,7 +92,7 @@ def write_csv(
 
     Args:
       path: the CSV.
-      issues: of all samples.
+      issues: of all samples that were judged.
       class_names: one a class.
       files: the path of each sample.
     """
@@ -95,7 +100,7 @@ def write_csv(
     if issues.neighbour_score is not None:
         scores["neighbour_score"] = issues.neighbour_score
     columns: dict[str, Any] = {
-        "index": np.arange(len(issues.given)),
+        "index": issues.index,
         "given_label": issues.given,
         "suggested_label": issues.suggested,
         **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},
@@ -124,6 +129,7 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             return np.array([row[name] for row in rows]).astype(dtype)
 
         issues = LabelIssues(
+            column("index", np.int64),
             column("given_label", np.int32),
             column("suggested_label", np.int32),
             column("score", np.float64),

@@ -62,13 +62,12 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
 
     called = terms.of(results)
-    rows = [
-        (
-            "noise",
-            f"{results['noise_kind']}, {percent('noise_rate_asked')} asked, "
-            f"{percent('noise_rate_realised')} realised",
-        )
+    rates = [
+        f", {percent(f'noise_rate_{which}')} {which}"
+        for which in ("asked", "realised", "estimated")
+        if results.get(f"noise_rate_{which}") is not None
     ]
+    rows = [("noise", results["noise_kind"] + "".join(rates))]
     if results["teacher_kind"] != "none":
         measured = results["pixel_knn_accuracy"] is not None
         pixels = percent("pixel_knn_accuracy") if measured else "not measured: on disk"
@@ -89,6 +88,9 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
                 f"{percent('test_accuracy')}   (last epoch; best {percent('best_test_accuracy')})",
             )
         )
+    if "validation_accuracy" in results:
+        size = f"{results['validation_size']:,} given labels"
+        rows.append(("held-out labels", f"{percent('validation_accuracy')} of {size}"))
     if results.get("label_issue_auroc") is not None:
         rows.append(("wrong labels found", f"AUROC {results['label_issue_auroc']:.3f}"))
     if "train_seconds" in results:

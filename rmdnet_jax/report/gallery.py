@@ -47,7 +47,7 @@ def suspects(issues: LabelIssues, data: Dataset, labels: Labels, count: int) -> 
     neighbours = issues.neighbour_score
     return [
         Suspect(
-            index=int(i),
+            index=int(issues.index[i]),
             picture=thumbnail(data.train_images[i]),
             given=int(issues.given[i]),
             suggested=int(issues.suggested[i]),

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
 from rmdnet_jax import teachers
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
@@ -28,10 +30,13 @@ class Outcome:
     """All that a run found out.
 
     Attributes:
-      data, labels: what it was run on.
+      data, labels: what the students learned from.
       teacher: None without one.
       teacher_history: lines of metrics.jsonl; empty where the teacher was not trained here.
       students: "student" and perhaps "baseline"; none if only stage RM was asked for.
+      index: int [N], the places of data's training images among those of the whole data set, of
+        which some may be held out.
+      validation_size: number of those.
     """
 
     data: Dataset
@@ -39,3 +44,5 @@ class Outcome:
     teacher: teachers.Judged | None
     teacher_history: list[dict]
     students: Mapping[str, Student]
+    index: np.ndarray
+    validation_size: int = 0

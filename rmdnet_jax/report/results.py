@@ -37,7 +37,10 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     data, count = outcome.data, config["report"]["gallery"]
     if issues:
         label_issues.write_csv(
-            workdir / "label_issues.csv", issues, data.class_names, data.train_files
+            workdir / "label_issues.csv",
+            issues,
+            data.class_names,
+            data.train_files,
         )
     sections = drawing.draw(workdir / "figures", outcome, results, config)
     suspects = gallery.suspects(issues, data, outcome.labels, count) if issues else []
@@ -79,6 +82,10 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
         results |= {f"{prefix}test_accuracy": summary.pop("accuracy")}
         results |= {f"{prefix}best_test_accuracy": best}
         results |= {prefix + name: value for name, value in summary.items()}
+        if outcome.validation_size:
+            validation = student.history[-1]["validation_accuracy"]
+            results |= {f"{prefix}validation_accuracy": validation}
+            results["validation_size"] = outcome.validation_size
     if issues and labels.true is not None:
         wrong = labels.given != labels.true
         results["label_issue_auroc"] = label_issues.auroc(issues.score, wrong)
@@ -105,7 +112,7 @@ def _label_issues(outcome: Outcome) -> label_issues.LabelIssues:
         votes = knn.votes(
             embedding, labels, embedding, num_classes, k=_NEIGHBOURS, leave_one_out=True
         )
-    return label_issues.score(probabilities, votes, labels)
+    return label_issues.score(probabilities, votes, labels, outcome.index)
 
 
 def _nested_list(matrix: np.ndarray | None) -> list | None:

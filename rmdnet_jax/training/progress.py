@@ -13,6 +13,7 @@ _SHOWN = {
     "spread": "spread {:.2f}",
     "knn_accuracy": "kNN {:.1%}",
     "train_accuracy": "fits given labels {:.1%}",
+    "validation_accuracy": "agrees with held-out labels {:.1%}",
     "test_accuracy": "test {:.1%}",
     "images_per_second": "{:,.0f} img/s",
 }
@@ -78,7 +79,7 @@ class Progress:
         left = (self._epochs - done) * elapsed / max(done - self._first, 1e-9)
         shown = [form.format(metrics[name]) for name, form in _SHOWN.items() if name in metrics]
         running = self._epoch + (step > 0)  # its number, from 1
-        text = "  ".join([f"epoch {running}/{self._epochs}", *shown, f"{_clock(left)} left"])
+        text = "  ".join([f"epoch {running}/{self._epochs}", *shown, f"{clock(left)} left"])
         if self._bar:
             self._bar.update(self._task, completed=done * self._steps, description=text)
         elif always or time.monotonic() - self._last_line > _PLAIN_EVERY:
@@ -86,8 +87,8 @@ class Progress:
             print(f"{self._stage}: {text}", flush=True)
 
 
-def _clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
+def clock(seconds: float) -> str:
+    """1:02:03 or 2:03, as told to a person."""
     minutes, second = divmod(round(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"

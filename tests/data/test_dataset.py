@@ -115,6 +115,16 @@ def test_subset_takes_the_first_rows_of_everything():
     assert small.class_names == data.class_names
 
 
+def test_take_takes_some_training_images_with_all_that_is_known_of_them():
+    data = make(train_files=tuple(map(str, range(20))), true_labels=make().train_labels)
+    some = data.take(np.array([3, 11]))
+    np.testing.assert_array_equal(some.train_images, data.train_images[[3, 11]])
+    np.testing.assert_array_equal(some.true_labels, data.true_labels[[3, 11]])
+    np.testing.assert_array_equal(some.label_sets["human"], data.label_sets["human"][[3, 11]])
+    assert some.train_files == ("3", "11")
+    assert some.test_images is data.test_images
+
+
 def test_subset_of_zero_is_everything():
     data = make().subset(0, 0)
     assert (len(data.train_images), len(data.test_images)) == (20, 6)

@@ -1,10 +1,12 @@
 """Suspicion of a given label: what it is made of, how it is ranked and written."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
+from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import label_issues
 
 STUDENT = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
@@ -27,16 +29,34 @@ def test_without_a_teacher_the_student_alone_speaks():
 
 
 def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
-    issues = label_issues.score(STUDENT, VOTES, GIVEN)
-    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog, hot"), ("a", "b", "c"))
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, np.array([0, 4, 7]))
+    names, files = ("cat", "dog, hot"), ("a", "b", "c")
+    label_issues.write_csv(tmp_path / "issues.csv", issues, names, files)
     with open(tmp_path / "issues.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["index"] for row in rows] == ["1", "2", "0"]
+    assert [row["index"] for row in rows] == ["4", "7", "0"]
     assert rows[0] == {
-        "index": "1", "given_label": "0", "suggested_label": "1", "score": "0.700000",
+        "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.700000",
         "student_score": "0.800000", "neighbour_score": "0.600000",
         "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, np.array([0, 4, 7]))
+    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"), ("a", "b", "c"))
+    again, files = label_issues.read_csv(tmp_path / "issues.csv")
+    assert files == ("a", "b", "c")
+    for field in dataclasses.fields(issues):
+        ours, theirs = getattr(again, field.name), getattr(issues, field.name)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "index,score\n0,1\n", "index\nmany\n"])
+def test_another_file_is_refused(text, tmp_path):
+    (tmp_path / "issues.csv").write_text(text)
+    with pytest.raises(InputError, match="right is a label_issues"):
+        label_issues.read_csv(tmp_path / "issues.csv")
 
 
 def test_csv_leaves_out_what_there_is_not(tmp_path):

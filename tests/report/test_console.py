@@ -51,6 +51,19 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
     assert told.endswith("A remark.")
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ({}, "symmetric, 40.0% asked, 38.7% realised"),
+        ({"noise_rate_estimated": 0.41}, "symmetric, 40.0% asked, 38.7% realised, 41.0% estimated"),
+        ({"noise_rate_asked": None, "noise_rate_realised": None}, "symmetric"),
+    ],
+)
+def test_of_the_noise_that_is_said_which_is_known(rates, said):
+    told = console.closing(RESULTS | rates, Path("w"), remark="").splitlines()
+    assert told[1].split(maxsplit=1) == ["noise", said]
+
+
 def test_without_a_teacher_nothing_is_said_of_one():
     assert "kNN" not in console.closing(RESULTS | {"teacher_kind": "none"}, Path("w"), remark="")
 

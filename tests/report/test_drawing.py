@@ -34,7 +34,7 @@ def outcome(kind="simsiam", students=("baseline", "student"), history=SPREADS):
     trained = {
         stage: Student(prediction, prediction, [line | {"stage": stage}]) for stage in students
     }
-    return Outcome(data, labels, teacher, history, trained)
+    return Outcome(data, labels, teacher, history, trained, np.arange(len(labels.given)))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def outcome(kind="simsiam", students=("baseline", "student")):
     trained = {
         stage: Student(prediction, prediction, [line | {"stage": stage}]) for stage in students
     }
-    return Outcome(data, labels, teacher, [], trained)
+    return Outcome(data, labels, teacher, [], trained, np.arange(40))
 
 
 def config(**report):

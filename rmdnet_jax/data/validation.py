@@ -1,0 +1,63 @@
+"""Images held out of stage RGRL, to choose a config by without true labels.
+
+A student is judged by how often it agrees with their given labels, which it has not seen.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from rmdnet_jax.data import lazy_images
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The training images in two: those that a student learns from, and those held out.
+
+    Attributes:
+      data: the data set with the images to learn from as its training images.
+      labels: theirs; what is told of the noise as a whole is still that of all.
+      index: int64 [n], their places among all training images.
+      held_out_images: uint8 [m, H, W, 3]; m may be 0.
+      held_out_given: int32 [m], their given labels.
+    """
+
+    data: Dataset
+    labels: Labels
+    index: np.ndarray
+    held_out_images: Images
+    held_out_given: np.ndarray
+
+
+def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
+    """Holds `share` of the images of every given class out, in [0, 1).
+
+    Which, depends on (seed, place of the image, given labels) alone; at least one image of a class
+    stays. A share of 0 leaves `data` and `labels` as they are.
+
+    Raises:
+      InputError: the share is so small that no image is held out.
+    """
+    held_out = np.zeros(len(labels.given), bool)
+    draw = np.random.default_rng((seed, 0x76616C)).random(len(held_out))  # "val": a draw of its own
+    for label in np.unique(labels.given) if share else ():
+        members = np.flatnonzero(labels.given == label)
+        count = min(round(share * len(members)), len(members) - 1)
+        held_out[members[np.argsort(draw[members], kind="stable")[:count]]] = True
+    if share and not held_out.any():
+        raise InputError(
+            f"config.dataset.validation is {share!r}, which holds none of {len(held_out):,} images "
+            "out; give a larger share"
+        )
+    index, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    return Split(
+        data.take(index) if share else data,
+        labels.take(index) if share else labels,
+        index,
+        lazy_images.subset(data.train_images, others),
+        labels.given[others],
+    )

@@ -1,0 +1,94 @@
+"""A sweep's trials as sweep.json, as sweep.md and on the terminal."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rmdnet_jax.atomic import open_atomic
+
+CRITERION = "agreement with held-out given labels"
+
+_LEGEND = (
+    f"Chosen by {CRITERION} of the last epoch (± its standard error), never by test accuracy. "
+    "Trials were trained without the held-out images."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What is known of a trial; shares in [0, 1], None as long as they are not known.
+
+    Attributes:
+      values: of the swept fields.
+      workdir: the trial's.
+      agreement: share of the held-out given labels that the student agrees with.
+      standard_error: of that.
+      test_accuracy: chooses nothing.
+      diverged: why it has no results and will have none.
+      is_chosen: whether it is the one.
+    """
+
+    values: dict[str, Any]
+    workdir: str
+    agreement: float | None
+    standard_error: float | None
+    test_accuracy: float | None
+    diverged: str | None
+    is_chosen: bool
+
+
+def write(workdir: Path, rows: Sequence[Row], command: str | None) -> None:
+    """Writes sweep.json and sweep.md; `command` runs the chosen trial, once there is one."""
+    record = {
+        "criterion": CRITERION,
+        "trials": [dataclasses.asdict(row) for row in rows],
+        "chosen": next((row.values for row in rows if row.is_chosen), None),
+        "command": command,
+    }
+    with open_atomic(workdir / "sweep.json") as file:
+        json.dump(record, file, indent=2)
+    parts = ["# Sweep", table(rows), _LEGEND]
+    if command:
+        parts.append(f"The chosen one, on all training images:\n\n```bash\n{command}\n```")
+    with open_atomic(workdir / "sweep.md") as file:
+        file.write("\n\n".join(parts) + "\n")
+
+
+def closing(rows: Sequence[Row], results: dict | None, workdir: Path, command: str) -> str:
+    """What the terminal says at the end; `results` are those of the chosen one on all images."""
+    (chosen,) = (row.values for row in rows if row.is_chosen)
+    said = ", ".join(f"{field} = {value}" for field, value in chosen.items())
+    ended = f": test accuracy {results['test_accuracy']:.1%}" if results else ", which diverged"
+    return (
+        f"\n{table(rows)}\n\n{_LEGEND}\n\n"
+        f"chosen   {said}\ntrained  on all training images in {workdir / 'chosen'}{ended}\n"
+        f"table    {workdir / 'sweep.md'}, sweep.json\nagain    {command}"
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The trials in Markdown."""
+    fields = list(rows[0].values)
+    header = [*fields, CRITERION, "test accuracy", ""]
+    lines = [header, ["---"] * len(header)]
+    for row in rows:
+        share = "-"
+        if row.agreement is not None:
+            share = f"{row.agreement:.1%} ± {row.standard_error:.1%}"
+        test = "-" if row.test_accuracy is None else f"{row.test_accuracy:.1%}"
+        lines.append([*map(str, row.values.values()), share, test, _remark(row, rows)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _remark(row: Row, rows: Sequence[Row]) -> str:
+    """Whether a trial was chosen, could as well have been, or diverged."""
+    if row.is_chosen or row.diverged:
+        return "**chosen**" if row.is_chosen else "diverged"
+    for best in (other for other in rows if other.is_chosen):
+        assert best.agreement is not None
+        assert best.standard_error is not None
+        if row.agreement is not None and row.agreement > best.agreement - best.standard_error:
+            return "within one standard error"
+    return ""

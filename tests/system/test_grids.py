@@ -1,0 +1,44 @@
+"""A sweep and a table of the paper through the command line, as small as they get."""
+
+import json
+
+from command import TINY, launch, write_npz
+
+
+def written(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_a_sweep_tries_chooses_and_trains(tmp_path):
+    data = write_npz(tmp_path / "colours.npz")
+    done = launch(
+        *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
+        "--config.dataset.validation=0.25", "--sweep=rgrl.k=0,1", f"--workdir={tmp_path}/w",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "teacher npz-" in done.stdout
+    assert "cell 4 of 4: chosen" in done.stdout
+    record = written(tmp_path / "w", "sweep.json")
+    k = record["chosen"]["rgrl.k"]
+    assert k in (0, 1)
+    chosen = written(tmp_path / "w/chosen", "config.json")
+    assert (chosen["rgrl"]["k"], chosen["dataset"]["validation"]) == (k, 0.0)
+    assert written(tmp_path / "w/chosen", "results.json")["test_accuracy"] is not None
+
+
+def test_a_cell_of_a_table_of_the_paper(tmp_path):
+    data = write_npz(tmp_path / "colours.npz", size=2000, classes=10)
+    done = launch(
+        "--config.scale=tiny", f"--config.cifar10.dataset.path={data}",
+        "--config.only.dataset=cifar10", "--config.only.rate=0.2", "--config.only.k=0",
+        "--config.only.noise=symmetric", "--config.cifar10.tensorboard=False",
+        f"--workdir={tmp_path}/w", config="configs/paper_tables.py:table5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "# Table 5 · TINY SCALE: 2,000 images" in done.stdout
+    lines = (tmp_path / "w/results.jsonl").read_text().splitlines()
+    (line,) = (line for line in map(json.loads, lines) if line["table"] == 5)
+    assert (line["k"], line["seed"]) == (0.0, 0)
+    table = (tmp_path / "w/table5.md").read_text()
+    assert f"{100 * line['accuracy']:.2f} [1] · 91.07" in table
+    assert "- · 69.47" in table

@@ -1,0 +1,177 @@
+"""A grid does every cell once, whoever does it, and goes on where it was."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rmdnet_jax import experiment, grid, workdirs
+from rmdnet_jax.config import default
+from rmdnet_jax.errors import DivergedError, InputError
+from rmdnet_jax.grid import Cell
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Runs the cells a to e of argv[1] and says what it ran; an experiment takes a moment.
+PROCESS = """
+import json, sys, time
+from pathlib import Path
+from rmdnet_jax import experiment, grid, workdirs
+from rmdnet_jax.config import default
+def run(config, workdir, command):
+    with workdirs.claim(workdir, config.to_dict()):
+        time.sleep(0.2)
+        (workdir / "results.json").write_text("{}")
+experiment.run, grid._POLL = run, 0.05
+folder = Path(sys.argv[1])
+cells = grid.with_teachers((grid.Cell(x, default(), folder / x) for x in "abcde"), folder, 0)
+print("ready", flush=True)
+sys.stdin.readline()
+print(*(cell.name for cell in grid.run(cells, "")), sep="\\n", file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Names of the workdirs that were run, in order; "bad" diverges."""
+    names = []
+
+    def run(config, workdir, command):
+        names.append(workdir.name)
+        with workdirs.claim(workdir, config.to_dict()):
+            if workdir.name == "bad":
+                raise DivergedError("the loss is not finite in epoch 1, step 2")
+            (workdir / "results.json").write_text("{}")
+
+    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(grid, "_POLL", 0.01)
+    return names
+
+
+def config(**fields):
+    changed = default()
+    changed.update_from_flattened_dict(fields)
+    return changed
+
+
+def alone(name, folder):
+    return Cell(name, config(**{"teacher.kind": "none"}), folder / name)
+
+
+def test_every_cell_is_run_once_and_finished_ones_not_again(tmp_path, ran):
+    cells = [alone(name, tmp_path) for name in "ab"]
+    assert [cell.name for cell in grid.run(cells[:1], "")] == ["a"]
+    assert [cell.name for cell in grid.run(cells, "")] == ["b"]
+    assert list(grid.run(cells, "")) == []
+    assert ran == ["a", "b"]
+
+
+def test_a_finished_grid_loads_nothing(tmp_path, ran, monkeypatch):
+    cells = [alone("a", tmp_path)]
+    list(grid.run(cells, ""))
+    monkeypatch.setattr(grid.preparation, "load", lambda _: pytest.fail("loaded"))
+    grid.check(cells)
+
+
+def test_what_diverged_is_recorded_and_the_rest_go_on(tmp_path, ran, capsys):
+    cells = [alone(name, tmp_path) for name in ("bad", "good")]
+    list(grid.run(cells, ""))
+    assert cells[0].divergence() == "the loss is not finite in epoch 1, step 2"
+    assert cells[0].results() is None
+    assert "cell bad: the loss is not finite" in capsys.readouterr().err
+    list(grid.run(cells, ""))
+    assert ran == ["bad", "good"]
+
+
+def test_a_teacher_comes_first_and_serves_all_that_can_share_it(tmp_path, ran):
+    fields = [{}, {"rgrl.k": 2.0, "noise.rate": 0.2, "seed": 3, "dataset.validation": 0.1},
+              {"rm.epochs": 7}, {"rgrl.k": 0.0}, {"teacher.kind": "random"}]  # fmt: skip
+    cells = [Cell(str(i), config(**f), tmp_path / str(i)) for i, f in enumerate(fields)]
+    cells = grid.with_teachers(cells, tmp_path / "teachers", seed=0)
+    assert cells[0].teacher == cells[1].teacher
+    assert cells[2].teacher.workdir != cells[0].teacher.workdir
+    assert cells[2].teacher.config.rm.epochs == 7
+    assert cells[3].teacher is cells[4].teacher is None
+    assert cells[0].config.teacher.path == str(cells[0].teacher.workdir)
+    first, other = cells[0].teacher.workdir.name, cells[2].teacher.workdir.name
+    list(grid.run(cells, ""))
+    assert ran == [first, "0", "1", other, "2", "3", "4"]
+
+
+def test_a_given_teacher_is_kept(tmp_path):
+    cell = Cell("a", config(**{"teacher.path": "runs/teacher"}), tmp_path / "a")
+    assert grid.with_teachers([cell], tmp_path, seed=0) == [cell]
+
+
+def test_a_teacher_that_diverged_has_no_students(tmp_path, ran):
+    cell = alone("student", tmp_path)
+    bad = Cell("bad", config(**{"rgrl.epochs": 0}), tmp_path / "bad")
+    student = Cell("student", cell.config, cell.workdir, teacher=bad)
+    list(grid.run([student], ""))
+    assert ran == ["bad"]
+    assert student.divergence().startswith("its teacher: the loss is not finite")
+
+
+def test_progress_says_which_of_how_many_and_how_long_yet(tmp_path, ran, capsys):
+    list(grid.run([alone(name, tmp_path) for name in "ab"], ""))
+    told = capsys.readouterr().out
+    assert "cell 1 of 2: a\n" in told
+    assert "cell 2 of 2: b, about 0:00 left\n" in told
+
+
+@pytest.mark.parametrize("fields", [{"model.width": 0}, {"rgrl.batch_size": 2000}])
+def test_a_cell_that_cannot_be_run_is_refused_before_any_is(tmp_path, fields):
+    common = {"dataset.name": "digits", "teacher.kind": "none"}
+    cells = [Cell(str(i), config(**common, **f), tmp_path / str(i))
+             for i, f in enumerate([{}, fields])]  # fmt: skip
+    with pytest.raises(InputError, match=next(iter(fields)).replace(".", r"\.")):
+        grid.check(cells)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_cell_of_another_config_is_refused(tmp_path, ran):
+    list(grid.run([alone("a", tmp_path)], ""))
+    other = Cell("a", config(**{"teacher.kind": "none", "rgrl.lr": 0.5}), tmp_path / "a")
+    with pytest.raises(InputError, match=r"rgrl\.lr is 0\.001 there, 0\.5 here"):
+        grid.check([other])
+
+
+def test_a_cell_that_another_process_holds_is_done_by_it(tmp_path, ran):
+    cells = [alone(name, tmp_path) for name in "ab"]
+    hold = (
+        "import sys\nfrom pathlib import Path\nfrom rmdnet_jax import workdirs\n"
+        "w = Path(sys.argv[1])\n"
+        "with workdirs.claim(w, {'teacher': {'kind': 'none'}}):\n"
+        "    print('held', flush=True)\n    sys.stdin.readline()\n"
+        "    (w / 'results.json').write_text('{}')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "a")], cwd=ROOT, text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # fmt: skip
+        assert other.stdout.readline() == "held\n"
+        running = grid.run(cells, "")
+        assert next(running).name == "b"
+        assert workdirs.is_held(tmp_path / "a")
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert list(running) == []
+    assert ran == ["b"]
+
+
+def test_two_processes_share_a_folder(tmp_path):
+    command = [sys.executable, "-c", PROCESS, str(tmp_path)]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:  # both at once
+        process.stdin.write("\n")
+        process.stdin.flush()
+    done = [process.communicate()[1].split() for process in both]
+    names = [name for one in done for name in one if name != "teacher"]
+    assert sorted(name for name in names if len(name) == 1) == list("abcde")
+    assert len(names) == 6  # and one teacher
+    assert all(done)

@@ -1,0 +1,164 @@
+"""A sweep tries every combination, chooses by held-out given labels and trains the chosen one."""
+
+import json
+import math
+
+import pytest
+
+from rmdnet_jax import experiment, grid, sweep, workdirs
+from rmdnet_jax.config import default
+from rmdnet_jax.errors import DivergedError, InputError
+
+COMMAND = "python launch.py --config=configs/demo.py --sweep=rgrl.k --workdir=w"
+
+
+def config(**fields):
+    changed = default()
+    changed.dataset.name = "digits"
+    changed.update_from_flattened_dict(fields)
+    return changed
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The configs that were run, by workdir. Agreement is highest at K = 0.3, test accuracy at the
+    smallest K; K = 100 diverges."""
+    configs = {}
+
+    def run(config, workdir, command):
+        with workdirs.claim(workdir, config.to_dict()):
+            assert workdir not in configs
+            configs[workdir] = config
+            k = config.rgrl.k
+            if config.rgrl.epochs and k >= 100:
+                raise DivergedError("the loss is not finite")
+            results = {"test_accuracy": 0.9 - 0.001 * k}
+            if config.dataset.validation:
+                agreement = 0.5 - 0.1 * abs(math.log10(k / 0.3))
+                results |= {"validation_accuracy": agreement, "validation_size": 100}
+            (workdir / "results.json").write_text(json.dumps(results))
+
+    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(grid, "check", lambda cells: None)
+    return configs
+
+
+def test_fields_and_values():
+    axes, is_fine = sweep.parse(config(), ["rgrl.k=0,0.1,1", "config.rgrl.loss.name=ce,gce"])
+    assert axes == {"rgrl.k": [0, 0.1, 1], "rgrl.loss.name": ["ce", "gce"]}
+    assert not is_fine
+    assert len(sweep.combinations(axes)) == 6
+    assert sweep.combinations(axes)[1] == {"rgrl.k": 0, "rgrl.loss.name": "gce"}
+
+
+def test_values_of_other_types():
+    fields = [
+        "rgrl.init_from_teacher=True,False",
+        "rgrl.lr_drops=(0.5,0.75),(0.9,)",
+        "rgrl.lr=1e-2",
+    ]
+    axes, _ = sweep.parse(config(), fields)
+    assert [*axes.values()] == [[True, False], [(0.5, 0.75), (0.9,)], [0.01]]
+
+
+def test_k_alone_is_decades_around_the_configs():
+    axes, is_fine = sweep.parse(config(**{"rgrl.k": 0.2}), ["rgrl.k"])
+    assert axes == {"rgrl.k": [0.002, 0.02, 0.2, 2.0, 20.0]}
+    assert is_fine
+    assert sweep.around({"rgrl.k": 0.2, "rgrl.lr": 1.0}) == [
+        {"rgrl.k": 0.0667, "rgrl.lr": 1.0},
+        {"rgrl.k": 0.6, "rgrl.lr": 1.0},
+    ]
+
+
+# What is wrong with a sweep -> what the line must say.
+WRONG = {
+    "rgrl.kk=1": "did you mean 'rgrl.k'",
+    "rgrl=1": "no such field",
+    "rgrl.lr": "--sweep=rgrl.lr has no values",
+    "rgrl.k=": "an empty value",
+    "rgrl.k=1,,2": "an empty value",
+    "rgrl.k=1,1": "names a value twice",
+    "rgrl.k=much": "'much' does not fit; right is float",
+    "rgrl.epochs=2.5": "2.5 does not fit; right is int",
+    "rgrl.epochs=0,2": "trains nothing that a sweep can judge",
+    "noise.rate=0.1,0.2": "the same images and labels",
+    "dataset.validation=0.1,0.2": "the same images and labels",
+    "seed=0,1": "the same images and labels",
+    "rgrl.baseline=True": "other than rgrl.baseline",
+    "rgrl.k=1,-1": "config.rgrl.k is -1.0",
+    "rgrl.batch_size=32,4096": "only 1",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_sweep_that_cannot_be_is_refused_before_anything_starts(text, tmp_path):
+    with pytest.raises(InputError) as error:
+        sweep.run(config(), [text], tmp_path / "w", COMMAND)
+    assert WRONG[text] in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "w").exists()
+
+
+def test_wide_then_fine_then_the_chosen_on_all_images(tmp_path, ran, capsys):
+    sweep.run(config(**{"rgrl.baseline": True}), ["rgrl.k"], tmp_path, COMMAND)
+    tried = {path.name: c for path, c in ran.items() if path.parent.name == "trials"}
+    ks = (0.01, 0.0333, 0.1, 0.3, 1.0, 10.0, 100.0)
+    assert sorted(c.rgrl.k for c in tried.values()) == sorted(ks)
+    assert all(c.dataset.validation == 0.1 and not c.rgrl.baseline for c in tried.values())
+    (teacher,) = (path for path in ran if path.parent.name == "teachers")
+    chosen = ran[tmp_path / "chosen"]
+    assert (chosen.rgrl.k, chosen.dataset.validation, chosen.rgrl.baseline) == (0.3, 0.0, True)
+    assert {c.teacher.path for c in (chosen, *tried.values())} == {str(teacher)}
+
+    record = json.loads((tmp_path / "sweep.json").read_text())
+    assert record["chosen"] == {"rgrl.k": 0.3}
+    by_k = {row["values"]["rgrl.k"]: row for row in record["trials"]}
+    assert list(by_k) == list(ks)
+    assert by_k[100.0]["diverged"] == "the loss is not finite"
+    assert by_k[1.0]["standard_error"] == pytest.approx(0.05, abs=0.001)
+    table = (tmp_path / "sweep.md").read_text()
+    assert table.count("chosen**") == 1
+    assert "| 0.3 | 50.0% ± 5.0% | 90.0% | **chosen** |" in table
+    assert "| 0.1 | 45.2% ± 5.0% | 90.0% | within one standard error |" in table
+    assert "| 100.0 | - | - | diverged |" in table
+    told = capsys.readouterr().out
+    assert "chosen   rgrl.k = 0.3" in told
+    assert record["command"] in told
+
+
+def test_a_second_start_runs_nothing_and_says_the_same(tmp_path, ran, capsys):
+    sweep.run(config(), ["rgrl.k=0.1,1"], tmp_path, COMMAND)
+    count, first = len(ran), capsys.readouterr().out.splitlines()[-1]
+    sweep.run(config(), ["rgrl.k=0.1,1"], tmp_path, COMMAND)
+    assert len(ran) == count
+    assert capsys.readouterr().out.splitlines()[-1] == first
+
+
+@pytest.mark.parametrize(
+    ("fields", "swept", "says"), [({"rgrl.lr": 0.1}, "1,10", r"rgrl\.lr"), ({}, "1,9", "sweep")]
+)
+def test_a_workdir_belongs_to_one_sweep(tmp_path, ran, fields, swept, says):
+    sweep.run(config(), ["rgrl.k=1,10"], tmp_path, COMMAND)
+    with pytest.raises(InputError, match=rf"holds another experiment \({says}"):
+        sweep.run(config(**fields), [f"rgrl.k={swept}"], tmp_path, COMMAND)
+
+
+def test_where_every_trial_diverges_nothing_is_chosen(tmp_path, ran):
+    with pytest.raises(DivergedError, match="every trial"):
+        sweep.run(config(), ["rgrl.k=100,1000"], tmp_path, COMMAND)
+    assert not (tmp_path / "chosen").exists()
+
+
+def test_of_equals_the_first_is_chosen(tmp_path, ran):
+    sweep.run(config(), ["rgrl.alpha=0.9,0.8,0.7"], tmp_path, COMMAND)
+    assert json.loads((tmp_path / "sweep.json").read_text())["chosen"] == {"rgrl.alpha": 0.9}
+
+
+@pytest.mark.parametrize("form", ["--sweep=rgrl.k", "--sweep rgrl.k"])
+def test_the_command_of_a_cell_is_the_sweeps_without_the_sweep(tmp_path, form):
+    cell = grid.Cell("a", config(**{"rgrl.k": 0.3}), tmp_path / "a")
+    command = f"python launch.py --config=configs/demo.py {form} --config.rgrl.k=1 --workdir w"
+    assert sweep.command_of(command, config(), cell) == (
+        f"python launch.py --config=configs/demo.py --config.rgrl.k=0.3 --workdir={tmp_path / 'a'}"
+    )
