@@ -19,12 +19,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rmdnet_jax import recipes, teachers, workdirs
-from rmdnet_jax.data import lazy_images, memory, picture_files
+from rmdnet_jax.data import lazy_images, picture_files
+from rmdnet_jax.data import memory as host_memory
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.evaluation import classification, inference, knn
+from rmdnet_jax.methods import memory
 from rmdnet_jax.methods.interface import State
-from rmdnet_jax.methods.rgrl import RGRL, Classifier, Weights
+from rmdnet_jax.methods.rgrl import RGRL, Classifier, StudentState, Weights
 from rmdnet_jax.model import Model
 from rmdnet_jax.preparation import Run, prepare, teacher_description
 from rmdnet_jax.report import console, results
@@ -58,7 +60,7 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
             with checkpoints(this, stage) as saved:
                 saved.check()
         dtype = recipes.convolution_dtype(config.model.precision)
-        budget = memory.budget(config.dataset.memory_budget)
+        budget = host_memory.budget(config.dataset.memory_budget)
         if hosts.is_writer():
             picture_files.write_skipped(workdir / SKIPPED_FILES, this.data.skipped_files)
             lines = console.opening(this.data, budget, this.labels, str(dtype), workdir)
@@ -120,6 +122,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
         config.teacher.kind,
         recipes.frozen_teacher(config, method, state),
         train_embedding,
+        test_embedding,
         knn_accuracy=probe(train_embedding, test_embedding),
         random_encoder_knn_accuracy=probe(*embed(untrained)),
         pixel_knn_accuracy=probe(*pixels(data)) if not data.is_on_disk else None,
@@ -140,10 +143,12 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     guide = teacher if stage == "student" else None
     network = teacher.network if teacher else None
     guided = guide is not None
-    method = recipes.rgrl_method(config, data, run.loss, network, guided, len(images))
+    method = recipes.rgrl_method(
+        config, data, run.loss, network, guided, len(images), remembers=stage == "student"
+    )
     predict = inference.predictor(method)
 
-    def evaluate(state: State, epoch: int) -> dict[str, float]:
+    def evaluate(state: StudentState, epoch: int) -> dict[str, float]:
         judged_on = {"test_accuracy": (data.test_images, data.test_labels)}
         if len(split.held_out_given):
             judged_on["validation_accuracy"] = split.held_out_images, split.held_out_given
@@ -161,14 +166,17 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     )  # fmt: skip
     if stage == "student":
         trained_model(run, method, state).save(run.workdir)
+    train = predict(state, images)
+    said = classification.softmax(train.logits)
     return Student(
-        predict(state, images),
+        train,
         predict(state, data.test_images),
         run.log.history(stage),
+        memory.recalled(state.memory, said) if method.remembers else said,
     )
 
 
-def trained_model(run: Run, method: RGRL, state: State) -> Model:
+def trained_model(run: Run, method: RGRL, state: StudentState) -> Model:
     """What remains of a student for those who use it."""
     params, batch_stats = jax.device_get((state.params["student"], state.batch_stats["student"]))
     networks = {name: params[name] for name in ("backbone", "classifier")}
@@ -189,6 +197,7 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
         if len(run.split.held_out_given):
             labels.update(run.split.index.tobytes())
         description = {"images": run.images_fingerprint, "labels": labels.hexdigest()}
+        description |= {"remembers": stage == "student"}
         description |= {"teacher": teacher.fingerprint()} if teacher else {}
     return Checkpoints(run.workdir / stage, description)
 

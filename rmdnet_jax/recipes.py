@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.methods import memory
 from rmdnet_jax.methods.interface import State
 from rmdnet_jax.methods.rgrl import RGRL, Teacher
 from rmdnet_jax.methods.simsiam import SimSiam
@@ -54,9 +55,11 @@ def rgrl_method(
     teacher: Teacher | None,
     guided: bool,
     images: int,
+    remembers: bool = False,
 ) -> RGRL:
     """Stage RGRL as the config describes it, on so many of the training `images`; not `guided` is
-    the robust loss alone."""
+    the robust loss alone. One that `remembers` keeps what it says of them, if that is not too
+    much."""
     recipe = config.rgrl
     total = recipe.epochs * (images // recipe.batch_size)
     schedule = optimizers.step_decay(recipe.lr, total, recipe.lr_drops)
@@ -79,6 +82,7 @@ def rgrl_method(
         start=_backbone(teacher) if teacher and recipe.init_from_teacher else None,
         pad=config.augment.pad,
         flip=config.augment.flip,
+        remembers=images if remembers and memory.fits(images, data.num_classes) else 0,
     )
 
 

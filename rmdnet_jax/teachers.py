@@ -49,7 +49,7 @@ class Judged:
     Attributes:
       kind: "simsiam" or "random".
       network: the frozen teacher.
-      train_embedding: float32 [N, D], its backbone's, of the training images.
+      train_embedding, test_embedding: float32 [N, D] and [M, D], its backbone's.
       knn_accuracy, random_encoder_knn_accuracy, pixel_knn_accuracy: of the teacher's backbone, of
         the same network untrained, and of raw pixels (None: not measured, as the images are on
         disk).
@@ -59,6 +59,7 @@ class Judged:
     kind: str
     network: Teacher
     train_embedding: np.ndarray
+    test_embedding: np.ndarray
     knn_accuracy: float
     random_encoder_knn_accuracy: float
     pixel_knn_accuracy: float | None

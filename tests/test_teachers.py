@@ -12,6 +12,8 @@ from rmdnet_jax.training.checkpoints import Checkpoints
 
 FITS = {"images": "abc", "width": 16, "stem": "cifar"}
 
+NONE = np.zeros((1, 1))  # embeddings that are not read
+
 
 @pytest.fixture
 def workdir(tmp_path):
@@ -62,7 +64,7 @@ def test_of_another_kind(workdir, field, value):
 )
 def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, pixels, warns):
     judged = teachers.Judged(
-        "simsiam", None, np.zeros((1, 1)), teacher, random_encoder, pixels, tested=1000
+        "simsiam", None, NONE, NONE, teacher, random_encoder, pixels, tested=1000
     )
     warning = judged.warning()
     assert bool(warning) == warns
@@ -72,19 +74,19 @@ def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, p
 
 
 def test_pixels_that_were_not_measured_are_left_out():
-    judged = teachers.Judged("simsiam", None, np.zeros((1, 1)), 0.3, 0.3, None, tested=1000)
+    judged = teachers.Judged("simsiam", None, NONE, NONE, 0.3, 0.3, None, tested=1000)
     assert "a random encoder's (30.0%): its relations" in judged.warning()
 
 
 def test_a_random_teacher_was_asked_for_and_is_not_warned_of():
-    judged = teachers.Judged("random", None, np.zeros((1, 1)), 0.3, 0.3, 0.4, tested=1000)
+    judged = teachers.Judged("random", None, NONE, NONE, 0.3, 0.3, 0.4, tested=1000)
     assert judged.warning() is None
 
 
 def test_teachers_of_other_weights_have_other_fingerprints():
     def fingerprint(value):
         network = Teacher(None, None, {"w": np.full(2, value)}, {})
-        return teachers.Judged("simsiam", network, np.zeros((1, 1)), 0, 0, 0, 1).fingerprint()
+        return teachers.Judged("simsiam", network, NONE, NONE, 0, 0, 0, 1).fingerprint()
 
     assert fingerprint(1.0) == fingerprint(1.0)
     assert fingerprint(1.0) != fingerprint(2.0)

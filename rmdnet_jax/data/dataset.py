@@ -53,7 +53,7 @@ class Dataset:
         where the source has none.
       true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
         right ones beside them.
-      train_files: the path of each training image as the user knows it, or None.
+      train_files, test_files: the path of each image as the user knows it, or None.
       skipped_files: what the source found and could not use.
     """
 
@@ -67,6 +67,7 @@ class Dataset:
     train_digests: np.ndarray | None = None
     true_labels: np.ndarray | None = None
     train_files: tuple[str, ...] | None = None
+    test_files: tuple[str, ...] | None = None
     skipped_files: tuple[SkippedFile, ...] = ()
 
     @property
@@ -170,6 +171,7 @@ class Dataset:
             self.take(slice(train_size or None)),
             test_images=lazy_images.subset(self.test_images, test),
             test_labels=self.test_labels[test],
+            test_files=None if self.test_files is None else self.test_files[test],
         )
 
     def take(self, key: slice | np.ndarray) -> "Dataset":

@@ -175,6 +175,7 @@ class PictureFiles:
             train_digests=_digests(found.train.files, self.file_bytes),
             true_labels=found.train.true_labels,
             train_files=tuple(map(shown, found.train.files)),
+            test_files=tuple(map(shown, found.test.files)),
             skipped_files=found.skipped,
         )
 

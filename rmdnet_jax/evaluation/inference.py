@@ -7,11 +7,11 @@ import numpy as np
 
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.methods.interface import Method, Prediction, State
+from rmdnet_jax.methods.interface import Method, Prediction, S
 from rmdnet_jax.training import sharding
 
 
-def predictor(method: Method, batch_size: int = 256) -> Callable[[State, Images], Prediction]:
+def predictor(method: Method[S], batch_size: int = 256) -> Callable[[S, Images], Prediction]:
     """A compiled (state, images uint8 [N, H, W, 3]) -> Prediction of NumPy arrays [N, ...].
 
     The last batch is padded with zeros and the padding's predictions are dropped; `batch_size` is
@@ -24,7 +24,7 @@ def predictor(method: Method, batch_size: int = 256) -> Callable[[State, Images]
         out_shardings=sharding.replicated(mesh),  # every host reads all of them
     )
 
-    def run(state: State, images: Images) -> Prediction:
+    def run(state: S, images: Images) -> Prediction:
         parts = []
         for batch in lazy_images.blocks(images, batch_size):
             padding = [(0, batch_size - len(batch))] + [(0, 0)] * (batch.ndim - 1)

@@ -5,6 +5,7 @@ Cosine similarity and votes weighted by exp(similarity / temperature): the proto
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -54,21 +55,50 @@ def votes(
             f"leave_one_out with queries of shape {queries.shape} and a bank of {bank.shape}; "
             "right is the bank itself as queries"
         )
-    k = min(k, len(bank) - leave_one_out)
-    if k < 1:
-        raise ValueError(f"a bank of {len(bank)} has no neighbours to ask; right is a larger one")
+    k = _available(k, bank, leave_one_out)
     unit_bank = unit_rows(jnp.asarray(bank, jnp.float32))
     labels = jnp.asarray(bank_labels, jnp.int32)
-    voted = np.empty((len(queries), num_classes), np.float32)
-    for start in range(0, len(queries), _CHUNK):
-        rows = np.asarray(queries[start : start + _CHUNK], np.float32)
-        chunk = np.pad(rows, [(0, _CHUNK - len(rows)), (0, 0)])  # one shape, one compilation
-        own = np.arange(start, start + _CHUNK) if leave_one_out else np.full(_CHUNK, -1)
-        part = _chunk_votes(
-            unit_bank, labels, chunk, own.astype(np.int32), k, num_classes, temperature
-        )
-        voted[start : start + len(rows)] = np.asarray(part)[: len(rows)]
-    return voted
+    return _in_chunks(
+        queries,
+        leave_one_out,
+        num_classes,
+        lambda rows, own: _chunk_votes(unit_bank, labels, rows, own, k, num_classes, temperature),
+    )
+
+
+def neighbours_mean(
+    bank: np.ndarray,
+    values: np.ndarray,
+    queries: np.ndarray | None = None,
+    *,
+    k: int,
+    temperature: float = 0.1,
+) -> np.ndarray:
+    """What is known of the k nearest rows of the bank, in the mean, weighted as `votes` weighs.
+
+    Args:
+      bank: float [N, D].
+      values: float [N, C], of each of its rows.
+      queries: float [M, D]; None is the bank itself, no row of which is its own neighbour.
+      k: neighbours; more than there are is all of them.
+      temperature: > 0.
+
+    Returns:
+      float32 [M, C]. With labels as one-hot values this is `votes`.
+
+    Raises:
+      ValueError: there is no neighbour.
+    """
+    leave_one_out = queries is None
+    k = _available(k, bank, leave_one_out)
+    unit_bank = unit_rows(jnp.asarray(bank, jnp.float32))
+    known = jnp.asarray(values, jnp.float32)
+    return _in_chunks(
+        bank if queries is None else queries,
+        leave_one_out,
+        values.shape[1],
+        lambda rows, own: _chunk_mean(unit_bank, known, rows, own, k, temperature),
+    )
 
 
 def accuracy(
@@ -89,16 +119,57 @@ def accuracy(
     return float(np.mean(voted.argmax(axis=1) == query_labels))
 
 
-@functools.partial(jax.jit, static_argnames=("k", "num_classes"))
-def _chunk_votes(bank, labels, queries, own, k, num_classes, temperature):
-    """Votes float32 [Q, C] of the k nearest of the unit rows `bank`, less row own[i] (-1: none)."""
+def _available(k: int, bank: np.ndarray, leave_one_out: bool) -> int:
+    k = min(k, len(bank) - leave_one_out)
+    if k < 1:
+        raise ValueError(f"a bank of {len(bank)} has no neighbours to ask; right is a larger one")
+    return k
+
+
+def _in_chunks(
+    queries: np.ndarray, leave_one_out: bool, num_classes: int, answer: Callable
+) -> np.ndarray:
+    """float32 [M, C]: `answer` to all queries, asked with rows [Q, D] and the row of the bank that
+    each is itself, int32 [Q] (-1: none)."""
+    answers = np.empty((len(queries), num_classes), np.float32)
+    for start in range(0, len(queries), _CHUNK):
+        rows = np.asarray(queries[start : start + _CHUNK], np.float32)
+        chunk = np.pad(rows, [(0, _CHUNK - len(rows)), (0, 0)])  # one shape, one compilation
+        own = np.arange(start, start + _CHUNK) if leave_one_out else np.full(_CHUNK, -1)
+        part = answer(chunk, own.astype(np.int32))
+        answers[start : start + len(rows)] = np.asarray(part)[: len(rows)]
+    return answers
+
+
+def _nearest(bank, queries, own, k, temperature):
+    """Weights float32 [Q, k], which sum to 1, and rows int32 [Q, k] of the k nearest of the unit
+    rows `bank`, less row own[i] (-1: none)."""
     # Accelerators would otherwise multiply in tf32 or bfloat16, which reorders close neighbours.
     similarity = jnp.dot(unit_rows(queries), bank.T, precision=jax.lax.Precision.HIGHEST)
     is_own = jnp.arange(len(bank), dtype=jnp.int32)[None, :] == own[:, None]
     nearest, index = jax.lax.top_k(jnp.where(is_own, -jnp.inf, similarity), k)
     # A softmax over the neighbours is exp(similarity / temperature) divided by its sum, and does
     # not overflow at a low temperature.
-    weights = jax.nn.softmax(nearest / temperature, axis=1)
+    return jax.nn.softmax(nearest / temperature, axis=1), index
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _chunk_mean(bank, values, queries, own, k, temperature):
+    """Mean float32 [Q, C] of the values [N, C] of the nearest of `bank`."""
+    weights, index = _nearest(bank, queries, own, k, temperature)
+    # One neighbour after the other: no [Q, k, C] array exists.
+    return jax.lax.fori_loop(
+        0,
+        k,
+        lambda i, mean: mean + weights[:, i, None] * values[index[:, i]],
+        jnp.zeros((len(queries), values.shape[1]), jnp.float32),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("k", "num_classes"))
+def _chunk_votes(bank, labels, queries, own, k, num_classes, temperature):
+    """Votes float32 [Q, C] of the nearest of `bank` for their labels."""
+    weights, index = _nearest(bank, queries, own, k, temperature)
     # Comparison, choice and sum fuse into one loop: no [Q, k, C] array exists, and the order of
     # the sum is fixed, which a scatter's on a GPU is not.
     classes = jnp.arange(num_classes, dtype=jnp.int32)

@@ -11,6 +11,9 @@ import numpy as np
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.errors import InputError
 
+# Of the neighbours beside the student's own word; benchmarks/README.md has how it was chosen.
+_NEIGHBOURS_WEIGHT = 0.3
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelIssues:
@@ -33,42 +36,49 @@ class LabelIssues:
     neighbour_score: np.ndarray | None
 
 
-def score(
-    student_probabilities: np.ndarray,
-    neighbour_votes: np.ndarray | None,
-    given_labels: np.ndarray,
-    index: np.ndarray | None = None,
-) -> LabelIssues:
-    """One minus the probability of the given label, averaged over the sources there are.
-
-    The two complement each other: a student may have learned a wrong label by heart; the
-    neighbours of a sample, in an embedding that never saw labels, know nothing of it.
+def evidence(student: np.ndarray, neighbours: np.ndarray | None) -> np.ndarray:
+    """What speaks for each class of each sample: float64 [N, C], rows sum to 1.
 
     Args:
-      student_probabilities: float [N, C] in [0, 1], of the student's own training images.
-      neighbour_votes: float [N, C] in [0, 1], each sample's neighbours in the teacher's embedding
-        without the sample itself (evaluation/knn.py); None without a teacher.
-      given_labels: int [N].
+      student: float [N, C], what the student says of its training images.
+      neighbours: float [N, C], what it says of each one's nearest neighbours in the teacher's space
+        (knn.neighbours_mean); None without a teacher.
+    """
+    weight = 0 if neighbours is None else _NEIGHBOURS_WEIGHT
+    mean = (1 - weight) * np.asarray(student, np.float64)
+    return mean if neighbours is None else mean + weight * np.asarray(neighbours, np.float64)
+
+
+def score(
+    student: np.ndarray,
+    neighbours: np.ndarray | None,
+    given: np.ndarray,
+    index: np.ndarray | None = None,
+) -> LabelIssues:
+    """One minus the evidence for the given label.
+
+    The two parts complement each other: a student may have learned a wrong label by heart; the
+    images that look like it, to a teacher that never saw labels, are mostly labelled rightly.
+
+    Args:
+      student, neighbours: as `evidence` takes them, [N, C].
+      given: int [N].
       index: int [N], ascending, the samples' places in the data set; None is 0 to N - 1.
     """
-    evidence = np.asarray(student_probabilities, np.float64)
-    parts = [evidence]
-    if neighbour_votes is not None:
-        parts.append(np.asarray(neighbour_votes, np.float64))
-        evidence = (parts[0] + parts[1]) / 2
+    mean = evidence(student, neighbours)
 
     def against_given(probabilities: np.ndarray) -> np.ndarray:
         # Rounding can leave a probability a hair above 1.
-        return np.clip(1 - probabilities[np.arange(len(given_labels)), given_labels], 0, 1)
+        for_given = np.asarray(probabilities, np.float64)[np.arange(len(given)), given]
+        return np.clip(1 - for_given, 0, 1)
 
-    scores = [against_given(part) for part in parts]
     return LabelIssues(
-        np.arange(len(given_labels)) if index is None else index,
-        given_labels,
-        evidence.argmax(axis=1).astype(np.int32),
-        against_given(evidence),
-        scores[0],
-        scores[1] if neighbour_votes is not None else None,
+        np.arange(len(given)) if index is None else index,
+        given,
+        mean.argmax(axis=1).astype(np.int32),
+        against_given(mean),
+        against_given(student),
+        None if neighbours is None else against_given(neighbours),
     )
 
 
@@ -144,12 +154,26 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
     return issues, tuple(row["path"] for row in rows) if "path" in rows[0] else None
 
 
-def auroc(score: np.ndarray, is_wrong: np.ndarray) -> float | None:
-    """How well a score [N] tells wrong labels from right ones: the chance that a wrong one, bool
-    [N], scores higher. In [0, 1], 0.5 is guessing; None if all or none of them are wrong."""
+def quality(issues: LabelIssues, is_wrong: np.ndarray) -> dict[str, float] | None:
+    """How well the issues tell wrong labels from right ones, all in [0, 1].
+
+    Args:
+      issues: of N samples.
+      is_wrong: bool [N].
+
+    Returns:
+      auroc (the chance that a wrong label scores higher than a right one; 0.5 is guessing),
+      average_precision, precision (of as many of the most suspicious as labels are wrong), f1 (of
+      those for which another class is suggested). None if all labels are wrong, or none.
+    """
     if is_wrong.all() or not is_wrong.any():
         return None
     # Imported here: scikit-learn takes a second that the start of a run need not pay.
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-    return float(roc_auc_score(is_wrong, score))
+    return {
+        "auroc": float(roc_auc_score(is_wrong, issues.score)),
+        "average_precision": float(average_precision_score(is_wrong, issues.score)),
+        "precision": float(is_wrong[ranking(issues)[: is_wrong.sum()]].mean()),
+        "f1": float(f1_score(is_wrong, issues.suggested != issues.given)),
+    }

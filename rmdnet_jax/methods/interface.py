@@ -1,6 +1,6 @@
 """What a method is to the training loop: three pure functions over one state pytree."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import flax.struct
 import jax
@@ -55,15 +55,18 @@ class Prediction(NamedTuple):
 Metrics = dict[str, jax.Array]
 
 
-class Method(Protocol):
+S = TypeVar("S", bound=State)
+
+
+class Method(Protocol[S]):
     """A way to learn. Implementations are frozen dataclasses whose fields are hyperparameters."""
 
-    def init(self, key: jax.Array, example: jax.Array) -> State:
+    def init(self, key: jax.Array, example: jax.Array) -> S:
         """Fresh state; `example` is a uint8 [1, H, W, 3] image that gives the shapes. Compiles
         what it needs to itself."""
 
-    def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    def step(self, state: S, batch: Batch, key: jax.Array) -> tuple[S, Metrics]:
         """One update. Metrics are float32 scalars and hold at least "loss"."""
 
-    def predict(self, state: State, images: jax.Array) -> Prediction:
+    def predict(self, state: S, images: jax.Array) -> Prediction:
         """Inference on uint8 [B, H, W, 3], without augmentation."""

@@ -13,6 +13,7 @@ import optax
 
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses import relation
+from rmdnet_jax.methods import memory
 from rmdnet_jax.methods.interface import Batch, Metrics, Prediction, State
 from rmdnet_jax.models.heads import Linear, Projector
 from rmdnet_jax.models.resnet import ResNet
@@ -49,6 +50,14 @@ class Teacher:
             variables = {"params": params[name], "batch_stats": batch_stats[name]}
             x = module.apply(variables, x, train=False)
         return x
+
+
+@flax.struct.dataclass
+class StudentState(State):
+    """A state with what the student said of the training images so far; empty if it does not
+    remember them."""
+
+    memory: memory.Memory
 
 
 @flax.struct.dataclass
@@ -110,6 +119,7 @@ class RGRL:
       start: backbone variables ("params", "batch_stats") that the student starts from instead of
         fresh ones, the teacher's for example.
       pad, flip: random crop's zero padding in pixels; whether images are mirrored.
+      remembers: number of training images of which it remembers what it said (methods/memory.py).
     """
 
     backbone: ResNet
@@ -127,6 +137,7 @@ class RGRL:
     start: dict | None = None
     pad: int = 4
     flip: bool = True
+    remembers: int = 0
 
     @property
     def adapter(self) -> Linear | None:
@@ -136,7 +147,7 @@ class RGRL:
             return None
         return Linear(self.teacher.embedding_size)
 
-    def init(self, key: jax.Array, example: jax.Array) -> State:
+    def init(self, key: jax.Array, example: jax.Array) -> StudentState:
         """Fresh student beside the given teacher. The same key gives the same student with and
         without a teacher."""
         # What is given stays out of the compiled program, which would hold a copy of it.
@@ -148,9 +159,13 @@ class RGRL:
         if self.teacher:
             params["teacher"] = self.teacher.params
             batch_stats["teacher"] = self.teacher.batch_stats
-        return State(params, batch_stats, cpu.jit_once(self.optimizer.init)(student))
+        opt_state = cpu.jit_once(self.optimizer.init)(student)
+        said = memory.empty(self.remembers, self.classifier.features) if self.remembers else {}
+        return StudentState(params, batch_stats, opt_state, said)
 
-    def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    def step(
+        self, state: StudentState, batch: Batch, key: jax.Array
+    ) -> tuple[StudentState, Metrics]:
         """One update of the student on equation 11.
 
         Metrics: loss, robust_loss, train_accuracy (agreement with the given labels) and, with a
@@ -179,14 +194,17 @@ class RGRL:
                 scale = len(view) if self.relation_norm == "frobenius_per_sample" else 1
                 loss = robust + self.k / scale * (self.alpha * node + self.beta * edge)
                 metrics |= {"node_loss": node, "edge_loss": edge}
-            return loss, (batch_stats, metrics | {"loss": loss})
+            return loss, (batch_stats, metrics | {"loss": loss}, logits)
 
         student = state.params["student"]
-        gradient, (student_stats, metrics) = jax.grad(loss_fn, has_aux=True)(student)
+        gradient, (student_stats, metrics, logits) = jax.grad(loss_fn, has_aux=True)(student)
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, student)
         params = state.params | {"student": optax.apply_updates(student, updates)}
         batch_stats = state.batch_stats | {"student": student_stats}
-        return State(params, batch_stats, opt_state), metrics
+        said = state.memory
+        if self.remembers:
+            said = memory.remember(said, batch.index, jax.nn.softmax(logits))
+        return StudentState(params, batch_stats, opt_state, said), metrics
 
     def predict(self, state: State, images: jax.Array) -> Prediction:
         """Logits and embedding of uint8 images from the student."""

@@ -18,11 +18,14 @@ class Student:
     Attributes:
       train, test: of the training images [N] and the test images [M].
       history: the lines of metrics.jsonl, one an epoch.
+      said: float [N, C], probabilities of the training images as it said them while it learned
+        (methods/memory.py), or at the end.
     """
 
     train: Prediction
     test: Prediction
     history: list[dict]
+    said: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a run leaves behind: results.json, label_issues.csv, figures, report.html."""
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -9,14 +10,14 @@ import jax
 import numpy as np
 
 from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.evaluation import classification, knn, label_issues
+from rmdnet_jax.evaluation import classification, knn, label_issues, transition
 from rmdnet_jax.report import drawing, gallery, page
 from rmdnet_jax.report.outcome import Outcome
 
 # Libraries whose versions can change a number.
 _LIBRARIES = ("rmdnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
-# Neighbours whose given labels vote on a label, in the teacher's space.
+# Neighbours in the teacher's space that have a say on a label.
 _NEIGHBOURS = 50
 
 
@@ -29,28 +30,45 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
       config: the resolved config, JSON-able.
       command: what the user typed.
     """
-    issues = _label_issues(outcome) if "student" in outcome.students else None
-    results = summarise(outcome, issues)
+    suspicion = suspect(outcome) if "student" in outcome.students else None
+    results = summarise(outcome, suspicion)
     # The numbers first: nothing that goes wrong in drawing can lose them.
     with open_atomic(workdir / "results.json") as file:
         json.dump(results, file, indent=2)
     data, count = outcome.data, config["report"]["gallery"]
-    if issues:
+    if suspicion:
         label_issues.write_csv(
-            workdir / "label_issues.csv",
-            issues,
-            data.class_names,
-            data.train_files,
+            workdir / "label_issues.csv", suspicion.train, data.class_names, data.train_files
         )
+        if results["test_labels"] == "given":
+            label_issues.write_csv(
+                workdir / "test_label_issues.csv", suspicion.test, data.class_names, data.test_files
+            )
     sections = drawing.draw(workdir / "figures", outcome, results, config)
-    suspects = gallery.suspects(issues, data, outcome.labels, count) if issues else []
+    suspects = gallery.suspects(suspicion.train, data, outcome.labels, count) if suspicion else []
     page.write(
         workdir / "report.html", results, config, sections, suspects, data.class_names, command
     )
     return results
 
 
-def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict:
+@dataclasses.dataclass(frozen=True)
+class Suspicion:
+    """What student and teacher say of the labels.
+
+    Attributes:
+      train, test: of the training and of the test images.
+      transition: float64 [C, C], estimated P(given | true).
+      rate: estimated share of wrong training labels.
+    """
+
+    train: label_issues.LabelIssues
+    test: label_issues.LabelIssues
+    transition: np.ndarray
+    rate: float
+
+
+def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
     """What results.json holds; accuracies in [0, 1], times in seconds."""
     data, labels, teacher = outcome.data, outcome.labels, outcome.teacher
     results: dict = {"dataset": data.name, "skipped_files": len(data.skipped_files)}
@@ -86,9 +104,15 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
             validation = student.history[-1]["validation_accuracy"]
             results |= {f"{prefix}validation_accuracy": validation}
             results["validation_size"] = outcome.validation_size
-    if issues and labels.true is not None:
-        wrong = labels.given != labels.true
-        results["label_issue_auroc"] = label_issues.auroc(issues.score, wrong)
+    if suspicion:
+        results["noise_rate_estimated"] = suspicion.rate
+        results["noise_transition_estimated"] = _nested_list(suspicion.transition)
+        if labels.transition is not None:
+            error = transition.error(suspicion.transition, labels.transition)
+            results["noise_transition_error"] = error
+    if suspicion and labels.true is not None:
+        quality = label_issues.quality(suspicion.train, labels.given != labels.true)
+        results |= {f"label_issue_{name}": value for name, value in (quality or {}).items()}
     histories = [student.history for student in outcome.students.values()]
     trained = [history for history in (outcome.teacher_history, *histories) if history]
     if trained:
@@ -102,17 +126,22 @@ def summarise(outcome: Outcome, issues: label_issues.LabelIssues | None) -> dict
     return results
 
 
-def _label_issues(outcome: Outcome) -> label_issues.LabelIssues:
-    """Suspicion of every given label, from the student and the teacher's neighbourhoods."""
-    labels, num_classes = outcome.labels.given, outcome.data.num_classes
-    probabilities = classification.softmax(outcome.students["student"].train.logits)
-    votes = None
+def suspect(outcome: Outcome) -> Suspicion:
+    """Judges every given label by what the student said of its image and of its neighbours."""
+    student, given = outcome.students["student"], outcome.labels.given
+    neighbours = test_neighbours = None
     if outcome.teacher:
-        embedding = outcome.teacher.train_embedding
-        votes = knn.votes(
-            embedding, labels, embedding, num_classes, k=_NEIGHBOURS, leave_one_out=True
-        )
-    return label_issues.score(probabilities, votes, labels, outcome.index)
+        bank, queries = outcome.teacher.train_embedding, outcome.teacher.test_embedding
+        neighbours = knn.neighbours_mean(bank, student.said, k=_NEIGHBOURS)
+        test_neighbours = knn.neighbours_mean(bank, student.said, queries, k=_NEIGHBOURS)
+    test = classification.softmax(student.test.logits)
+    estimated, rate = transition.estimate(label_issues.evidence(student.said, neighbours), given)
+    return Suspicion(
+        label_issues.score(student.said, neighbours, given, outcome.index),
+        label_issues.score(test, test_neighbours, outcome.data.test_labels),
+        estimated,
+        rate,
+    )
 
 
 def _nested_list(matrix: np.ndarray | None) -> list | None:

@@ -23,7 +23,7 @@ BAD = "first_bad_step"
 NEVER = np.int32(np.iinfo(np.int32).max)
 
 # (state, start, stop) -> (state, sums of the metrics over these steps); the state is given away.
-Advance = Callable[[State, int, int], tuple[State, Metrics]]
+Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
 
 # (order int32 [steps, B], key, first step) -> a context in which its Advance can be called, for
 # steps that follow one another.

@@ -16,15 +16,15 @@ import numpy as np
 
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.errors import DivergedError
-from rmdnet_jax.methods.interface import Method, Metrics, State
+from rmdnet_jax.methods.interface import Method, Metrics, S, State
 from rmdnet_jax.training import chunks, sharding
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.logging import StageLog
 
 
 def fit(
-    method: Method,
-    state: State,
+    method: Method[S],
+    state: S,
     images: Images,
     labels: np.ndarray,
     *,
@@ -33,10 +33,10 @@ def fit(
     key: jax.Array,
     checkpoints: Checkpoints,
     log: StageLog,
-    evaluate: Callable[[State, int], dict[str, float]],
+    evaluate: Callable[[S, int], dict[str, float]],
     checkpoint_every: float = 1,
     workers: int = -1,
-) -> State:
+) -> S:
     """Trains until `epochs` epochs are done and returns the last state.
 
     Args:
@@ -70,12 +70,12 @@ def fit(
     begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
     state = sharding.replicate(state, mesh)
 
-    def save_if_due(state: State, done: _Done) -> None:
+    def save_if_due(state: S, done: _Done) -> None:
         number = done.epoch * steps + done.step
         if number % interval == 0 or number == epochs * steps:
             checkpoints.save(number, state, dataclasses.asdict(done))
 
-    def run_epoch(state: State, done: _Done) -> tuple[State, dict[str, float]]:
+    def run_epoch(state: S, done: _Done) -> tuple[S, dict[str, float]]:
         """The rest of an epoch: the state and the sums of its metrics."""
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, done.epoch))
         order = _order(order_key, len(images), steps, batch_size)

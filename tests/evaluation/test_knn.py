@@ -47,3 +47,16 @@ def test_scale_does_not_matter_and_zero_vectors_give_no_nan():
 
 def test_accuracy_of_what_is_its_own_neighbour_is_one():
     assert knn.accuracy(BANK, LABELS, BANK, LABELS, 5, k=1) == 1
+
+
+@pytest.mark.parametrize("k", [1, 20, 1000])
+def test_the_mean_of_one_hot_labels_is_the_votes(k):
+    one_hot = np.eye(5)[LABELS]
+    np.testing.assert_allclose(
+        knn.neighbours_mean(BANK, one_hot, QUERIES, k=k),
+        knn.votes(BANK, LABELS, QUERIES, 5, k=k), atol=1e-5,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        knn.neighbours_mean(BANK, one_hot, k=k),
+        knn.votes(BANK, LABELS, BANK, 5, k=k, leave_one_out=True), atol=1e-5,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import label_issues
+from rmdnet_jax.evaluation.label_issues import LabelIssues
 
 STUDENT = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
 VOTES = np.array([[1.0, 0.0], [0.4, 0.6], [0.0, 1.0]])
@@ -15,8 +16,9 @@ GIVEN = np.array([0, 0, 1], np.int32)
 
 
 def test_score_by_hand():
+    """Seven parts of the student's word and three of what it says of the neighbours."""
     issues = label_issues.score(STUDENT, VOTES, GIVEN)
-    np.testing.assert_allclose(issues.score, [0.05, 0.7, 0.3])
+    np.testing.assert_allclose(issues.score, [0.07, 0.74, 0.42])
     np.testing.assert_array_equal(issues.suggested, [0, 1, 1])
     np.testing.assert_allclose(issues.student_score, [0.1, 0.8, 0.6])
     np.testing.assert_allclose(issues.neighbour_score, [0.0, 0.6, 0.0], atol=1e-12)
@@ -26,6 +28,7 @@ def test_without_a_teacher_the_student_alone_speaks():
     issues = label_issues.score(STUDENT, None, GIVEN)
     np.testing.assert_allclose(issues.score, [0.1, 0.8, 0.6])
     assert issues.neighbour_score is None
+    np.testing.assert_allclose(label_issues.evidence(STUDENT, None), STUDENT)
 
 
 def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
@@ -36,7 +39,7 @@ def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["index"] for row in rows] == ["4", "7", "0"]
     assert rows[0] == {
-        "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.700000",
+        "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.740000",
         "student_score": "0.800000", "neighbour_score": "0.600000",
         "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
@@ -67,12 +70,18 @@ def test_csv_leaves_out_what_there_is_not(tmp_path):
     assert "path" not in header
 
 
-def test_auroc_by_hand():
-    """Of the four pairs of a wrong and a right label, three are ranked rightly."""
-    score, wrong = np.array([0.9, 0.3, 0.5, 0.1]), np.array([True, True, False, False])
-    assert label_issues.auroc(score, wrong) == pytest.approx(0.75)
+def test_quality_by_hand():
+    """Of the four pairs of a wrong and a right label, three are ranked rightly; of the two most
+    suspicious one is wrong; three are suggested, two of them wrong."""
+    score = np.array([0.9, 0.3, 0.5, 0.1])
+    issues = LabelIssues(np.arange(4), np.zeros(4, int), np.array([1, 1, 1, 0]), score, score, None)
+    found = label_issues.quality(issues, np.array([True, True, False, False]))
+    assert found == pytest.approx(
+        {"auroc": 0.75, "average_precision": (1 + 2 / 3) / 2, "precision": 0.5, "f1": 0.8}
+    )
 
 
 @pytest.mark.parametrize("wrong", [True, False])
-def test_auroc_needs_right_and_wrong_labels(wrong):
-    assert label_issues.auroc(np.ones(3), np.full(3, wrong)) is None
+def test_quality_needs_right_and_wrong_labels(wrong):
+    issues = label_issues.score(STUDENT, None, GIVEN)
+    assert label_issues.quality(issues, np.full(3, wrong)) is None

@@ -175,3 +175,17 @@ def test_a_few_steps_learn_a_batch():
 
 def test_methods_are_values():
     assert dataclasses.replace(method(), k=2.0).k == 2.0
+
+
+def test_what_it_remembers_changes_nothing_and_is_what_it_said():
+    plain, remembering = method(), method(remembers=8)
+    states = []
+    for rgrl in (plain, remembering):
+        state = start(rgrl)
+        for i in range(2):
+            state, _ = jax.jit(rgrl.step)(state, batch(), jax.random.key(i))
+        states.append(state)
+    jax.tree.map(np.testing.assert_array_equal, states[0].params, states[1].params)
+    assert states[0].memory == {}
+    assert states[1].memory["visits"].tolist() == [2] * 8
+    np.testing.assert_allclose(states[1].memory["probabilities"].sum(axis=1), 1, rtol=1e-5)

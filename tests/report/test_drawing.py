@@ -28,11 +28,12 @@ def outcome(kind="simsiam", students=("baseline", "student"), history=SPREADS):
     images = np.zeros((40, 8, 8, 3), np.uint8)
     data = Dataset("colours", images, TRUE, images, TRUE, {}, ("red", "green", "blue", "grey"))
     labels = Labels(GIVEN, TRUE, "symmetric", 0.25, 0.25, np.eye(4))
-    teacher = teachers.Judged(kind, None, EMBEDDING, 0.9, 0.3, 0.4, 40) if kind else None
+    teacher = teachers.Judged(kind, None, EMBEDDING, EMBEDDING, 0.9, 0.3, 0.4, 40) if kind else None
     prediction = Prediction(np.eye(4, dtype=np.float32)[GUESS], EMBEDDING)
     line = {"epoch": 1, "loss": 1.0, "node_loss": 2.0, "test_accuracy": 0.75}
     trained = {
-        stage: Student(prediction, prediction, [line | {"stage": stage}]) for stage in students
+        stage: Student(prediction, prediction, [line | {"stage": stage}], np.eye(4))
+        for stage in students
     }
     return Outcome(data, labels, teacher, history, trained, np.arange(len(labels.given)))
 

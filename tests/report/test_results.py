@@ -31,11 +31,13 @@ def outcome(kind="simsiam", students=("baseline", "student")):
     data = Dataset("colours", images, true, images, true, {}, ("red", "green", "blue", "grey"))
     labels = Labels(given, true, "symmetric", 0.25, 0.25, np.eye(4))
     embedding = RNG.normal(size=(40, 6)).astype(np.float32)
-    teacher = teachers.Judged(kind, None, embedding, 0.5, 0.3, 0.4, tested=40)
+    teacher = teachers.Judged(kind, None, embedding, embedding, 0.5, 0.3, 0.4, tested=40)
     prediction = Prediction(np.eye(4, dtype=np.float32)[true] * 5, embedding)
+    said = np.full((40, 4), 0.1) + 0.6 * np.eye(4)[true]
     line = {"epoch": 1, "loss": 1.0, "test_accuracy": 1.0, "seconds": 2.0, "images_per_second": 9.0}
     trained = {
-        stage: Student(prediction, prediction, [line | {"stage": stage}]) for stage in students
+        stage: Student(prediction, prediction, [line | {"stage": stage}], said)
+        for stage in students
     }
     return Outcome(data, labels, teacher, [], trained, np.arange(40))
 
