@@ -1,6 +1,8 @@
 """Runs an experiment: python launch.py --config=configs/NAME.py[:LOSS] [--config.FIELD=VALUE ...]
 [--workdir=DIR] [--sweep=FIELD=VALUE,VALUE ...]
 
+or uses its classifier: python launch.py --predict=FOLDER --workdir=DIR
+
 Stage RM learns a teacher from the images alone, stage RGRL a classifier from wrong labels under
 the teacher's relation graphs. Started again with the same command, a run goes on where it was.
 --sweep tries every combination of values and chooses without true labels (docs/sweeps.md).
@@ -29,6 +31,9 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file i
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes; also if the environment says so."
 )
+_PREDICT = flags.DEFINE_string(
+    "predict", None, "A folder of pictures for the classifier in --workdir; nothing is trained."
+)
 _SWEEP = flags.DEFINE_multi_string(
     "sweep", [], "FIELD=VALUE,VALUE: try them, choose one; rgrl.k alone has its own range."
 )
@@ -36,11 +41,13 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if 
 
 
 def main(argv: list[str]) -> None:
-    """Runs the experiment that the flags name."""
+    """Runs what the flags name."""
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; fields are set with --config.FIELD=...")
-    if _CONFIG.value is None:
+    if _PREDICT.value is None and _CONFIG.value is None:
         raise InputError("no --config; give one of " + ", ".join(_configs()))
+    if _PREDICT.value and (_CONFIG.value or not _WORKDIR.value):
+        raise InputError("--predict needs --workdir, that of a finished run, and no --config")
     # Compiled programs are kept between runs, and must be told before JAX is imported.
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
@@ -48,6 +55,11 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
     logging.set_verbosity(logging.ERROR)
+    if _PREDICT.value is not None:
+        from rmdnet_jax import prediction
+
+        print(prediction.write(_PREDICT.value, str(_WORKDIR.value)))
+        return
     from rmdnet_jax import start
     from rmdnet_jax.training import hosts
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rmdnet_jax.data import folder_source, lazy_images, streaming, tfds_source
+from rmdnet_jax.data import lazy_images, sources, streaming, tfds_source
+from rmdnet_jax.data.dataset import Dataset
 
 CLASSES = ("even", "odd")
 
@@ -89,6 +90,11 @@ def gather_speed(images: np.ndarray, labels: np.ndarray, order: np.ndarray) -> f
     return order.size / (time.perf_counter() - started)
 
 
+def folder(path: Path, size: int) -> Dataset:
+    """A folder's pictures, decoded whenever they are read."""
+    return sources.load("folder", str(path), image_size=size, memory_budget=1e-9)
+
+
 def main() -> None:
     """Prints a line a source and number of workers."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -105,8 +111,8 @@ def main() -> None:
             write_folder(root / suffix, suffix, count, side)
         name = write_tfds(root / "tfds", count, side)
         sets = {
-            "folder of JPEG": folder_source.load(str(root / "jpg"), size),
-            "folder of PNG": folder_source.load(str(root / "png"), size),
+            "folder of JPEG": folder(root / "jpg", size),
+            "folder of PNG": folder(root / "png", size),
             "TFDS, JPEG": tfds_source.load(name, str(root / "tfds"), size),
         }
         for source, data in sets.items():

@@ -2,7 +2,9 @@
 from `default()` and state what differs."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Container
+from pathlib import Path
 
 from ml_collections import ConfigDict, config_dict
 
@@ -27,14 +29,17 @@ def default() -> ConfigDict:
     config.tensorboard = True
 
     config.dataset = ConfigDict()
-    config.dataset.name = "cifar10"  # digits, npz, folder, or a name of tensorflow-datasets
-    config.dataset.path = ""  # a .npz file, a folder of pictures, or that of prepared TFDS sets
+    config.dataset.name = "cifar10"  # digits, own, or a name of tensorflow-datasets
+    # A folder or a manifest of pictures, a .npz, or the folder of prepared TFDS sets.
+    config.dataset.path = ""
     config.dataset.train_size = 0  # the first images only; 0 is all
     config.dataset.test_size = 0
     config.dataset.image_size = 0  # side to which pictures are resized; 0: all have one size
-    config.dataset.held_out = 0.2  # share to test on of a folder without a test split
+    config.dataset.held_out = 0.2  # share to test on of pictures without a test split
     # Share of every given class that stage RGRL does not see and is judged on (docs/sweeps.md).
     config.dataset.validation = 0.0
+    config.dataset.max_broken = 0.01  # share of files that may be no pictures, and are left out
+    config.dataset.cache = str(_cache_home() / "rmdnet_jax" / "pictures")  # decoded ones; "": none
     # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
     # most a quarter of the host's.
     config.dataset.memory_budget = 0.0
@@ -99,7 +104,12 @@ def default() -> ConfigDict:
     config.report.tsne_points = 300  # a class; 0 is no t-SNE
     config.report.remark = ""  # said at the end of a run and on its page
     config.report.tsne_classes = (-2, -1)  # CIFAR-10's ship and truck, as Figures 5 to 7
+    config.report.gallery = 100  # most suspicious images shown on the page; 0 is none
     return config
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:
@@ -112,13 +122,19 @@ def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:
     config.rgrl.loss.update(recipe)
 
 
-def check(config: ConfigDict) -> None:
-    """Raises InputError for the first value that cannot be right, before anything else happens."""
+def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
+    """Raises InputError for the first value that cannot be right, before anything else happens.
+
+    Args:
+      config: all of it.
+      open_fields: may be None, to be filled from the data (rmdnet_jax/automatic.py).
+    """
     for field, (right, fits) in _RULES.items():
         value = config
         for part in field.split("."):
             value = value[part]
-        if not fits(value):
+        is_open = value is None and field in open_fields
+        if not is_open and (value is None or not fits(value)):
             raise InputError(f"config.{field} is {value!r}; right is {right}")
     _check_together(config)
 
@@ -126,20 +142,21 @@ def check(config: ConfigDict) -> None:
 def _check_together(config: ConfigDict) -> None:
     """Raises InputError for a field that nothing would read beside the others."""
     teacher, rgrl = config.teacher, config.rgrl
-    if not rgrl.epochs and teacher.kind == "none":
+    if rgrl.epochs == 0 and teacher.kind == "none":
         raise InputError("config.rgrl.epochs = 0 with config.teacher.kind = 'none' runs nothing")
     if teacher.path and teacher.kind != "simsiam":
         raise InputError(
             f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; right is simsiam"
         )
-    guided = teacher.kind != "none" and rgrl.k > 0
+    guided = teacher.kind != "none" and rgrl.k != 0
     for field in ("baseline", "init_from_teacher"):
         if rgrl[field] and rgrl.epochs and not guided:
             raise InputError(
                 f"config.rgrl.{field} needs a teacher; right is a config.teacher.kind other than "
                 "'none' and config.rgrl.k > 0"
             )
-    if rgrl.init_from_teacher and teacher.width not in (0, config.model.width):
+    width = config.model.width or teacher.width  # where it is open, to be filled
+    if rgrl.init_from_teacher and teacher.width not in (0, width):
         raise InputError(
             f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
             f"config.model.width, {config.model.width}"
@@ -176,6 +193,7 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "dataset.train_size": _AT_LEAST_0,
     "dataset.test_size": _AT_LEAST_0,
     "dataset.image_size": ("0 or 8 and more", lambda side: side == 0 or side >= 8),
+    "dataset.max_broken": ("in [0, 1)", lambda share: 0 <= share < 1),
     "dataset.held_out": ("in (0, 1)", lambda share: 0 < share < 1),
     "dataset.validation": ("in [0, 1)", lambda share: 0 <= share < 1),
     "dataset.memory_budget": _AT_LEAST_0,
@@ -196,6 +214,7 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "rm.min_area": ("in (0, 1]", _number(0, 1, open_low=True)),
     "rm.knn_every": _AT_LEAST_0,
     "rm.knn_k": _AT_LEAST_1,
+    "rgrl.loss.name": ("the name of a loss", bool),
     "rgrl.epochs": _AT_LEAST_0,
     "rgrl.batch_size": _BATCH,
     "rgrl.lr": _POSITIVE,
@@ -213,5 +232,6 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "rgrl.teacher_embedding": _one_of("backbone", "projector"),
     "rgrl.teacher_view": _one_of("same", "own"),
     "report.tsne_points": _AT_LEAST_0,
+    "report.gallery": _AT_LEAST_0,
     "report.tsne_classes": ("two class numbers", lambda pair: len(pair) == 2),
 }

@@ -9,10 +9,8 @@ images, given labels
 test accuracy, label issues, figures, report             workdir/*
 """
 
-import dataclasses
 import hashlib
 import sys
-import zlib
 from pathlib import Path
 
 import jax
@@ -20,40 +18,23 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from rmdnet_jax import config as configuration
 from rmdnet_jax import recipes, teachers, workdirs
-from rmdnet_jax.data import labels as label_source
-from rmdnet_jax.data import lazy_images, memory, sources, validation
+from rmdnet_jax.data import lazy_images, memory, picture_files
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import classification, inference, knn
-from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.interface import State
+from rmdnet_jax.methods.rgrl import RGRL, Classifier, Weights
+from rmdnet_jax.model import Model
+from rmdnet_jax.preparation import Run, prepare, teacher_description
 from rmdnet_jax.report import console, results
+from rmdnet_jax.report.outcome import Outcome, Student
 from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
-from rmdnet_jax.training.logging import RunLog
 
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What every stage of a run needs."""
-
-    config: ConfigDict
-    data: Dataset
-    images_fingerprint: str
-    labels: Labels
-    split: validation.Split  # what stage RGRL learns from, and what is held out of it
-    loss: recipes.Loss
-    workdir: Path
-    log: RunLog
-
-    def key(self, purpose: str) -> jax.Array:
-        """The random key of a purpose: a function of the seed and the purpose's name."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(purpose.encode()))
+# In the workdir: the files of the data set that could not be used.
+SKIPPED_FILES = "skipped_files.csv"
 
 
 def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = None) -> dict:
@@ -71,6 +52,7 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
       DivergedError: a loss is not finite.
     """
     this = prepare(config, workdir, data)
+    config = this.config
     with hosts.by_writer(workdirs.claim(workdir, config.to_dict())), this.log:
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
@@ -78,7 +60,9 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
         dtype = recipes.convolution_dtype(config.model.precision)
         budget = memory.budget(config.dataset.memory_budget)
         if hosts.is_writer():
-            print(console.opening(this.data, budget, this.labels, str(dtype), workdir), flush=True)
+            picture_files.write_skipped(workdir / SKIPPED_FILES, this.data.skipped_files)
+            lines = console.opening(this.data, budget, this.labels, str(dtype), workdir)
+            print(lines, *console.choices(config, this.chosen), sep="\n", flush=True)
         teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
         students = {}
         if config.rgrl.epochs:
@@ -88,7 +72,7 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
         split, held_out = this.split, len(this.split.held_out_given)
         if teacher and held_out:
             teacher = teacher.take(split.index)
-        outcome = results.Outcome(
+        outcome = Outcome(
             split.data, split.labels, teacher, history, students, split.index, held_out
         )
         if not hosts.is_writer():
@@ -96,31 +80,6 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
         written = results.write(workdir, outcome, config.to_dict(), command)
     print(console.closing(written, workdir, config.report.remark), flush=True)
     return written
-
-
-def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> Run:
-    """Checks everything that was given; writes nothing."""
-    configuration.check(config)
-    loss = robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
-    if data:
-        data.check()
-    else:
-        data = sources.load(**source(config))
-    labels = label_source.give(data, **config.noise)
-    split = validation.split(data, labels, config.dataset.validation, config.seed)
-    check_sizes(config, data, split)
-    check_report(config, data)
-    check_loss(config, loss, data.num_classes)
-    log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
-    this = Run(config, data, data.images_fingerprint(), labels, split, loss, workdir, log)
-    if config.teacher.path:
-        teachers.find(config.teacher.path, teacher_description(this)).close()
-    return this
-
-
-def source(config: ConfigDict) -> dict:
-    """The fields of config.dataset that say what data is read: arguments of sources.load."""
-    return {k: v for k, v in config.dataset.items() if k not in ("workers", "validation")}
 
 
 def relation_modelling(run: Run) -> teachers.Judged:
@@ -171,7 +130,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
     return judged
 
 
-def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> results.Student:
+def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Student:
     """Stage 2: a student on the given labels; the baseline does not heed the teacher.
 
     Both start from the same weights and see the same batches.
@@ -200,11 +159,22 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> resu
         checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
     )  # fmt: skip
-    return results.Student(
+    if stage == "student":
+        trained_model(run, method, state).save(run.workdir)
+    return Student(
         predict(state, images),
         predict(state, data.test_images),
         run.log.history(stage),
     )
+
+
+def trained_model(run: Run, method: RGRL, state: State) -> Model:
+    """What remains of a student for those who use it."""
+    params, batch_stats = jax.device_get((state.params["student"], state.batch_stats["student"]))
+    networks = {name: params[name] for name in ("backbone", "classifier")}
+    network = Classifier(method.backbone, method.classifier, method.mean, method.std)
+    weights = Weights(networks, batch_stats)
+    return Model(network, weights, run.data.image_shape, run.data.class_names)
 
 
 def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) -> Checkpoints:
@@ -221,60 +191,6 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
         description = {"images": run.images_fingerprint, "labels": labels.hexdigest()}
         description |= {"teacher": teacher.fingerprint()} if teacher else {}
     return Checkpoints(run.workdir / stage, description)
-
-
-def teacher_description(run: Run) -> dict:
-    """What a teacher must have been trained on and be built like to serve this run."""
-    return {
-        "images": run.images_fingerprint,
-        "width": recipes.teacher_width(run.config),
-        "stem": run.config.model.stem,
-    }
-
-
-def check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
-    """Raises InputError for a batch that the data or the devices cannot fill."""
-    trains_teacher = recipes.wants_teacher(config) and config.teacher.kind == "simsiam"
-    runs = {"rm": trains_teacher and not config.teacher.path, "rgrl": config.rgrl.epochs > 0}
-    for field in (field for field, is_run in runs.items() if is_run):
-        size = config[field].batch_size
-        images = len((data if field == "rm" else split.data).train_images)
-        if size > images:
-            raise InputError(
-                f"config.{field}.batch_size is {size} but {data.name} has only "
-                f"{images} training images; give a smaller batch"
-            )
-        if size % jax.device_count():
-            raise InputError(
-                f"config.{field}.batch_size is {size}; right is a multiple of the "
-                f"{jax.device_count()} devices"
-            )
-
-
-def check_report(config: ConfigDict, data: Dataset) -> None:
-    """Raises InputError for classes to draw that the data does not have."""
-    classes = config.report.tsne_classes
-    if not all(-data.num_classes <= c < data.num_classes for c in classes):
-        raise InputError(
-            f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
-            f"{data.num_classes} classes; right is 0 to {data.num_classes - 1}, or from the end -1"
-        )
-
-
-def check_loss(config: ConfigDict, loss: recipes.Loss, num_classes: int) -> None:
-    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B]."""
-    logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
-    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
-    try:
-        jax.eval_shape(loss, logits, labels)
-    except InputError:
-        raise
-    except Exception as error:  # whatever somebody else's function may raise
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"config.rgrl.loss.name: {config.rgrl.loss.name} fails on logits [2, {num_classes}] "
-            f"and labels [2] ({type(error).__name__}: {reason})"
-        ) from error
 
 
 def pixels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -18,9 +18,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rmdnet_jax import config as configuration
-from rmdnet_jax import experiment, recipes, workdirs
+from rmdnet_jax import experiment, preparation, recipes, workdirs
 from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.data import sources
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.errors import DivergedError, WorkdirInUseError
 from rmdnet_jax.training.progress import clock
@@ -93,14 +92,14 @@ def check(cells: Sequence[Cell]) -> None:
         if cell.is_done():
             continue
         configuration.check(cell.config)
-        key = json.dumps(experiment.source(cell.config))
+        key = json.dumps(cell.config.dataset.to_dict())
         if key not in loaded:
-            loaded = {key: sources.load(**experiment.source(cell.config))}
+            loaded = {key: preparation.load(cell.config)[2]}
         config = cell.config
         if cell.teacher and not cell.teacher.results():
             config = config.copy_and_resolve_references()
             config.teacher.path = ""  # it is not there yet
-        experiment.prepare(config, cell.workdir, loaded[key])
+        preparation.prepare(config, cell.workdir, loaded[key])
 
 
 def run(cells: Sequence[Cell], command: str) -> Iterator[Cell]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rmdnet_jax import experiment, paper_tables, sweep
+from rmdnet_jax import automatic, experiment, paper_tables, sweep
 from rmdnet_jax.errors import InputError
 
 
@@ -51,4 +51,6 @@ def job(config: ConfigDict, swept: Sequence[str]) -> Job:
 
 
 def _batch_sizes(config: ConfigDict) -> list[int]:
-    return [config.rm.batch_size, config.rgrl.batch_size]
+    # A size that is left open is chosen from the data; the devices of the largest divide it.
+    sizes = (config.rm.batch_size, config.rgrl.batch_size)
+    return [size or max(automatic.BATCHES) for size in sizes]

@@ -2,17 +2,15 @@
 from. Training it is methods/simsiam.py's."""
 
 import dataclasses
-import hashlib
 import math
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.methods.rgrl import Teacher
-from rmdnet_jax.training.checkpoints import Checkpoints
+from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
 
 
 def find(path: str, description: dict) -> Checkpoints:
@@ -72,10 +70,7 @@ class Judged:
 
     def fingerprint(self) -> str:
         """A hash of the network's weights."""
-        digest = hashlib.sha256()
-        for leaf in jax.tree.leaves((self.network.params, self.network.batch_stats)):
-            digest.update(np.asarray(leaf).tobytes())
-        return digest.hexdigest()
+        return fingerprint((self.network.params, self.network.batch_stats))
 
     def warning(self) -> str | None:
         """One line for the user where the teacher is too weak to guide anybody: not better than

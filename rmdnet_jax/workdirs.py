@@ -14,7 +14,14 @@ from rmdnet_jax.config import default
 from rmdnet_jax.errors import InputError, WorkdirInUseError
 
 # Fields that change what is told of an experiment and how often it is saved, not the experiment.
-_FREE = ("report.", "tensorboard", "checkpoint_every", "dataset.workers", "dataset.memory_budget")
+_FREE = (
+    "report.",
+    "tensorboard",
+    "checkpoint_every",
+    "dataset.workers",
+    "dataset.memory_budget",
+    "dataset.cache",
+)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rmdnet_jax import automatic
 from rmdnet_jax import config as configuration
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.losses import robust
@@ -43,6 +45,8 @@ def test_the_defaults_pass():
         ("dataset.image_size", 7),
         ("dataset.held_out", 0.0),
         ("dataset.held_out", 1.0),
+        ("dataset.max_broken", 1.0),
+        ("dataset.max_broken", -0.1),
         ("dataset.validation", 1.0),
         ("dataset.memory_budget", -1.0),
         ("dataset.workers", -2),
@@ -57,6 +61,8 @@ def test_the_defaults_pass():
         ("rm.min_area", 0.0),
         ("rgrl.momentum", 1.0),
         ("rgrl.k", -1.0),
+        ("rgrl.k", None),
+        ("rgrl.loss.name", ""),
         ("rgrl.lr_drops", (0.5, 0.4)),
         ("rgrl.lr_drops", (0.5, 1.0)),
         ("rgrl.relation_norm", "l2"),
@@ -86,6 +92,8 @@ def test_every_config_and_every_loss_of_it_can_be_started(name):
     module = importlib.import_module(f"configs.{name}")
     for loss in getattr(module, "LOSSES", [None]):
         config = module.get_config(*filter(None, [loss]))
+        configuration.check(config, automatic.FIELDS)
+        config, _ = automatic.fill(config, 1000, 10, np.array([32]), "cpu")
         configuration.check(config)
         robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
 

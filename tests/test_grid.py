@@ -70,7 +70,7 @@ def test_every_cell_is_run_once_and_finished_ones_not_again(tmp_path, ran):
 def test_a_finished_grid_loads_nothing(tmp_path, ran, monkeypatch):
     cells = [alone("a", tmp_path)]
     list(grid.run(cells, ""))
-    monkeypatch.setattr(grid.sources, "load", lambda **_: pytest.fail("loaded"))
+    monkeypatch.setattr(grid.preparation, "load", lambda _: pytest.fail("loaded"))
     grid.check(cells)
 
 

@@ -29,6 +29,14 @@ _SAMPLE = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
+class SkippedFile:
+    """A file that is left out of a data set: its path as the user knows it, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """Images, in memory or on disk, with their labels.
 
@@ -46,6 +54,7 @@ class Dataset:
       true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
         right ones beside them.
       train_files: the path of each training image as the user knows it, or None.
+      skipped_files: what the source found and could not use.
     """
 
     name: str
@@ -58,6 +67,7 @@ class Dataset:
     train_digests: np.ndarray | None = None
     true_labels: np.ndarray | None = None
     train_files: tuple[str, ...] | None = None
+    skipped_files: tuple[SkippedFile, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -65,9 +75,10 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
+    def image_shape(self) -> tuple[int, int, int]:
         """(H, W, 3)."""
-        return self.train_images.shape[1:]
+        _, height, width, channels = self.train_images.shape
+        return height, width, channels
 
     @property
     def nbytes(self) -> int:
@@ -97,6 +108,10 @@ class Dataset:
             raise InputError(
                 f"test images of {self.name} are {self.test_images.shape[1:]}, "
                 f"train images {self.image_shape}; both must have one shape"
+            )
+        if self.num_classes == 1:
+            raise InputError(
+                f"{self.name} has one class, {self.class_names[0]!r}; right are two or more"
             )
         labels = {"train labels": self.train_labels, **self.label_sets}
         for field, values in labels.items():
@@ -148,15 +163,8 @@ class Dataset:
         Raises:
           InputError: a size is negative or more than there is.
         """
-        sizes = (
-            ("train_size", train_size, self.train_images),
-            ("test_size", test_size, self.test_images),
-        )
-        for field, size, images in sizes:
-            if not 0 <= size <= len(images):
-                raise InputError(
-                    f"{field} {size} of {self.name}; right is 0 (all) to {len(images)}"
-                )
+        check_size("train_size", train_size, len(self.train_images), self.name)
+        check_size("test_size", test_size, len(self.test_images), self.name)
         test = slice(test_size or None)
         return dataclasses.replace(
             self.take(slice(train_size or None)),
@@ -199,6 +207,12 @@ class Dataset:
             for block in lazy_images.blocks(self.train_images):
                 digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
+
+
+def check_size(field: str, size: int, available: int, name: str) -> None:
+    """Raises InputError for a number of images that a split of `name` does not have."""
+    if not 0 <= size <= available:
+        raise InputError(f"{field} {size} of {name}; right is 0 (all) to {available}")
 
 
 def with_three_channels(images: np.ndarray) -> np.ndarray:

@@ -71,6 +71,12 @@ def subset(images: Images, key: slice | np.ndarray) -> Images:
     return images.subset(key) if isinstance(images, LazyImages) else images[key]
 
 
+def block_size(images: Images) -> int:
+    """As many images as make 16 MB, at least one."""
+    image_bytes = images.dtype.itemsize * int(np.prod(images.shape[1:]))
+    return max(1, _BLOCK // max(1, image_bytes))
+
+
 def blocks(images: Images, size: int = 0) -> Iterator[np.ndarray]:
     """The images in order, uint8 [n, H, W, 3] at a time; those on disk decoded by several threads.
 
@@ -78,10 +84,9 @@ def blocks(images: Images, size: int = 0) -> Iterator[np.ndarray]:
 
     Args:
       images: [N, H, W, 3].
-      size: n, but of the last; 0 is as many as make 16 MB.
+      size: n, but of the last; 0 is as `block_size` says.
     """
-    image_bytes = images.dtype.itemsize * int(np.prod(images.shape[1:]))
-    size = size or max(1, _BLOCK // max(1, image_bytes))
+    size = size or block_size(images)
     parts = [slice(start, start + size) for start in range(0, len(images), size)]
     if not isinstance(images, LazyImages):
         yield from (images[part] for part in parts)

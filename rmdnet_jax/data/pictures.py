@@ -15,12 +15,19 @@ from PIL import ExifTags, Image, ImageOps
 from rmdnet_jax.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 # Pillow only warns of a picture of up to twice its limit (179 million pixels), and refuses beyond;
 # a warning would be no obstacle to a file that unpacks to half a gigabyte.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+
+
+class BrokenPicture(InputError):
+    """A file is not a whole picture, or one too large for Pillow; `reason` says which, shortly."""
+
+    reason = ""  # not an argument: errors go between processes, pickled with one argument
 
 
 def decode(
@@ -37,7 +44,8 @@ def decode(
       upright: turn it as its EXIF orientation says.
 
     Raises:
-      InputError: it is not a whole picture, is too large for Pillow, or has another size.
+      BrokenPicture: it is not a whole picture, or is too large for Pillow.
+      InputError: it has another size.
     """
     with _opened(file, where) as image:
         image = _rgb(ImageOps.exif_transpose(image) if upright else image)
@@ -60,7 +68,7 @@ def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]
     """(height, width) of a picture from its head, without decoding it.
 
     Raises:
-      InputError: it does not begin as a picture does, or is too large for Pillow.
+      BrokenPicture: it does not begin as a picture does, or is too large for Pillow.
     """
     with _opened(file, where) as image:
         width, height = image.size
@@ -72,7 +80,7 @@ def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]
 
 @contextmanager
 def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
-    """A picture opened by Pillow; whatever fails is one InputError."""
+    """A picture opened by Pillow; whatever fails is one BrokenPicture."""
     try:
         with Image.open(
             io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS
@@ -82,10 +90,12 @@ def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
         reason = " ".join(str(error).replace(f" {file!r}", "").split())[:200]
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "another format, or none"
-        raise InputError(
+        broken = BrokenPicture(
             f"{where} cannot be read as a picture ({reason}); right is a whole JPEG, PNG or WebP "
             f"file of at most {Image.MAX_IMAGE_PIXELS or 0:,} pixels"
-        ) from error
+        )
+        broken.reason = reason
+        raise broken from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,5 +1,5 @@
-"""Data sets by name: the built-in digits, a .npz of arrays, a folder of pictures, or an image set
-of tensorflow-datasets.
+"""Data sets by name: the built-in digits, a .npz of arrays, a folder or a manifest of pictures, or
+an image set of tensorflow-datasets.
 
 Everything ends as one checked `Dataset`, in memory if it fits there. Noise and augmentation are not
 applied here.
@@ -11,21 +11,29 @@ from pathlib import Path
 
 import numpy as np
 
-from rmdnet_jax.data import folder_source, memory, tfds_source
+from rmdnet_jax.data import (
+    folder_source,
+    manifest_source,
+    memory,
+    picture_files,
+    tfds_source,
+)
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_three_channels
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
+from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.errors import InputError
 
 _NPZ_IMAGES = ("x_train", "x_test")
 _NPZ_LABELS = ("y_train", "y_test")
+_NPZ_TRUTH = "y_train_true"
 _KNOWN_CLASSES = {
     **dict.fromkeys(("cifar10", "cifar10_n"), CIFAR10_CLASSES),
     **dict.fromkeys(("cifar100", "cifar100_n"), CIFAR100_CLASSES),
 }
 _NPZ_CONTENTS = (
-    "right are x_train, y_train, x_test, y_test, optionally class_names, and further label sets "
-    "with one integer a training image"
+    "right are x_train, y_train, x_test, y_test, optionally y_train_true and class_names, and "
+    "further label sets with one integer a training image"
 )
 
 
@@ -36,33 +44,54 @@ def load(
     test_size: int = 0,
     image_size: int = 0,
     held_out: float = 0.2,
+    max_broken: float = 0.01,
     memory_budget: float = 0.0,
+    cache: str = "",
 ) -> Dataset:
-    """Loads a data set by name and checks it.
-
-    Args:
-      name: 'digits' (built in), 'npz', 'folder', or a data set of tensorflow-datasets, 'cifar10'
-        say.
-      path: for 'npz' the file, for 'folder' the folder; for a tensorflow-datasets name the folder
-        that holds its data sets (empty: its own default, ~/tensorflow_datasets) or a .npz file to
-        read in its place, which then goes by that name and so keeps what the name implies, such as
-        CIFAR-10's mean.
-      train_size: keep the first so many training images; 0 keeps all.
-      test_size: keep the first so many test images; 0 keeps all.
-      image_size: pictures of a folder or of tensorflow-datasets become squares of so many pixels; 0
-        leaves them as they are, and all must have one size.
-      held_out: share of a folder without a test split to test on.
-      memory_budget: in 10**9 bytes; 0 is what `memory.budget` says. Images of a folder or of
-        tensorflow-datasets that take more, decoded, stay on disk (`LazyImages`).
+    """Loads a data set by name and checks it: what `find` finds, as `read` reads it.
 
     Returns:
-      Images uint8 [N, H, W, 3], labels int32 [N]; see `Dataset`. A .npz read as 'npz' and a folder
-      are named after their path.
+      Images uint8 [N, H, W, 3], labels int32 [N]; see `Dataset`.
 
     Raises:
       InputError: there is no such data set or file, or what it holds cannot be trained on.
     """
-    is_npz = name == "npz" or (name != "folder" and path.endswith(".npz"))
+    found = find(name, path, image_size, held_out, max_broken, cache)
+    return read(found, train_size, test_size, image_size, max_broken, memory_budget)
+
+
+def find(
+    name: str,
+    path: str = "",
+    image_size: int | None = 0,
+    held_out: float = 0.2,
+    max_broken: float = 0.01,
+    cache: str = "",
+) -> Dataset | PictureFiles:
+    """A data set by name, unchecked; of pictures in files what there is, not decoded yet.
+
+    Args:
+      name: 'digits' (built in), 'npz', 'folder', 'manifest', 'own' (one of the last three, by what
+        the path is), or a data set of tensorflow-datasets, 'cifar10' say.
+      path: for 'npz' and 'manifest' the file, for 'folder' the folder, after which the data set is
+        named; for a tensorflow-datasets name the folder that holds its data sets (empty: its own
+        default, ~/tensorflow_datasets) or a .npz file to read in its place, which then goes by that
+        name and so keeps what the name implies, such as CIFAR-10's mean.
+      image_size: pictures of a folder, a manifest or of tensorflow-datasets become squares of so
+        many pixels; 0 leaves them as they are, and all must have one size. None is not yet known.
+      held_out: share of a folder or a manifest without a test split to test on.
+      max_broken: share of its files that may be no pictures; they are left out.
+      cache: folder in which is kept what was read of its files; empty is none.
+
+    Raises:
+      InputError: there is no such data set or file, or what it holds is not as it should be.
+    """
+    if name == "own":
+        name = _kind(path)
+    if name in ("folder", "manifest"):
+        source = folder_source if name == "folder" else manifest_source
+        return picture_files.look(source.find(path, held_out), max_broken, cache)
+    is_npz = name == "npz" or path.endswith(".npz")
     if image_size and (is_npz or name == "digits"):
         raise InputError(
             f"dataset.image_size is {image_size} but the images of {path or name} are not resized; "
@@ -71,19 +100,61 @@ def load(
     if is_npz:
         if not path:
             raise InputError("data set 'npz' has no file; right is dataset.path=FILE.npz")
-        dataset = load_npz(Path(path).expanduser(), "" if name == "npz" else name)
-    elif name == "digits":
+        return load_npz(Path(path).expanduser(), "" if name == "npz" else name)
+    if name == "digits":
         if path:
             raise InputError(f"data set 'digits' is built in; right is no dataset.path, not {path}")
-        dataset = load_digits()
-    elif name == "folder":
-        dataset = folder_source.load(path, image_size, held_out)
-    else:
-        dataset = tfds_source.load(name, path, image_size)
-    dataset = dataset.subset(train_size, test_size).check()
-    if dataset.is_on_disk and dataset.nbytes <= memory.budget(memory_budget):
+        return load_digits()
+    return tfds_source.load(name, path, image_size or 0)
+
+
+def read(
+    found: Dataset | PictureFiles,
+    train_size: int = 0,
+    test_size: int = 0,
+    image_size: int = 0,
+    max_broken: float = 0.01,
+    memory_budget: float = 0.0,
+) -> Dataset:
+    """What was found as a checked data set, in memory if it fits there.
+
+    Args:
+      found: by `find`, with the same `max_broken`.
+      train_size: keep the first so many training images; 0 keeps all.
+      test_size: keep the first so many test images; 0 keeps all.
+      image_size: as `find` takes it.
+      max_broken: likewise.
+      memory_budget: in 10**9 bytes; 0 is what `memory.budget` says. Images that take more, decoded,
+        stay on disk if they are there (`LazyImages`).
+
+    Raises:
+      InputError: it cannot be trained on.
+    """
+    budget = memory.budget(memory_budget)
+    dataset = found.subset(train_size, test_size)
+    if isinstance(dataset, PictureFiles):
+        dataset = dataset.decoded(image_size, max_broken, budget)
+    dataset.check()
+    if dataset.is_on_disk and dataset.nbytes <= budget:
         dataset = dataset.in_memory()
     return dataset
+
+
+def _kind(path: str) -> str:
+    """Whether a path is a folder of pictures, a manifest of them or a .npz."""
+    place = Path(path).expanduser()
+    if path and place.is_dir():
+        return "folder"
+    suffix = place.suffix.lower()
+    if suffix in manifest_source.SUFFIXES:
+        return "manifest"
+    if suffix == ".npz":
+        return "npz"
+    there = "no folder or file" if not path or not place.exists() else "no data in"
+    raise InputError(
+        f"{there} {path!r} (dataset.path); right is a folder with a subfolder a class, a manifest "
+        f"({', '.join(manifest_source.SUFFIXES)}), or a .npz"
+    )
 
 
 def load_digits() -> Dataset:
@@ -121,7 +192,8 @@ def load_npz(file: Path, name: str = "") -> Dataset:
 
     The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1];
     y_train and y_test integers [N]; optionally class_names, C strings, without which there are as
-    many classes as the largest label says (named as CIFAR's where `name` says it is CIFAR). Every
+    many classes as the largest label says (named as CIFAR's where `name` says it is CIFAR);
+    optionally y_train_true, integers [N], the right labels where y_train is wrong in places. Every
     other array is a label set of the training images, integers [N], and keeps its name.
 
     Args:
@@ -145,7 +217,8 @@ def load_npz(file: Path, name: str = "") -> Dataset:
             raise InputError(f"{file} has an unknown array {key} {value.shape}; {_NPZ_CONTENTS}")
 
     if given_names is None:
-        numbered = _numbered_classes(file, arrays["y_train"], test_labels)
+        all_labels = [arrays[key] for key in ("y_train", _NPZ_TRUTH) if key in arrays]
+        numbered = _numbered_classes(file, *all_labels, test_labels)
         known = _KNOWN_CLASSES.get(name, ())
         class_names = known if len(known) == len(numbered) else numbered
     else:
@@ -160,6 +233,7 @@ def load_npz(file: Path, name: str = "") -> Dataset:
         train_labels=labels.pop("y_train"),
         test_images=images["x_test"],
         test_labels=test_labels.astype(np.int32),
+        true_labels=labels.pop(_NPZ_TRUTH, None),
         label_sets=labels,
         class_names=class_names,
     )

@@ -4,10 +4,12 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +17,7 @@ class LabelIssues:
     """Suspicion of every given label.
 
     Attributes:
+      index: int [N], ascending, the place of each sample in the data set.
       given: int [N], the labels that were judged.
       suggested: int32 [N], the class that the evidence favours; often the given one.
       score: float64 [N] in [0, 1]; higher is more suspicious.
@@ -22,6 +25,7 @@ class LabelIssues:
         is no second.
     """
 
+    index: np.ndarray
     given: np.ndarray
     suggested: np.ndarray
     score: np.ndarray
@@ -33,6 +37,7 @@ def score(
     student_probabilities: np.ndarray,
     neighbour_votes: np.ndarray | None,
     given_labels: np.ndarray,
+    index: np.ndarray | None = None,
 ) -> LabelIssues:
     """One minus the probability of the given label, averaged over the sources there are.
 
@@ -44,6 +49,7 @@ def score(
       neighbour_votes: float [N, C] in [0, 1], each sample's neighbours in the teacher's embedding
         without the sample itself (evaluation/knn.py); None without a teacher.
       given_labels: int [N].
+      index: int [N], ascending, the samples' places in the data set; None is 0 to N - 1.
     """
     evidence = np.asarray(student_probabilities, np.float64)
     parts = [evidence]
@@ -57,6 +63,7 @@ def score(
 
     scores = [against_given(part) for part in parts]
     return LabelIssues(
+        np.arange(len(given_labels)) if index is None else index,
         given_labels,
         evidence.argmax(axis=1).astype(np.int32),
         against_given(evidence),
@@ -74,7 +81,6 @@ def ranking(issues: LabelIssues) -> np.ndarray:
 def write_csv(
     path: Path,
     issues: LabelIssues,
-    index: np.ndarray,
     class_names: Sequence[str],
     files: Sequence[str] | None = None,
 ) -> None:
@@ -87,15 +93,14 @@ def write_csv(
     Args:
       path: the CSV.
       issues: of all samples that were judged.
-      index: int [N], the place of each in the data set.
       class_names: one a class.
       files: the path of each sample.
     """
     scores = {"score": issues.score, "student_score": issues.student_score}
     if issues.neighbour_score is not None:
         scores["neighbour_score"] = issues.neighbour_score
-    columns: dict[str, Sequence | np.ndarray] = {
-        "index": index,
+    columns: dict[str, Any] = {
+        "index": issues.index,
         "given_label": issues.given,
         "suggested_label": issues.suggested,
         **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},
@@ -108,6 +113,35 @@ def write_csv(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([column[i] for column in columns.values()] for i in ranking(issues))
+
+
+def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
+    """What `write_csv` wrote, in order of the index, and the files if it has them.
+
+    Raises:
+      InputError: it is no such file.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
+
+        def column(name: str, dtype: type) -> np.ndarray:
+            return np.array([row[name] for row in rows]).astype(dtype)
+
+        issues = LabelIssues(
+            column("index", np.int64),
+            column("given_label", np.int32),
+            column("suggested_label", np.int32),
+            column("score", np.float64),
+            column("student_score", np.float64),
+            column("neighbour_score", np.float64) if "neighbour_score" in rows[0] else None,
+        )
+    except (ValueError, KeyError, IndexError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); right is a label_issues.csv "
+            "as a run writes it"
+        ) from error
+    return issues, tuple(row["path"] for row in rows) if "path" in rows[0] else None
 
 
 def auroc(score: np.ndarray, is_wrong: np.ndarray) -> float | None:

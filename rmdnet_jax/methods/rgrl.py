@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from rmdnet_jax.losses import relation
 from rmdnet_jax.methods.interface import Batch, Metrics, Prediction, State
 from rmdnet_jax.models.heads import Linear, Projector
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import sharding
+from rmdnet_jax.training import cpu, sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,47 @@ class Teacher:
             variables = {"params": params[name], "batch_stats": batch_stats[name]}
             x = module.apply(variables, x, train=False)
         return x
+
+
+@flax.struct.dataclass
+class Weights:
+    """A trained student's arrays: float32, by network.
+
+    Attributes:
+      params: of "backbone" and "classifier" (others are not read).
+      batch_stats: of "backbone".
+    """
+
+    params: dict
+    batch_stats: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """What is left of a student when training is over.
+
+    Attributes:
+      backbone, classifier: its networks.
+      mean, std: float32 [3], of the training images in [0, 1].
+    """
+
+    backbone: ResNet
+    classifier: Linear
+    mean: np.ndarray
+    std: np.ndarray
+
+    def predict(self, weights: Weights, images: jax.Array) -> Prediction:
+        """Logits and embedding of uint8 [B, H, W, 3], with running statistics."""
+        x = augment.normalise(augment.to_float(images), self.mean, self.std)
+        params = weights.params
+        variables = {
+            "params": params["backbone"],
+            "batch_stats": weights.batch_stats["backbone"],
+        }
+        embedding = self.backbone.apply(variables, x, train=False)
+        return Prediction(
+            self.classifier.apply({"params": params["classifier"]}, embedding), embedding
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +140,7 @@ class RGRL:
         """Fresh student beside the given teacher. The same key gives the same student with and
         without a teacher."""
         # What is given stays out of the compiled program, which would hold a copy of it.
-        student, student_stats = jax.jit(self._fresh)(key, example)
+        student, student_stats = cpu.jit_once(self._fresh)(key, example)
         if self.start:
             student["backbone"] = jax.tree.map(jnp.array, self.start["params"])
             student_stats["backbone"] = jax.tree.map(jnp.array, self.start["batch_stats"])
@@ -106,7 +148,7 @@ class RGRL:
         if self.teacher:
             params["teacher"] = self.teacher.params
             batch_stats["teacher"] = self.teacher.batch_stats
-        return State(params, batch_stats, self.optimizer.init(student))
+        return State(params, batch_stats, cpu.jit_once(self.optimizer.init)(student))
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update of the student on equation 11.
@@ -148,15 +190,10 @@ class RGRL:
 
     def predict(self, state: State, images: jax.Array) -> Prediction:
         """Logits and embedding of uint8 images from the student."""
-        x = augment.normalise(augment.to_float(images), self.mean, self.std)
-        student = state.params["student"]
-        variables = {
-            "params": student["backbone"],
-            "batch_stats": state.batch_stats["student"]["backbone"],
-        }
-        embedding = self.backbone.apply(variables, x, train=False)
-        logits = self.classifier.apply({"params": student["classifier"]}, embedding)
-        return Prediction(logits, embedding)
+        network = Classifier(self.backbone, self.classifier, self.mean, self.std)
+        return network.predict(
+            Weights(state.params["student"], state.batch_stats["student"]), images
+        )
 
     def _fresh(self, key, example):
         backbone_key, classifier_key, adapter_key = jax.random.split(key, 3)

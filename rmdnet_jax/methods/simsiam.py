@@ -11,6 +11,7 @@ from rmdnet_jax.losses import simsiam as losses
 from rmdnet_jax.methods.interface import Batch, Metrics, Prediction, State
 from rmdnet_jax.models.heads import Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.training import cpu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SimSiam:
 
     def init(self, key: jax.Array, example: jax.Array) -> State:
         """Fresh encoder, projector and predictor."""
-        return jax.jit(self._fresh)(key, example)
+        return cpu.jit_once(self._fresh)(key, example)
 
     def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
         """One update on equation 3. Metrics: loss in [-1, 1], spread (1 spread, 0 collapsed)."""

@@ -1,12 +1,18 @@
 """What a run says on the terminal at its start and at its end."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.report import terms
+
+# Of the files that were skipped, so many are named.
+_NAMED = 3
 
 
 def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path) -> str:
@@ -19,6 +25,10 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         )
     else:
         place += "in memory"
+    if skipped := data.skipped_files:
+        named = ", ".join(file.path for file in skipped[:_NAMED])
+        named += ", ..." if len(skipped) > _NAMED else ""
+        place += f"\nskipped  {len(skipped):,} files ({named}); skipped_files.csv says why"
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
         noise += f", {labels.rate_asked:.1%} asked"
@@ -34,19 +44,30 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
     )
 
 
+def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
+    """A line for every field that was chosen from the data: its value and the reason."""
+    lines = []
+    for field, reason in reasons.items():
+        value = config
+        for name in field.split("."):
+            value = value[name]
+        lines.append(f"chosen   {field} {value}: {reason}")
+    return lines
+
+
 def closing(results: dict, workdir: Path, remark: str) -> str:
     """The table at the end of a run, and what the config has to remark on it."""
 
     def percent(name):
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
 
-    rows = [
-        (
-            "noise",
-            f"{results['noise_kind']}, {percent('noise_rate_asked')} asked, "
-            f"{percent('noise_rate_realised')} realised",
-        )
+    called = terms.of(results)
+    rates = [
+        f", {percent(f'noise_rate_{which}')} {which}"
+        for which in ("asked", "realised", "estimated")
+        if results.get(f"noise_rate_{which}") is not None
     ]
+    rows = [("noise", results["noise_kind"] + "".join(rates))]
     if results["teacher_kind"] != "none":
         measured = results["pixel_knn_accuracy"] is not None
         pixels = percent("pixel_knn_accuracy") if measured else "not measured: on disk"
@@ -63,7 +84,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     if results["test_accuracy"] is not None:
         rows.append(
             (
-                "test accuracy",
+                called.test,
                 f"{percent('test_accuracy')}   (last epoch; best {percent('best_test_accuracy')})",
             )
         )
@@ -84,4 +105,8 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     rows.append(("results", f"{workdir}/report.html, results.json{issues}, figures/"))
     width = max(len(name) for name, _ in rows)
     lines = ["", *(f"{name:<{width}}  {value}" for name, value in rows)]
-    return "\n".join(lines + (["", *textwrap.wrap(remark, 88)] if remark else []))
+    for text in filter(
+        None, (called.caution if results["test_accuracy"] is not None else "", remark)
+    ):
+        lines += ["", *textwrap.wrap(text, 88)]
+    return "\n".join(lines)

@@ -1,10 +1,14 @@
 """The pictures of a run, from plain values to PNG files. No pyplot, no global state."""
 
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from rmdnet_jax.atomic import open_atomic
 
@@ -13,19 +17,28 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
 
 _STAGE_COLOURS = {"baseline": ORANGE, "student": BLUE, "teacher": GREEN}
 
+# Up to so many classes a heat map has names and numbers.
+_NAMED = 12
+
 
 def comparison(
-    baseline: list[dict], student: list[dict], names: tuple[str, str], noise: str, path: Path
+    baseline: list[dict],
+    student: list[dict],
+    names: tuple[str, str],
+    measure: str,
+    noise: str,
+    path: Path,
 ) -> None:
-    """Test accuracy by epoch of a loss alone against the same loss with RMDNet.
+    """A loss alone against the same loss with RMDNet, on the test images, by epoch.
 
     Args:
       baseline, student: lines of metrics.jsonl with epoch and test_accuracy.
       names: what to call the two, in this order.
+      measure: what test_accuracy is to be called.
       noise: what the labels suffered, for the heading.
       path: the PNG.
     """
-    figure, axes = _panels(1, width=6.4, height=4)
+    figure, axes = _panels(1, width=5.6, height=3.6)
     for history, name, colour in zip((baseline, student), names, (ORANGE, BLUE), strict=True):
         epochs = [line["epoch"] for line in history]
         accuracy = [100 * line["test_accuracy"] for line in history]
@@ -39,91 +52,117 @@ def comparison(
             va="center",
             fontweight="bold",
         )
-    axes[0].set(xlabel="epoch", ylabel="test accuracy, %", title=noise)
+    axes[0].set(xlabel="epoch", ylabel=f"{measure}, %", title=noise)
     axes[0].margins(x=0.02)
     _save(figure, path)
 
 
-def curves(history: list[dict], path: Path) -> None:
-    """What every stage's epochs measured, one panel a quantity.
+def curve(
+    history: list[dict],
+    quantity: str,
+    names: Mapping[str, str],
+    title: str,
+    path: Path,
+    is_share: bool = False,
+    levels: Mapping[float, str] = MappingProxyType({}),
+) -> None:
+    """One quantity by epoch, small enough to stay readable on a phone.
 
     Args:
-      history: lines of metrics.jsonl, of any stages.
+      history: lines of metrics.jsonl.
+      quantity: a field that some of them have.
+      names: what to call each stage to draw.
+      title: what to call the quantity.
       path: the PNG.
+      is_share: values in [0, 1] are drawn as per cent.
+      levels: values that mean something, with what they mean; they are drawn and always in sight.
     """
-    quantities = {
-        "loss": "loss",
-        "test_accuracy": "test accuracy",
-        "train_accuracy": "agreement with given labels",
-        "node_loss": "node loss",
-        "edge_loss": "edge loss",
-        "spread": "spread (0 is collapsed)",
-        "knn_accuracy": "teacher's kNN accuracy",
-    }
-    stages = list(dict.fromkeys(line["stage"] for line in history))
-    panels = [
-        (stage_group, quantity)
-        for stage_group in (("teacher",), ("baseline", "student"))
-        for quantity in quantities
-        if any(line["stage"] in stage_group and quantity in line for line in history)
-    ]
-    figure, axes = _panels(len(panels), width=3.4, height=2.6, columns=4)
-    for ax, (stage_group, quantity) in zip(axes, panels, strict=False):
-        for stage in (stage for stage in stages if stage in stage_group):
-            points = [(x["epoch"], x[quantity]) for x in history
-                      if x["stage"] == stage and quantity in x]  # fmt: skip
-            if points:
-                ax.plot(*zip(*points, strict=True), color=_STAGE_COLOURS[stage], label=stage,
-                        marker="." if len(points) < 12 else None)  # fmt: skip
-        ax.set(title=quantities[quantity], xlabel="epoch")
+    figure, (ax,) = _panels(1, width=3.6, height=2.7)
+    for level, meaning in levels.items():
+        ax.axhline(level, color=GREY, linewidth=1, linestyle="--")
+        ax.text(1, level, meaning, transform=ax.get_yaxis_transform(), ha="right", va="bottom",
+                fontsize=8, color="#555555")  # fmt: skip
+    for stage, name in names.items():
+        points = [(x["epoch"], x[quantity]) for x in history
+                  if x["stage"] == stage and quantity in x]  # fmt: skip
+        if points:
+            ax.plot(*zip(*points, strict=True), color=_STAGE_COLOURS[stage], label=name,
+                    linewidth=1.8, marker="." if len(points) < 12 else None)  # fmt: skip
+    ax.set_title(textwrap.fill(title, 36), fontsize=11)
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if is_share:
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    if len(ax.lines) - len(levels) > 1:
         ax.legend(frameon=False, fontsize=8)
     _save(figure, path)
 
 
-def transition(matrix: np.ndarray, class_names: tuple[str, ...], path: Path) -> None:
-    """A transition matrix [C, C], true class by given label, as a heat map."""
+def heat_map(
+    matrix: np.ndarray, class_names: Sequence[str], rows: str, columns: str, path: Path
+) -> None:
+    """Shares [C, C] as a heat map; 0 is white and 1 dark in every one, so that two compare.
+
+    Args:
+      matrix: float [C, C] in [0, 1].
+      class_names: short ones, that Matplotlib's font can draw.
+      rows, columns: what they stand for.
+      path: the PNG.
+    """
     count = len(class_names)
-    side = min(4 + 0.35 * count, 9)
-    figure, (ax,) = _panels(1, width=side, height=side)
+    side = 5.4 if count > 6 else 4
+    figure, (ax,) = _panels(1, width=side, height=side if count <= _NAMED else 0.83 * side)
     image = ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    if count <= 12:
-        ax.set_xticks(range(count), class_names, rotation=45, ha="right")
-        ax.set_yticks(range(count), class_names)
+    if count <= _NAMED:
+        ax.set_xticks(range(count), class_names, rotation=45, ha="right", parse_math=False)
+        ax.set_yticks(range(count), class_names, parse_math=False)
         for i, j in np.ndindex(count, count):
             if matrix[i, j] >= 0.005:
                 colour = "white" if matrix[i, j] > 0.5 else "black"
-                ax.text(j, i, f"{matrix[i, j]:.2f}".lstrip("0"), ha="center", va="center",
-                        fontsize=8, color=colour)  # fmt: skip
+                ax.text(j, i, f"{100 * matrix[i, j]:.0f}", ha="center", va="center", fontsize=9,
+                        color=colour)  # fmt: skip
+        columns += " (numbers: %)"
     else:
-        figure.colorbar(image, ax=ax, shrink=0.8)
-    ax.set(xlabel="given label", ylabel="true class")
+        bar = figure.colorbar(image, ax=ax, shrink=0.8)
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        columns, rows = (f"{text} (class numbers)" for text in (columns, rows))
+    ax.set(xlabel=columns, ylabel=rows)
     ax.spines[:].set_visible(False)
     _save(figure, path)
 
 
-def embeddings(panels: list[tuple], class_names: tuple[str, str], path: Path) -> None:
-    """Clean and wrong labels of two classes in each embedding, as in the paper's Figures 5 to 7.
+def embedding(
+    points: np.ndarray,
+    label: np.ndarray,
+    is_wrong: np.ndarray,
+    class_names: tuple[str, str],
+    title: str,
+    path: Path,
+) -> None:
+    """Clean and wrong labels of two classes in one embedding, as in the paper's Figures 5 to 7.
 
     Args:
-      panels: (title, points [N, 2], label [N] of 0 or 1, is_wrong bool [N]) an embedding.
-      class_names: of the given labels 0 and 1: one row each.
+      points: float [N, 2].
+      label: [N] of 0 or 1, the given one.
+      is_wrong: bool [N].
+      class_names: of the given labels 0 and 1: one panel each.
+      title: what the embedding is.
       path: the PNG.
     """
-    figure = Figure(figsize=(3.4 * len(panels), 6.6), layout="constrained")
-    axes = figure.subplots(2, len(panels), squeeze=False)
-    for column, (title, points, label, is_wrong) in enumerate(panels):
-        for row, name in enumerate(class_names):
-            ax = axes[row, column]
-            for wrong, colour, text in ((False, GREEN, "right"), (True, ORANGE, "wrong")):
-                shown = points[(label == row) & (is_wrong == wrong)]
-                ax.scatter(*shown.T, s=8, color=colour, alpha=0.7, linewidths=0,
-                           label=f"{text} label ({len(shown)})")  # fmt: skip
-            ax.set(xticks=[], yticks=[])
-            ax.legend(frameon=False, fontsize=8, loc="best", markerscale=2)
-            if row == 0:
-                ax.set_title(title)
-            if column == 0:
-                ax.set_ylabel(f"labelled {name}")
+    figure, axes = _panels(2, width=3.6, height=3.3)
+    for row, (ax, name) in enumerate(zip(axes, class_names, strict=True)):
+        for wrong, colour, marker, text in (
+            (False, GREEN, "o", "right"),
+            (True, ORANGE, "X", "wrong"),
+        ):
+            x, y = points[(label == row) & (is_wrong == wrong)].T
+            ax.scatter(x, y, s=12, color=colour, marker=marker, alpha=0.7, linewidths=0,
+                       label=f"{text} label ({len(x)})")  # fmt: skip
+        ax.set(xticks=[], yticks=[])
+        ax.set_ylabel(f"labelled {name}", parse_math=False)
+        ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0),
+                  ncols=2, markerscale=1.5)  # fmt: skip
+    axes[0].set_title(textwrap.fill(title, 36), fontsize=11)
     _save(figure, path)
 
 
@@ -139,17 +178,15 @@ def tsne(embedding: np.ndarray, seed: int) -> np.ndarray:
     return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(embedding)
 
 
-def _panels(count: int, width: float, height: float, columns: int = 4) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of `width` x `height` inches each."""
-    columns = min(count, columns)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for spare in axes[count:]:
-        spare.remove()
-    for ax in axes[:count]:
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `width` x `height` inches each, one below the other."""
+    figure = Figure(figsize=(width, height * count))
+    # Room to the edge: on the page every figure is a card of its own.
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    axes = list(figure.subplots(count, 1, squeeze=False).flat)
+    for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes[:count]
+    return figure, axes
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,21 +1,48 @@
 """report.html: one self-contained page about a run, to be opened anywhere and sent to anybody."""
 
 import base64
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+from PIL import Image
 
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.report import names, terms
+from rmdnet_jax.report.gallery import Suspect
+
+# Pixels of a figure's file for one on the page: sharp on fine screens.
+_DENSITY = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A PNG file and what it shows, in words that do without it."""
+
+    caption: str
+    path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page: its id, a heading, a paragraph and figures, side by side if they fit."""
+
+    id: str
+    heading: str
+    text: str
+    figures: tuple[Figure, ...]
 
 
 def write(
     path: Path,
     results: dict,
     config: dict,
-    figures: list[tuple[str, Path]],
+    sections: list[Section],
+    suspects: list[Suspect],
+    class_names: Sequence[str],
     command: str,
-    issues: list[dict],
 ) -> None:
     """Writes the page.
 
@@ -23,9 +50,10 @@ def write(
       path: the HTML file.
       results: what results.json holds.
       config: the resolved config, JSON-able.
-      figures: (caption, PNG file) in the order to show.
+      sections: in the order to show.
+      suspects: the gallery, most suspicious first; none is no gallery.
+      class_names: one a class.
       command: what started the run.
-      issues: the most suspicious labels: index, given_label, suggested_label, score.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rmdnet_jax.report", "."),
@@ -34,17 +62,23 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"shown": names.shown, "short": names.short, "inline": _inline}
+    present = {
+        field: sorted({getattr(suspect, field) for suspect in suspects})
+        for field in ("given", "suggested")
+    }
     page = environment.get_template("page.html.j2").render(
+        dataset=results["dataset"],
         headline=headline(results, config),
-        remark=config["report"]["remark"],
-        figures=[
-            (caption, base64.b64encode(file.read_bytes()).decode()) for caption, file in figures
-        ],
-        issues=issues,
+        remarks=[text for text in (terms.of(results).caution, config["report"]["remark"]) if text],
+        sections=sections,
+        suspects=suspects,
+        present=present,
+        really_wrong=sum(suspect.true != suspect.given for suspect in suspects),
+        class_names=class_names,
+        facts=facts(results, config),
         command=command,
         config=json.dumps(config, indent=2),
-        versions=results.get("versions", {}),
-        dataset=results["dataset"],
     )
     with open_atomic(path) as file:
         file.write(page)
@@ -52,20 +86,22 @@ def write(
 
 def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     """(what, figure, remark) of the numbers that a reader looks for first."""
+    called = terms.of(results)
     loss = config["rgrl"]["loss"]["name"].upper()
     is_measured = results.get("pixel_knn_accuracy") is not None
     pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (images on disk)"
     forms = [
-        ("test accuracy", "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
+        (called.test, "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
         (f"{loss} alone", "baseline_test_accuracy", "same seed, same budget"),
         (
-            f"kNN accuracy of the {results['teacher_kind']} teacher",
+            f"{called.knn} of the {results['teacher_kind']} teacher",
             "teacher_knn_accuracy",
             f"random encoder {{random_encoder_knn_accuracy:.1%}}, raw pixels {pixels}; "
             "neighbours vote with {knn_labels} labels",
         ),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
-        ("calibration error", "expected_calibration_error", "of the test predictions"),
+        ("wrong labels, estimated", "noise_rate_estimated", "without looking at true labels"),
+        ("calibration error", "expected_calibration_error", f"confidence beside {called.test}"),
     ]
     rows = [
         (what, f"{results[name]:.1%}", remark.format(**results))
@@ -79,3 +115,41 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
         speed = f"{results['images_per_second']:,.0f} images a second in the last stage"
         rows.append(("training time", f"{results['train_seconds']:,.0f} s", speed))
     return rows
+
+
+def facts(results: dict, config: dict) -> list[tuple[str, str]]:
+    """(what, text) of what was run, for somebody who wants to judge or repeat it."""
+    height, width, _ = results["image_shape"]
+    rows = [
+        (
+            "data",
+            f"{results['dataset']}: {results['train_images']:,} training and "
+            f"{results['test_images']:,} test images, {height}x{width}, "
+            f"{results['classes']} classes",
+        )
+    ]
+    if results.get("skipped_files"):
+        rows.append(("skipped", f"{results['skipped_files']:,} files (skipped_files.csv)"))
+    asked = results.get("noise_rate_asked")
+    noise = results["noise_kind"] + ("" if asked is None else f", {asked:.1%} asked")
+    if results["noise_kind"] == "none":
+        noise = "none added: the labels as they are"
+    rows.append(("noise", noise))
+    if results.get("test_accuracy") is not None:
+        loss = config["rgrl"]["loss"]["name"].upper()
+        teacher = results["teacher_kind"]
+        weight = "" if teacher == "none" else f" with K = {config['rgrl']['k']:g}"
+        rows.append(("method", f"{loss}, teacher {teacher}{weight}, seed {config['seed']}"))
+    times = [f"{stage} {time:,.0f} s" for stage, time in results.get("stage_seconds", {}).items()]
+    if times:
+        rows.append(("training time", ", ".join(times)))
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return [*rows, ("devices", results["devices"]), ("versions", versions)]
+
+
+def _inline(path: Path) -> dict:
+    """The attributes of a PNG file's <img>."""
+    with Image.open(path) as image:
+        width, height = (round(side / _DENSITY) for side in image.size)
+    png = base64.b64encode(path.read_bytes()).decode()
+    return {"src": f"data:image/png;base64,{png}", "width": width, "height": height}

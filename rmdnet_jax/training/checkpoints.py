@@ -5,11 +5,13 @@ its optimiser's state.
 """
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 from typing import TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from rmdnet_jax.errors import InputError
@@ -134,6 +136,14 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
             self._writer = ocp.CheckpointManager(self._directory, options=options)
         return self._writer
+
+
+def fingerprint(tree) -> str:
+    """SHA-256 of a tree of arrays on the host: the same for the same weights."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _fields(state) -> list[str]:

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from rmdnet_jax.data import sources
@@ -113,6 +114,14 @@ def test_npz_comes_back_as_it_was_saved(save):
     assert (data.name, data.class_names) == ("beasts", ("0", "1", "2"))
 
 
+def test_npz_may_know_the_true_labels_of_its_training_images(save):
+    true = (np.arange(12) + 2) % 3
+    data = sources.load("npz", save(**arrays(y_train_true=true)))
+    np.testing.assert_array_equal(data.true_labels, true)
+    assert data.true_labels.dtype == np.int32
+    assert set(data.label_sets) == {"human_aggre"}
+
+
 def test_npz_names_its_classes(save):
     data = sources.load("npz", save(**arrays(class_names=np.array(["ant", "bee", "cow"]))))
     assert data.class_names == ("ant", "bee", "cow")
@@ -184,6 +193,8 @@ BAD_ARRAYS = {
     "scalar labels": ({"y_test": np.array(1)}, r"y_test.* shape \(\)"),
     "too few labels": ({"y_train": np.arange(9) % 3}, r"y_train .* \(9,\); right is .* \(12,\)"),
     "too few human labels": ({"human_aggre": np.arange(5) % 3}, r"human_aggre .* shape \(5,\)"),
+    "too few true labels": ({"y_train_true": np.arange(5) % 3}, r"y_train_true .* shape \(5,\)"),
+    "negative true labels": ({"y_train_true": np.arange(12) % 3 - 1}, "y_train_true .* from -1"),
     "negative labels": ({"y_test": np.arange(5) - 1}, "y_test of .* run from -1 to 3"),
     "huge labels": (
         {"y_train": np.array([2**62] * 12)},
@@ -197,6 +208,10 @@ BAD_ARRAYS = {
     "float human labels": ({"human_aggre": np.zeros(12)}, "human_aggre of .* are float64"),
     "unknown array": ({"extra": np.zeros((12, 2))}, r"unknown array extra \(12, 2\); right are"),
     "numbered names": ({"class_names": np.arange(3)}, r"class_names of .* is int64 \(3,\)"),
+    "one class": (
+        {"y_train": np.zeros(12, int), "y_test": np.zeros(5, int), "human_aggre": None},
+        "beasts has one class, '0'; right are two or more",
+    ),
     "empty class": ({"y_train": np.arange(12) % 2 * 2}, r"class 1 \(1\) is empty"),
     "pickled labels": (
         {"human_aggre": np.array([None] * 12)},
@@ -283,3 +298,33 @@ def test_npz_that_goes_by_cifars_name_has_cifars_class_names(tmp_path):
 def test_arrays_are_not_resized(name):
     with pytest.raises(InputError, match=r"image_size is 32 but the images of .* are not resized"):
         sources.load(name, "x.npz" if name == "npz" else "", image_size=32)
+
+
+@pytest.mark.parametrize("kind", ["folder", "manifest", "npz"])
+def test_own_data_are_what_their_path_is(tmp_path, save, kind):
+    path = save("mine.npz", **arrays())
+    if kind != "npz":
+        rows = ["path,label"]
+        for i in range(12):
+            name = f"{'ab'[i % 2]}/{i}.png"
+            (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(arrays()["x_train"][i]).save(tmp_path / "mine" / name)
+            rows.append(f"{name},{'ab'[i % 2]}")
+        path = tmp_path / "mine"
+    if kind == "manifest":
+        path = tmp_path / "mine" / "mine.csv"
+        path.write_text("\n".join(rows))
+    data = sources.load("own", str(path))
+    assert data.name == "mine"
+    assert len(data.train_images) == (12 if kind == "npz" else 10)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("", "no folder or file ''"), ("nowhere", "no folder or file"), ("labels.txt", "no data in")],
+)
+def test_a_path_that_is_no_data(tmp_path, monkeypatch, path, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.txt").touch()
+    with pytest.raises(InputError, match=rf"{says}.*; right is a folder with a subfolder a class"):
+        sources.load("own", path)

@@ -1,10 +1,12 @@
 """Suspicion of a given label: what it is made of, how it is ranked and written."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
+from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import label_issues
 
 STUDENT = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
@@ -27,9 +29,9 @@ def test_without_a_teacher_the_student_alone_speaks():
 
 
 def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
-    issues = label_issues.score(STUDENT, VOTES, GIVEN)
-    names, files, index = ("cat", "dog, hot"), ("a", "b", "c"), np.array([0, 4, 7])
-    label_issues.write_csv(tmp_path / "issues.csv", issues, index, names, files)
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, np.array([0, 4, 7]))
+    names, files = ("cat", "dog, hot"), ("a", "b", "c")
+    label_issues.write_csv(tmp_path / "issues.csv", issues, names, files)
     with open(tmp_path / "issues.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["index"] for row in rows] == ["4", "7", "0"]
@@ -40,9 +42,26 @@ def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
     }  # fmt: skip
 
 
+def test_what_was_written_is_read_again(tmp_path):
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, np.array([0, 4, 7]))
+    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"), ("a", "b", "c"))
+    again, files = label_issues.read_csv(tmp_path / "issues.csv")
+    assert files == ("a", "b", "c")
+    for field in dataclasses.fields(issues):
+        ours, theirs = getattr(again, field.name), getattr(issues, field.name)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "index,score\n0,1\n", "index\nmany\n"])
+def test_another_file_is_refused(text, tmp_path):
+    (tmp_path / "issues.csv").write_text(text)
+    with pytest.raises(InputError, match="right is a label_issues"):
+        label_issues.read_csv(tmp_path / "issues.csv")
+
+
 def test_csv_leaves_out_what_there_is_not(tmp_path):
     issues = label_issues.score(STUDENT, None, GIVEN)
-    label_issues.write_csv(tmp_path / "issues.csv", issues, np.arange(3), ("cat", "dog"))
+    label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"))
     header = (tmp_path / "issues.csv").read_text().splitlines()[0]
     assert "neighbour_score" not in header
     assert "path" not in header

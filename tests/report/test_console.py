@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.dataset import Dataset, SkippedFile
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.report import console
@@ -18,6 +19,7 @@ RESULTS = {
     "teacher_knn_accuracy": 0.455,
     "random_encoder_knn_accuracy": 0.255,
     "pixel_knn_accuracy": 0.351,
+    "test_labels": "true",
     "test_accuracy": None,
     "best_test_accuracy": None,
     "label_issue_auroc": None,
@@ -44,6 +46,28 @@ def test_a_student_is_told_with_its_wrong_labels():
     assert "label_issues.csv" in told
 
 
+def test_labels_that_nobody_vouches_for_are_agreed_with():
+    found = {"test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.625}
+    told = console.closing(RESULTS | found, Path("w"), remark="A remark.")
+    assert "agreement with the given test labels  50.0%" in told
+    assert "Nobody vouches for the test labels" in told
+    assert "accuracy" not in told.replace("not as accuracy", "")
+    assert told.endswith("A remark.")
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ({}, "symmetric, 40.0% asked, 38.7% realised"),
+        ({"noise_rate_estimated": 0.41}, "symmetric, 40.0% asked, 38.7% realised, 41.0% estimated"),
+        ({"noise_rate_asked": None, "noise_rate_realised": None}, "symmetric"),
+    ],
+)
+def test_of_the_noise_that_is_said_which_is_known(rates, said):
+    told = console.closing(RESULTS | rates, Path("w"), remark="").splitlines()
+    assert told[1].split(maxsplit=1) == ["noise", said]
+
+
 def test_without_a_teacher_nothing_is_said_of_one():
     assert "kNN" not in console.closing(RESULTS | {"teacher_kind": "none"}, Path("w"), remark="")
 
@@ -57,6 +81,21 @@ def test_the_configs_remark_ends_it_in_lines_that_fit_a_terminal():
 def test_pixels_that_were_not_measured_are_not_made_up():
     told = console.closing(RESULTS | {"pixel_knn_accuracy": None}, Path("w"), remark="")
     assert "(random encoder 25.5%, pixels not measured: on disk)" in told
+
+
+def test_values_that_were_chosen_are_told_with_the_reason():
+    config = ConfigDict({"rgrl": {"loss": {"name": "gce"}}, "seed": 1})
+    told = console.choices(config, {"rgrl.loss.name": "robust", "seed": "why not"})
+    assert told == ["chosen   rgrl.loss.name gce: robust", "chosen   seed 1: why not"]
+
+
+def test_skipped_files_are_counted_and_the_first_named():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
+    skipped = tuple(SkippedFile(f"{i}.png", "cut") for i in range(4))
+    data = Dataset("x", images, labels, images, labels, {}, ("a",), skipped_files=skipped)
+    given = Labels(labels, None, "none", None, None, None)
+    told = console.opening(data, 10**9, given, "float32", Path("w")).splitlines()
+    assert told[2] == "skipped  4 files (0.png, 1.png, 2.png, ...); skipped_files.csv says why"
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

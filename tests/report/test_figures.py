@@ -16,18 +16,25 @@ POINTS = np.random.default_rng(0).normal(size=(40, 2))
 
 DRAWN = {
     "comparison": lambda path: figures.comparison(
-        BASELINE, STUDENT, ("CE", "CE + RMDNet"), "symmetric noise", path
+        BASELINE, STUDENT, ("CE", "CE + RMDNet"), "test accuracy", "symmetric noise", path
     ),
-    "curves": lambda path: figures.curves(TEACHER + BASELINE + STUDENT, path),
-    "one line": lambda path: figures.curves(TEACHER[:1], path),
-    "transition": lambda path: figures.transition(np.eye(3), ("a", "b", "c"), path),
-    "large transition": lambda path: figures.transition(
-        np.eye(100), tuple(map(str, range(100))), path
+    "curve": lambda path: figures.curve(
+        BASELINE + STUDENT, "loss", {"baseline": "CE", "student": "CE + RMDNet"}, "loss " * 20, path
     ),
-    "embeddings": lambda path: figures.embeddings(
-        [("teacher", POINTS, np.arange(40) % 2, np.arange(40) % 3 == 0)] * 2, ("ship", "car"), path
+    "one epoch": lambda path: figures.curve(
+        TEACHER[:1], "spread", {"teacher": "teacher"}, "spread", path,
+        is_share=True, levels={0.0: "collapsed"},
     ),
-}
+    "heat map": lambda path: figures.heat_map(
+        np.eye(3), ("a", r"$\frac{1}$", "c"), "true class", "given label", path
+    ),
+    "large heat map": lambda path: figures.heat_map(
+        np.eye(100), tuple(map(str, range(100))), "true class", "given label", path
+    ),
+    "embedding": lambda path: figures.embedding(
+        POINTS, np.arange(40) % 2, np.arange(40) % 3 == 0, ("ship", "$"), "teacher", path
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -1,34 +1,53 @@
 """report.html: whole by itself, well formed, harmless whatever a class is called."""
 
+import dataclasses
 import html.parser
+import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from rmdnet_jax.config import default
-from rmdnet_jax.report import page
+from rmdnet_jax.report import gallery, page
 
 RESULTS = {
     "dataset": "digits",
+    "train_images": 1437,
+    "test_images": 360,
+    "image_shape": [8, 8, 3],
+    "classes": 3,
+    "devices": "1 x cpu",
     "teacher_kind": "simsiam",
     "noise_kind": "symmetric",
+    "noise_rate_asked": 0.4,
     "noise_rate_realised": 0.387,
+    "noise_rate_estimated": 0.412,
+    "test_labels": "true",
     "test_accuracy": 0.936,
     "best_test_accuracy": 0.939,
     "baseline_test_accuracy": 0.95,
     "label_issue_auroc": 0.994,
+    "skipped_files": 3,
     "versions": {"jax": "0.10.2"},
 }
+CLASSES = ("<script>alert(1)</script>", "photo\u202egnp.exe\x1b", "b" * 300)
+SUSPECT = gallery.Suspect(
+    3, gallery.thumbnail(np.zeros((8, 8, 3), np.uint8)), given=0, suggested=1, true=1,
+    score=0.98765, student_score=0.9, neighbour_score=1.0, file='train/"><img src=x>\udcff.png',
+)  # fmt: skip
 VOID = {"meta", "img", "link", "br"}
 
 
 class Parser(html.parser.HTMLParser):
-    def __init__(self):
+    def __init__(self, text):
         super().__init__()
-        self.open, self.sources, self.text, self.tags = [], [], "", []
+        self.open, self.tags, self.attributes, self.text = [], [], [], ""
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        self.attributes += attrs
         if tag not in VOID:
             self.open.append(tag)
 
@@ -38,37 +57,95 @@ class Parser(html.parser.HTMLParser):
     def handle_data(self, data):
         self.text += data
 
+    def values(self, *names):
+        return [value for name, value in self.attributes if name in names]
 
-@pytest.fixture
-def written(tmp_path):
-    png = tmp_path / "figure.png"
-    png.write_bytes(b"\x89PNG")
-    issue = {"index": 3, "given_label": "<script>alert(1)</script>", "suggested_label": "b",
-             "score": 0.98765}  # fmt: skip
-    page.write(tmp_path / "report.html", RESULTS, default().to_dict(), [("Curves.", png)],
-               "python launch.py --config=configs/demo.py", [issue])  # fmt: skip
-    parser = Parser()
-    parser.feed((tmp_path / "report.html").read_text())
-    return parser
+
+def write(folder, suspects=(SUSPECT,), **results):
+    png = folder / "figure.png"
+    Image.new("RGB", (300, 150)).save(png)
+    figure = page.Figure("A <curve>.", png)
+    sections = [page.Section("curves", "Curves", "It has not collapsed.", (figure, figure)),
+                page.Section("words", "Words", "No figure.", ())]  # fmt: skip
+    page.write(folder / "report.html", RESULTS | results, default().to_dict(), sections,
+               list(suspects), CLASSES, "python launch.py --config=configs/demo.py")  # fmt: skip
+    return Parser((folder / "report.html").read_text())
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("page"))
 
 
 def test_every_tag_is_closed(written):
     assert not written.open
 
 
+def test_every_id_is_one_and_every_reference_has_one(written):
+    ids = written.values("id")
+    assert len(ids) == len(set(ids))
+    links = [link[1:] for link in written.values("href") if link.startswith("#")]
+    named = " ".join(written.values("for", "aria-labelledby")).split()
+    assert {"curves", "suspects", "run"} <= set(links)
+    assert {"filter-given", "filter-suggested", "run-heading"} <= set(named)
+    assert set(links + named) <= set(ids)
+
+
 def test_nothing_is_fetched(written):
-    assert len(written.sources) == 1
-    assert written.sources[0].startswith("data:image/png;base64,")
+    sources = [x for x in written.values("src", "href", "srcset") if not x.startswith("#")]
+    assert len(sources) == 4
+    assert all(source.startswith("data:") for source in sources)
+    assert not re.search(r"https?:|url\(|@import", written.text)
+    assert any((value or "").startswith("default-src 'none'") for _, value in written.attributes)
 
 
 def test_numbers_command_and_versions_are_there(written):
-    for text in ("93.6%", "95.0%", "0.994", "configs/demo.py", "jax 0.10.2", "0.988"):
+    for text in ("93.6%", "95.0%", "0.994", "41.2%", "configs/demo.py", "jax 0.10.2", "0.988",
+                 "1,437 training", "1 x cpu", "3 files (skipped_files.csv)"):  # fmt: skip
         assert text in written.text
 
 
-def test_a_class_name_is_text_and_never_markup(written):
-    assert "script" not in written.tags
+def test_a_name_is_text_and_never_markup(written):
+    assert written.tags.count("script") == 1  # ours
+    assert written.tags.count("img") == 3
     assert "<script>alert(1)</script>" in written.text
+    assert 'train/"><img src=x>�.png' in written.text
+
+
+def test_no_name_steers_the_screen_or_fills_it(written):
+    assert "photo�gnp.exe�" in written.text
+    assert not {"\u202e", "\x1b"} & set(written.text)
+    assert "b" * 100 not in written.text
+
+
+@pytest.mark.parametrize(
+    ("true", "said"),
+    [(0, "the label is right"), (1, "wrong: truly photo�gnp.exe�"), (None, "not known"),
+     (0, "0 of these 1 are wrong"), (1, "1 of these 1 are wrong")],
+)  # fmt: skip
+def test_the_gallery_says_whether_a_label_is_wrong_where_that_is_known(tmp_path, true, said):
+    written = write(tmp_path, [dataclasses.replace(SUSPECT, true=true)])
+    assert said in " ".join(written.text.split())
+
+
+def test_without_suspects_there_is_no_gallery(tmp_path):
+    written = write(tmp_path, suspects=())
+    assert "suspects" not in written.values("id")
+    assert "#suspects" not in written.values("href")
+    assert "script" not in written.tags
+
+
+def test_without_a_teacher_no_neighbours_are_spoken_of(tmp_path):
+    written = write(tmp_path, [dataclasses.replace(SUSPECT, neighbour_score=None)])
+    assert "neighbours" not in written.text
+
+
+def test_without_true_test_labels_nothing_is_called_accuracy(tmp_path):
+    written = write(tmp_path, test_labels="given", teacher_knn_accuracy=0.5,
+                    random_encoder_knn_accuracy=0.3, knn_labels="given")  # fmt: skip
+    said = written.text[: written.text.index("It has not collapsed")]
+    assert "agreement with the given test labels" in said
+    assert "accuracy" not in said.replace("not as accuracy", "")
 
 
 def test_pixels_that_were_not_measured_are_not_made_up():

@@ -12,6 +12,7 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.report import figures, results
+from rmdnet_jax.report.outcome import Outcome, Student
 
 RNG = np.random.default_rng(0)
 PROMISED = (
@@ -34,10 +35,9 @@ def outcome(kind="simsiam", students=("baseline", "student")):
     prediction = Prediction(np.eye(4, dtype=np.float32)[true] * 5, embedding)
     line = {"epoch": 1, "loss": 1.0, "test_accuracy": 1.0, "seconds": 2.0, "images_per_second": 9.0}
     trained = {
-        stage: results.Student(prediction, prediction, [line | {"stage": stage}])
-        for stage in students
+        stage: Student(prediction, prediction, [line | {"stage": stage}]) for stage in students
     }
-    return results.Outcome(data, labels, teacher, [], trained, np.arange(40))
+    return Outcome(data, labels, teacher, [], trained, np.arange(40))
 
 
 def config(**report):
@@ -71,38 +71,31 @@ def test_label_issues_are_listed_by_their_place_in_the_whole_data_set(tmp_path):
     assert sorted(int(line.split(",")[0]) for line in lines) == list(range(7, 47))
 
 
-@pytest.mark.parametrize(
-    ("kind", "teacher", "student"),
-    [
-        ("simsiam", "SimSiam teacher", "loss + RMDNet"),
-        ("random", "random encoder", "loss + RGRL, random teacher"),
-    ],
-)
-def test_figures_name_the_teacher_for_what_it_is(tmp_path, monkeypatch, kind, teacher, student):
-    drawn = {}
-    monkeypatch.setattr(figures, "embeddings", lambda panels, *_: drawn.update(titles=panels))
-    monkeypatch.setattr(figures, "comparison", lambda a, b, names, *_: drawn.update(names=names))
-    monkeypatch.setattr(results.page, "write", lambda *_: None)
-    results.write(tmp_path, outcome(kind), config(tsne_points=10), "python launch.py")
-    assert [title for title, *_ in drawn["titles"]] == [teacher, "loss alone", student]
-    assert drawn["names"] == ("CE", "CE" + student.removeprefix("loss"))
+@pytest.mark.parametrize("true", [True, False])
+def test_test_labels_are_true_where_those_of_training_are_known_to_be(true):
+    found = outcome()
+    if not true:
+        unknown = dataclasses.replace(found.labels, true=None, transition=None)
+        found = dataclasses.replace(found, labels=unknown)
+    assert results.summarise(found, None)["test_labels"] == ("true" if true else "given")
 
 
 def test_numbers_survive_a_figure_that_cannot_be_drawn(tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr(figures, "curves", broken)
+    monkeypatch.setattr(figures, "curve", broken)
     with pytest.raises(RuntimeError, match="no font"):
         results.write(tmp_path, outcome(), config(tsne_points=0), "python launch.py")
     assert json.loads((tmp_path / "results.json").read_text())["test_accuracy"] == 1.0
     assert (tmp_path / "label_issues.csv").exists()
 
 
-def test_a_class_too_small_for_t_sne_is_left_out(tmp_path):
-    results.write(tmp_path, outcome(), config(tsne_points=2), "python launch.py")
-    assert not (tmp_path / "figures/embeddings.png").exists()
-    assert (tmp_path / "report.html").exists()
+@pytest.mark.parametrize("count", [0, 3, 100])
+def test_the_gallery_is_as_large_as_asked(tmp_path, count):
+    results.write(tmp_path, outcome(), config(tsne_points=0, gallery=count), "python launch.py")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data-index=") == min(count, 40)
 
 
 def test_the_page_says_the_configs_remark_and_the_teachers_kind(tmp_path):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A whole run in seconds: both stages, two epochs each, a network of width 2.
 TINY = (
+    "--config.dataset.cache=",
     "--config.model.width=2",
     "--config.rm.epochs=2",
     "--config.rm.batch_size=16",
@@ -31,7 +32,8 @@ def environment(**changes):
 
 
 def arguments(*flags, config="configs/rgrl_cifar10.py"):
-    return [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / config}", *flags]
+    chosen = [f"--config={ROOT / config}"] if config else []
+    return [sys.executable, str(ROOT / "launch.py"), *chosen, *flags]
 
 
 def launch(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT, **env):

@@ -125,6 +125,7 @@ COMMANDS = {
     "unknown flag": ("rgrl_cifar10.py", ["--wrkdir=x"], "workdir"),
     "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
     "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
+    "a config to predict": ("rgrl_cifar10.py", ["--predict=."], "no --config"),
     "bad data": ("rgrl_cifar10.py", ["--config.dataset.path=nowhere.npz"], "nowhere.npz"),
 }
 
@@ -145,6 +146,13 @@ def test_a_bad_command_ends_with_status_2_and_one_line(case, tmp_path):
     assert refused.stderr.count("\n") == 1, refused.stderr
     assert says in refused.stderr
     assert not workdir.exists()
+
+
+def test_a_workdir_without_a_model_predicts_nothing(tmp_path):
+    refused = launch(f"--predict={tmp_path}", f"--workdir={tmp_path}", config=None)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: no model in {tmp_path}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_lists_configs_and_fields():

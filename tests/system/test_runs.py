@@ -8,6 +8,8 @@ import pytest
 from command import ROOT, TINY, launch, write_npz
 from PIL import Image
 
+from rmdnet_jax.model import Model
+
 CONFIGS = list((ROOT / "configs").glob("[a-z]*.py"))
 
 EVERYTHING = {
@@ -20,6 +22,7 @@ EVERYTHING = {
     "figures",
     "teacher",
     "student",
+    "model",
 }
 
 
@@ -83,6 +86,24 @@ def test_the_terminal_says_what_was_run_and_how_it_ended(finished):
     for text in ("64 training", "symmetric, 40.0% asked", "teacher kNN", "test accuracy",
                  "report.html"):  # fmt: skip
         assert text in told
+
+
+def test_its_classifier_serves_from_the_shell_and_from_python(finished, data, tmp_path):
+    workdir, _ = finished
+    with np.load(data) as arrays:
+        for i, pixels in enumerate(arrays["x_test"][:3]):
+            Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        images = arrays["x_test"][:3]
+    done = launch(f"--predict={tmp_path}", f"--workdir={workdir}", config=None)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"3 pictures: {workdir / 'predictions.csv'}\n"
+    with open(workdir / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    model = Model.load(workdir)
+    assert [row["predicted_class"] for row in rows] == model.predict(images).tolist()
+    with open(workdir / "label_issues.csv") as file:
+        first = next(csv.DictReader(file))
+    assert model.label_issues()[0].index == int(first["index"])
 
 
 def test_a_second_start_trains_nothing_and_changes_no_number(finished, data):
@@ -191,7 +212,10 @@ def test_tensorboard_files_are_written_where_it_is_there(data, tmp_path):
     assert list((tmp_path / "w/tensorboard/student").glob("events*"))
 
 
-@pytest.mark.parametrize("name", sorted(p.name for p in CONFIGS if p.stem != "paper_tables"))
+# But those that test_own_data.py and test_grids.py start.
+@pytest.mark.parametrize(
+    "name", sorted(p.name for p in CONFIGS if p.stem not in ("own_data", "paper_tables"))
+)
 def test_every_config_runs_at_a_tiny_size(name, tmp_path):
     human = np.arange(200) % 100
     # As many classes as the data set that the config names: its noise is made for those.

@@ -76,3 +76,11 @@ def test_the_barrier_stays_until_operations_are_fused():
 
     assert fusions(cpu.COMPILER_OPTIONS) == 1
     assert fusions({}) == 0
+
+
+def test_what_runs_once_has_the_same_numbers():
+    def draw(key):
+        return jax.random.normal(key, (7,)) / 3
+
+    key = jax.random.key(0)
+    assert (cpu.jit_once(draw)(key) == jax.jit(draw)(key)).all()

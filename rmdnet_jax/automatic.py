@@ -1,0 +1,166 @@
+"""What a config leaves open, chosen from the size of the data and the machine that trains.
+
+A field is open if it is None (configs/own_data.py). The same data on the same kind of machine give
+the same values, so that a run that is started again is the same run. Nothing here reads a file.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from rmdnet_jax import config as configuration
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.losses import robust
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """What a kind of machine can do in an hour or a few.
+
+    Attributes:
+      name: in a reason.
+      largest_side: of images that are resized, in pixels.
+      width: channels of ResNet-18's first stage.
+      rm_views, rgrl_views: training images that a stage sees, all epochs together.
+      saved_every: such images between two checkpoints.
+      rgrl_lr: goes with the number of steps: few need large ones.
+    """
+
+    name: str
+    largest_side: int
+    width: int
+    rm_views: int
+    rgrl_views: int
+    saved_every: int
+    rgrl_lr: float
+
+
+CPU = Means("a CPU", 64, 16, 400_000, 100_000, 20_000, 0.02)
+ACCELERATOR = Means("an accelerator", 224, 64, 10_000_000, 5_000_000, 500_000, 0.01)
+
+SIDES = (32, 64, 128, 224)  # of images that are resized
+IMAGENET_STEM_FROM = 64  # pixels
+FEWEST_EPOCHS = 20
+MOST_EPOCHS = {"rm": 1000, "rgrl": 240}  # the paper's
+BATCHES = (64, 32, 16)  # the first of which there are enough in an epoch
+STEPS_AN_EPOCH = 8
+LOSS = "gce"  # robust, with no rate of wrong labels to be known
+K_NCE_FAMILY = 0.001  # configs/rgrl_cifar10.py says why
+NEIGHBOURS = 200  # at most; and a fifth of a class
+NEIGHBOURS_SHARE = 1 / 5
+
+FIELDS = (
+    "checkpoint_every", "dataset.image_size", "model.stem", "model.width",
+    "rm.batch_size", "rm.epochs", "rm.knn_k",
+    "rgrl.batch_size", "rgrl.epochs", "rgrl.lr", "rgrl.loss.name", "rgrl.k",
+)  # fmt: skip
+
+
+def fill(
+    config: ConfigDict,
+    num_train: int,
+    num_classes: int,
+    short_sides: np.ndarray,
+    backend: str,
+    resizable: bool = True,
+) -> tuple[ConfigDict, dict[str, str]]:
+    """The config with every open field of `FIELDS` filled.
+
+    Args:
+      config: not changed; a field with a value keeps it.
+      num_train: training images.
+      num_classes: C.
+      short_sides: int [N] in pixels, of the images as they are now.
+      backend: JAX's name of the platform, "cpu" or another.
+      resizable: whether images can be resized when they are read; arrays are not.
+
+    Returns:
+      The config, and the reason for each value that was chosen here, by field.
+
+    Raises:
+      InputError: K is open and the loss is none of ours.
+    """
+    means = CPU if backend == "cpu" else ACCELERATOR
+    config = config.copy_and_resolve_references()
+    reasons: dict[str, str] = {}
+
+    def choose(field: str, value: Any, reason: str) -> None:
+        *groups, leaf = field.split(".")
+        group = config
+        for name in groups:
+            group = group[name]
+        if group[leaf] is None:
+            group[leaf] = value
+            reasons[field] = reason
+
+    median = int(np.median(short_sides))
+    if resizable:
+        side = image_size(median, means.largest_side)
+        reason = f"the pictures' shorter sides have {median} pixels in the median"
+        if side == means.largest_side < median:
+            reason += f"; no more on {means.name}"
+        choose("dataset.image_size", side, reason)
+    else:
+        choose("dataset.image_size", 0, "images in memory keep their size")
+    side = config.dataset.image_size or median
+    is_large = side >= IMAGENET_STEM_FROM
+    choose("model.stem", "imagenet" if is_large else "cifar", f"images of {side} pixels")
+    choose("model.width", means.width, f"on {means.name}")
+
+    for stage, views in (("rm", means.rm_views), ("rgrl", means.rgrl_views)):
+        enough = (size for size in BATCHES if num_train >= STEPS_AN_EPOCH * size)
+        choose(f"{stage}.batch_size", next(enough, BATCHES[-1]), f"{num_train:,} training images")
+        most = MOST_EPOCHS[stage]
+        epochs = min(max(round(views / num_train), FEWEST_EPOCHS), most)
+        bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)
+        reason = f"{bound} so many" if bound else f"{epochs * num_train:,} images seen"
+        choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {means.name}")
+    choose(
+        "checkpoint_every",
+        float(f"{max(means.saved_every / num_train, 1e-3):.2g}"),
+        f"epochs between two, {means.saved_every:,} images seen",
+    )
+
+    of_class = num_train / num_classes
+    neighbours = min(max(round(NEIGHBOURS_SHARE * of_class), 1), NEIGHBOURS)
+    choose("rm.knn_k", neighbours, f"of {of_class:,.0f} training images a class")
+    choose("rgrl.lr", means.rgrl_lr, f"for training of this length on {means.name}")
+    choose("rgrl.loss.name", LOSS, "robust, whatever the rate of wrong labels")
+    if config.rgrl.k is None:
+        choose("rgrl.k", relation_weight(config, num_classes), f"for {config.rgrl.loss.name} and "
+               f"{num_classes} classes: as K = 1 weighs beside cross entropy")  # fmt: skip
+    return config, reasons
+
+
+def image_size(short_side: int, largest: int) -> int:
+    """The nearest of `SIDES` up to `largest`, by ratio, to a picture's shorter side in pixels."""
+    sides = [side for side in SIDES if side <= largest]
+    return min(sides, key=lambda side: abs(np.log(side / short_side)))
+
+
+def relation_weight(config: ConfigDict, num_classes: int) -> float:
+    """K for the config's loss, so that the relation loss weighs as it does beside CE with K = 1.
+
+    By the ratio of the logit gradients at a uniform output, as in configs/. To the NCE family that
+    K does harm, and it has one that is safe (the paper's Tables 3 and 4).
+    """
+    name = config.rgrl.loss.name
+    if name.startswith("nce_"):
+        return K_NCE_FAMILY
+    if ":" in name:
+        raise InputError(
+            f"config.rgrl.k is not given and cannot be chosen for a loss of your own, {name}; "
+            "right is --config.rgrl.k=NUMBER"
+        )
+    loss = robust.get(name, **configuration.loss_parameters(config))
+    label = jnp.zeros(1, jnp.int32)
+
+    def gradient(loss: robust.Loss) -> float:
+        of_logits = jax.grad(lambda logits: loss(logits, label)[0])(jnp.zeros((1, num_classes)))
+        return float(jnp.linalg.norm(of_logits))
+
+    return float(f"{gradient(loss) / gradient(robust.get('ce')):.2g}")

@@ -1,0 +1,237 @@
+"""A manifest of pictures as a source: a CSV or Parquet table with a row a picture.
+
+Columns path and label, optionally split and true_label; others are not read.
+"""
+
+import csv
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmdnet_jax.data import picture_files
+from rmdnet_jax.data.picture_files import PictureFiles, Split
+from rmdnet_jax.errors import InputError
+
+SUFFIXES = (".csv", ".parquet")
+
+_NEEDED = ("path", "label")
+_COLUMNS = (*_NEEDED, "split", "true_label")
+_SPLITS = {"train": "train", **dict.fromkeys(("test", "val", "validation"), "test")}
+_RIGHT = "right are the columns path and label, and optionally split and true_label"
+
+_WHOLE_NUMBER = re.compile(r"-?\d+")
+
+# A row by column, and what it is called in an error.
+_Row = tuple[str, dict[str, str]]
+
+
+def find(path: str, held_out: float = 0.2) -> PictureFiles:
+    """The picture files of a manifest, none of which is opened.
+
+    Paths are relative to the manifest's folder and stay in it. Labels are the classes' names; if
+    all are whole numbers, classes are in their order, else in that of the alphabet. A split is
+    train, or test, val or validation; without that column each class gives `held_out` of its
+    pictures to the test split. Images come in turns, as in folder_source.py, whatever the order of
+    the rows.
+
+    Where true labels are given, those of the test split are the ones that count there; those of the
+    training split stand beside the labels, and are given for all of it or none.
+
+    Args:
+      path: the manifest, .csv (UTF-8) or .parquet.
+      held_out: share of each class in (0, 1).
+
+    Raises:
+      InputError: there is no such file, or it is no such table, or a row is wrong; its line is
+        named.
+    """
+    place = Path(path).expanduser()
+    if not path or not place.is_file():
+        raise InputError(f"no manifest {path!r} (dataset.path); right is a .csv or .parquet file")
+    rows: dict[str, dict[str, str]] = {}
+    named: dict[str, str] = {}  # what a file's row is called
+    root = place.parent
+    for where, row in _parquet(place) if place.suffix.lower() == ".parquet" else _csv(place):
+        file = _file(row["path"], root, where)
+        if file in rows:
+            raise InputError(f"{where}: {file} is also in {named[file]}; right is one row a file")
+        if not row["label"]:
+            raise InputError(f"{where}: the label is empty; right is the name of a class")
+        if row.get("split", "train") not in _SPLITS:
+            raise InputError(
+                f"{where}: the split is {row['split']!r}; right is one of {', '.join(_SPLITS)}"
+            )
+        rows[file], named[file] = row, where
+    if not rows:
+        raise InputError(f"{place} has no rows; right is a row a picture")
+    names = {row[column] for row in rows.values() for column in ("label", "true_label")
+             if row.get(column)}  # fmt: skip
+    classes = _in_order(names)
+    train, test = _splits(rows, classes, held_out)
+    true_labels = _training_truth(train, rows, named)
+    number = {name: i for i, name in enumerate(classes)}
+    return PictureFiles(
+        place.stem,
+        root,
+        place,
+        tuple(classes),
+        _split(train, [rows[file]["label"] for file in train], number, true_labels),
+        _split(test, [_best_label(rows[file]) for file in test], number),
+    )
+
+
+def _file(path: str, root: Path, where: str) -> str:
+    """A path as it is within `root`; InputError for one that is not."""
+    file = posixpath.normpath(path)
+    if file == "." or "\0" in file:
+        raise InputError(f"{where}: {path!r} is no path; right is a file's, relative to {root}")
+    inside = os.path.realpath(root)
+    there = Path(os.path.realpath(os.path.join(inside, file)))
+    if os.path.isabs(path) or not there.is_relative_to(inside):
+        raise InputError(
+            f"{where}: {path} leads out of {root}; right is a path relative to the manifest's "
+            "folder, to a file in it"
+        )
+    return file
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    if all(_WHOLE_NUMBER.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _splits(
+    rows: Mapping[str, Mapping[str, str]], classes: list[str], held_out: float
+) -> tuple[list[str], list[str]]:
+    """The files of both splits, in turns."""
+    train: dict[str, list[str]] = {name: [] for name in classes}
+    test: dict[str, list[str]] = {name: [] for name in classes}
+    for file in sorted(rows):
+        is_test = _SPLITS[rows[file].get("split", "train")] == "test"
+        (test if is_test else train)[rows[file]["label"]].append(file)
+    if not any("split" in row for row in rows.values()):
+        for name in classes:
+            held = picture_files.held_out(train[name], held_out) if train[name] else set()
+            test[name] = sorted(held)
+            train[name] = [file for file in train[name] if file not in held]
+    first, second = ([file for _, file in picture_files.in_turns(part)] for part in (train, test))
+    return first, second
+
+
+def _split(
+    files: list[str],
+    labels: list[str],
+    number: Mapping[str, int],
+    true_labels: list[str] | None = None,
+) -> Split:
+    def numbers(names: list[str]) -> np.ndarray:
+        return np.array([number[name] for name in names], np.int32)
+
+    return Split(files, numbers(labels), None if true_labels is None else numbers(true_labels))
+
+
+def _best_label(row: Mapping[str, str]) -> str:
+    return row.get("true_label") or row["label"]
+
+
+def _training_truth(
+    files: list[str], rows: Mapping[str, Mapping[str, str]], named: Mapping[str, str]
+) -> list[str] | None:
+    """The true labels of the training pictures, or None without any."""
+    truth = [rows[file].get("true_label", "") for file in files]
+    if not any(truth):
+        return None
+    if not all(truth):
+        without = named[files[truth.index("")]]
+        raise InputError(
+            f"{without}: the true_label is empty and others are not; right is one for every "
+            "training picture, or for none"
+        )
+    return truth
+
+
+def _csv(place: Path) -> Iterator[_Row]:
+    """The rows of a CSV file with a header, UTF-8 with or without a mark of that."""
+    try:
+        with open(place, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            _check_columns(place, columns)
+            for fields in reader:
+                where = f"{place}, line {reader.line_num}"
+                if not fields:  # an empty line
+                    continue
+                if len(fields) != len(columns):
+                    raise InputError(
+                        f"{where}: {len(fields)} fields; right are {len(columns)}, as in the "
+                        'header (a comma in a field needs "quotes" around it)'
+                    )
+                yield where, _row(dict(zip(columns, fields, strict=True)))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{place} is not UTF-8 ({error.reason}); right is a CSV file saved as UTF-8"
+        ) from error
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{place} cannot be read as CSV ({error})") from error
+
+
+def _parquet(place: Path) -> Iterator[_Row]:
+    """The rows of a Parquet file; lines are counted from 1."""
+    # Imported here: it takes half a second that other data sources need not pay.
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(place) as file:
+            columns = file.schema_arrow.names
+            _check_columns(place, columns)
+            table = file.read([name for name in _COLUMNS if name in columns])
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{place} cannot be read as Parquet ({reason})") from error
+    fields: dict[str, list[Any]] = {
+        name: table.column(name).to_pylist() for name in table.schema.names
+    }
+    for i in range(table.num_rows):
+        where = f"{place}, row {i + 1}"
+        yield where, _row({name: _text(fields[name][i], name, where) for name in fields})
+
+
+def _text(value: Any, column: str, where: str) -> str:
+    """A value of a Parquet column as CSV would have it."""
+    if value is None or value != value:  # a number that is missing is NaN in some writers' tables
+        return ""
+    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones
+        value = int(value)
+    if not isinstance(value, str | int):
+        raise InputError(
+            f"{where}: the {column} is {type(value).__name__}; right is text or a whole number"
+        )
+    return str(value)
+
+
+def _row(fields: Mapping[str, str]) -> dict[str, str]:
+    """The columns that are read; a space beside a label is nobody's wish."""
+    return {
+        name: value if name == "path" else value.strip()
+        for name, value in fields.items()
+        if name in _COLUMNS
+    }
+
+
+def _check_columns(place: Path, columns: list[str]) -> None:
+    missing = [name for name in _NEEDED if name not in columns]
+    if missing:
+        found = ", ".join(map(repr, columns[:10])) or "none"
+        raise InputError(
+            f"{place} has no column {', '.join(missing)} (but the columns {found}); {_RIGHT}"
+        )
+    twice = [name for name in _COLUMNS if columns.count(name) > 1]
+    if twice:
+        raise InputError(f"{place} has the column {twice[0]} twice; {_RIGHT}")

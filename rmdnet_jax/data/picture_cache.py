@@ -1,0 +1,183 @@
+"""What was read of picture files, kept on disk while the files are unchanged: their sizes, and the
+decoded pixels as one array that is mapped into memory.
+
+The pictures of a folder or manifest, the place, as they are now, the state, have the files
+PLACE-STATE.json and PLACE-STATE-IMAGES.npy (with a .json beside it); those of an earlier state are
+removed. Which pictures there are, and how they are decoded, is not known here.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.errors import InputError
+
+# To be counted up when the same files give other pixels than before.
+_VERSION = 1
+
+_INSTEAD = "right is --config.dataset.cache=FOLDER elsewhere, or --config.dataset.cache= for none"
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureCache:
+    """The cache of one place.
+
+    Attributes:
+      folder: where the caches of all places are; made when first written to.
+      place: what tells this folder or manifest from others.
+      state: what tells this state of its files from others.
+    """
+
+    folder: Path
+    place: str
+    state: str
+
+    @classmethod
+    def of(cls, folder: str, place: Path, files: Iterable[tuple[str, int, int]]) -> "PictureCache":
+        """The cache in `folder` for the files (path, bytes, mtime in ns) of a place."""
+        state = hashlib.sha256(str(_VERSION).encode())
+        for path, size, mtime in files:
+            state.update(b"%s\0%d %d\n" % (_bytes(path), size, mtime))
+        return cls(
+            Path(folder).expanduser(),
+            hashlib.sha256(_bytes(str(place.resolve()))).hexdigest()[:12],
+            state.hexdigest()[:20],
+        )
+
+    def told(self, tell: Callable[[], dict]) -> dict:
+        """What `tell` once returned for this state, JSON-able; it is called if it was not yet."""
+        file = self.folder / f"{self.place}-{self.state}.json"
+        found = _read_json(file)
+        if found is None:
+            with self._locked():
+                found = _read_json(file)  # perhaps written by who held the lock
+                if found is None:
+                    found = tell()
+                    _write_json(file, found)
+        return found
+
+    def decoded(
+        self,
+        files: Iterable[str],
+        shape: tuple[int, ...],
+        decode: Callable[[], Iterable[np.ndarray]],
+        told: Callable[[], dict],
+    ) -> tuple[Path, dict]:
+        """The array of the images of `files`, and what was told of them when it was written.
+
+        Args:
+          files: which of the place's; they may be some of them.
+          shape: (N, H, W, 3).
+          decode: the images, uint8 [n, H, W, 3] at a time; called if there is no array yet.
+          told: what to keep beside the array, JSON-able; asked for after the last image.
+
+        Returns:
+          A .npy of uint8 `shape`, and what `told` returned.
+
+        Raises:
+          InputError: the folder cannot be written, or its disk is full.
+        """
+        subset = hashlib.sha256(b"\0".join(map(_bytes, files))).hexdigest()[:12]
+        height, width = shape[1:3]
+        file = self.folder / f"{self.place}-{self.state}-{subset}-{height}x{width}.npy"
+        beside = file.with_suffix(".json")
+        if not _is_whole(file, beside, shape):
+            with self._locked():
+                if not _is_whole(file, beside, shape):
+                    self._check_space(int(np.prod(shape, dtype=np.int64)))
+                    with open_atomic(file, "wb") as array:
+                        np.lib.format.write_array_header_2_0(
+                            array,
+                            {"descr": "|u1", "fortran_order": False, "shape": shape},
+                        )
+                        for block in decode():
+                            array.write(np.ascontiguousarray(block).data)
+                        # Before the array appears, so that it never is without.
+                        _write_json(beside, told())
+        return file, _read_json(beside) or {}
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Lets one process at a time write, and removes what belongs to no present state."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / f"{self.place}.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                for old in [
+                    *self.folder.glob(f".{self.place}-*"),  # of a process that was killed
+                    *self.folder.glob(f"{self.place}-*"),
+                ]:
+                    if not old.name.startswith(f"{self.place}-{self.state}"):
+                        old.unlink(missing_ok=True)
+                yield
+        except OSError as error:
+            raise InputError(
+                f"cannot write the cache of pictures {self.folder} ({error.strerror or error}); "
+                f"{_INSTEAD}"
+            ) from error
+
+    def _check_space(self, needed: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise InputError(
+                f"decoded pictures take {needed / 1e9:,.2f} GB and the disk of {self.folder} has "
+                f"{free / 1e9:,.2f} GB left; {_INSTEAD}, or a smaller dataset.image_size"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class CachedReader:
+    """Reads the images at given positions of a cached array; can be pickled."""
+
+    file: str
+
+    def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The images of `rows` int [n], one by one: uint8 [H, W, 3]."""
+        images = _mapped(self.file)
+        return (images[row] for row in rows)
+
+
+@functools.lru_cache(maxsize=4)
+def _mapped(file: str) -> np.ndarray:
+    """A .npy mapped into memory. Kept, so that it stays readable if the cache is cleared."""
+    try:
+        # A plain array over the map: np.memmap's own indexing is several times slower.
+        return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file} of the cache of pictures cannot be read ({error}); start again, which makes "
+            "it anew"
+        ) from error
+
+
+def _is_whole(file: Path, beside: Path, shape: tuple[int, ...]) -> bool:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):  # missing, or damaged by hand
+        return False
+    return found.shape == shape and _read_json(beside) is not None
+
+
+def _read_json(file: Path) -> dict | None:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):  # missing, or damaged by hand
+        return None
+
+
+def _write_json(file: Path, content: dict) -> None:
+    with open_atomic(file) as text:
+        json.dump(content, text)
+
+
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")

@@ -1,0 +1,227 @@
+"""A trained classifier to use: predictions, embeddings, the labels it doubts; saved and loaded.
+
+Training it is experiment.py's; every run with a student leaves one in its workdir.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rmdnet_jax.data import pictures
+from rmdnet_jax.data.dataset import with_three_channels
+from rmdnet_jax.data.lazy_images import Images, LazyImages
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.evaluation import classification, inference, label_issues
+from rmdnet_jax.evaluation.label_issues import LabelIssues
+from rmdnet_jax.methods.rgrl import Classifier, Weights
+from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
+
+# In a saved model's folder, which may be a run's workdir.
+_WEIGHTS = "model"
+_ISSUES = "label_issues.csv"
+
+_CHOSEN_IN_REPR = 6  # class names
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Model:
+    """A trained classifier.
+
+    Attributes:
+      network: its architecture, with the mean and standard deviation of its training images.
+      weights: float32, on the host.
+      image_shape: (H, W, 3), what it was trained on.
+      classes: what each class is called, names or the integers of the user's own labels.
+      issues: what it and its teacher say of every training label; None where that was not kept.
+      files: the path of each training image, or None.
+    """
+
+    network: Classifier
+    weights: Weights
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...] | tuple[int, ...]
+    issues: LabelIssues | None = None
+    files: tuple[str, ...] | None = None
+
+    def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+        """The class of every image: [N] of `classes`.
+
+        Args:
+          images: uint8 [N, H, W, 3] or grey [N, H, W] of the model's size, or the paths of
+            pictures, which are brought to that size.
+
+        Raises:
+          InputError: they have another shape or dtype, or a file is no picture.
+        """
+        return np.asarray(self.classes)[self.predict_proba(images).argmax(axis=1)]
+
+    def predict_proba(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+        """Probabilities float64 [N, C] in the order of `classes`; rows sum to 1. See `predict`."""
+        return classification.softmax(self._predictor(self.weights, self._images(images)).logits)
+
+    def embed(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+        """Embeddings float32 [N, D] of the backbone. See `predict`."""
+        return self._predictor(self.weights, self._images(images)).embedding
+
+    def read(self, file: str | Path) -> np.ndarray:
+        """The pixels of a picture as the model takes them: uint8 [H, W, 3].
+
+        Raises:
+          InputError: it is no picture, or has another size and the model's is not square.
+        """
+        height, width, _ = self.image_shape
+        # What is not square was not resized in training either.
+        return pictures.decode(str(file), str(file), self.image_shape, resize=height == width)
+
+    def label_issues(self) -> np.ndarray:
+        """Every training sample, the most suspicious label first; pandas.DataFrame takes it.
+
+        Returns:
+          A record array [N] of index (its place in the training set), given and suggested (of
+          `classes`), score in [0, 1], its parts student_score and, with a teacher, neighbour_score,
+          and path, where images have one.
+
+        Raises:
+          InputError: the model was saved without them.
+        """
+        if self.issues is None:
+            raise InputError(
+                f"this model has no label issues; right is a folder that holds {_ISSUES} too"
+            )
+        classes, issues = np.asarray(self.classes), self.issues
+        columns = {
+            "index": issues.index,
+            "given": classes[issues.given],
+            "suggested": classes[issues.suggested],
+            "score": issues.score,
+            "student_score": issues.student_score,
+        }
+        if issues.neighbour_score is not None:
+            columns["neighbour_score"] = issues.neighbour_score
+        if self.files is not None:
+            columns["path"] = np.asarray(self.files)
+        order = label_issues.ranking(issues)
+        dtype = np.dtype([(name, column.dtype) for name, column in columns.items()])
+        records = np.recarray(len(order), dtype)
+        for name, column in columns.items():
+            records[name] = column[order]
+        return records
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model into `folder`, which is made; `load` reads it anywhere.
+
+        Raises:
+          InputError: the folder holds another model, or cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with Checkpoints(folder / _WEIGHTS, self._description()) as saved:
+                saved.check()
+                if saved.latest() is None:
+                    saved.save(0, self.weights, {})
+            if self.issues is not None:
+                label_issues.write_csv(
+                    folder / _ISSUES, self.issues, tuple(map(str, self.classes)), self.files
+                )
+        except OSError as error:
+            raise InputError(f"cannot write the model to {folder} ({error.strerror})") from error
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Model":
+        """The model that `save`, or a run with this workdir, has left in `folder`.
+
+        Raises:
+          InputError: there is none.
+        """
+        folder = Path(folder)
+        with Checkpoints(folder / _WEIGHTS) as saved:
+            if saved.latest() is None:
+                raise InputError(
+                    f"no model in {folder}; right is the workdir of a finished run with a student"
+                )
+            facts = saved.meta()["model"]
+            network = Classifier(
+                ResNet(facts["width"], facts["stem"], jnp.dtype(facts["dtype"])),
+                Linear(len(facts["classes"])),
+                *(np.array(facts[name], np.float32) for name in ("mean", "std")),
+            )
+            height, width, channels = facts["image_shape"]
+            shape = height, width, channels
+            weights = jax.device_get(saved.restore(_shapes(network, shape)))
+        path = folder / _ISSUES
+        issues, files = label_issues.read_csv(path) if path.is_file() else (None, None)
+        return cls(network, weights, shape, tuple(facts["classes"]), issues, files)
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(str, self.classes[:_CHOSEN_IN_REPR]))
+        names += ", ..." if len(self.classes) > _CHOSEN_IN_REPR else ""
+        height, width, _ = self.image_shape
+        text = (
+            f"Model(ResNet-18 of width {self.network.backbone.width}, {height}x{width} pixels, "
+            f"{len(self.classes)} classes: {names}"
+        )
+        if self.issues is not None:
+            doubted = int(np.sum(self.issues.suggested != self.issues.given))
+            text += f"; would change {doubted:,} of {len(self.issues.given):,} training labels"
+        return text + ")"
+
+    def _description(self) -> dict:
+        backbone = self.network.backbone
+        return {
+            "model": {
+                "width": backbone.width,
+                "stem": backbone.stem,
+                "dtype": str(jnp.dtype(backbone.dtype)),
+                "mean": np.asarray(self.network.mean).tolist(),
+                "std": np.asarray(self.network.std).tolist(),
+                "image_shape": list(self.image_shape),
+                "classes": list(self.classes),
+            },
+            "weights": fingerprint(self.weights),
+        }
+
+    @functools.cached_property
+    def _predictor(self):
+        return inference.predictor(self.network)
+
+    def _images(self, images: np.ndarray | Sequence[str | Path]) -> Images:
+        """Arrays as they are, paths as pictures that are decoded when they are read."""
+        if not isinstance(images, np.ndarray):
+            files = list(images)
+
+            def read(rows: np.ndarray) -> Iterator[np.ndarray]:
+                return (self.read(files[row]) for row in rows)
+
+            return LazyImages(read, np.arange(len(files)), self.image_shape)
+        images = with_three_channels(images)
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            height, width, _ = self.image_shape
+            raise InputError(
+                f"images are {images.dtype} {images.shape}; right is uint8 [N, {height}, {width}, "
+                "3], or the paths of pictures"
+            )
+        return images
+
+
+def _shapes(network: Classifier, image_shape: tuple[int, int, int]) -> Weights:
+    """The shapes and dtypes of a network's weights; computes nothing."""
+
+    def fresh(key):
+        x = jnp.zeros((1, *image_shape), jnp.float32)
+        backbone = network.backbone.init(key, x, train=False)
+        embedding = jnp.zeros((1, network.backbone.embedding_size), jnp.float32)
+        head = network.classifier.init(key, embedding)
+        return Weights(
+            {"backbone": backbone["params"], "classifier": head["params"]},
+            {"backbone": backbone["batch_stats"]},
+        )
+
+    return jax.eval_shape(fresh, jax.random.key(0))

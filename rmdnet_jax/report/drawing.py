@@ -1,0 +1,259 @@
+"""What of a run is drawn, and the words that go with it: an outcome -> the sections of its page."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rmdnet_jax.evaluation import classification
+from rmdnet_jax.report import figures, names, terms
+from rmdnet_jax.report.outcome import Outcome
+from rmdnet_jax.report.page import Figure, Section
+
+# Of fewer t-SNE draws nothing.
+_FEWEST_POINTS = 10
+
+# Where the collapse monitor changes its words. A healthy teacher's spread ends between 0.7 and 1,
+# and often dips to 0.4 in the first epochs.
+_HEALTHY, _COLLAPSED = 0.5, 0.1
+_SPREADS = {1.0: "1: spread evenly", 0.0: "0: collapsed"}
+
+# Confusions that are named.
+_NAMED = 3
+
+_TEACHER_CURVES = {
+    "loss": "SimSiam loss (negative cosine)",
+    "spread": "collapse monitor: spread",
+    "knn_accuracy": "teacher's {knn}",
+}
+_STUDENT_CURVES = {
+    "test_accuracy": "{test}",
+    "train_accuracy": "agreement with the training labels",
+    "loss": "loss, all parts",
+    "robust_loss": "robust loss",
+    "node_loss": "node loss",
+    "edge_loss": "edge loss",
+}
+
+
+def draw(folder: Path, outcome: Outcome, results: dict, config: dict) -> list[Section]:
+    """Draws what there is to draw as PNG files.
+
+    Args:
+      folder: for the files; is made.
+      outcome: what the run found out.
+      results: what results.json holds.
+      config: the resolved config, JSON-able.
+    """
+    folder.mkdir(exist_ok=True)
+    sections = (
+        _comparison(folder, outcome, results, config),
+        _teacher_training(folder, outcome, results, config),
+        _student_training(folder, outcome, results, config),
+        _predictions(folder, outcome, results),
+        _noise(folder, outcome, results),
+        _embeddings(folder, outcome, config),
+    )
+    return [section for section in sections if section]
+
+
+def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> Section | None:
+    students, called = outcome.students, terms.of(results)
+    if "baseline" not in students:
+        return None
+    stages = _students(outcome, config)
+    rate = outcome.labels.rate_realised
+    noise = "labels as they are"
+    if rate is not None:
+        noise = f"{outcome.labels.kind} noise, {rate:.0%} wrong labels"
+    path = folder / "comparison.png"
+    figures.comparison(
+        students["baseline"].history, students["student"].history,
+        (stages["baseline"], stages["student"]), called.test, noise, path,
+    )  # fmt: skip
+    caption = f"{_sentence(called.test)} of {' and of '.join(stages.values())}, by epoch."
+    text = "Both start from the same weights and see the same batches; one heeds the teacher."
+    return Section("comparison", "With and without the teacher", text, (Figure(caption, path),))
+
+
+def _teacher_training(
+    folder: Path, outcome: Outcome, results: dict, config: dict
+) -> Section | None:
+    if not outcome.teacher:
+        return None
+    history = outcome.teacher_history
+    text = "A teacher learns from the images alone; no label is read. "
+    if history:
+        text += _collapse(history)
+    elif outcome.teacher.kind == "random":
+        text = "The teacher is a random encoder: nothing was trained."
+    else:
+        text += (
+            f"This one was trained by an earlier run, {config['teacher']['path']}: see its page."
+        )
+    if warning := outcome.teacher.warning():
+        text += f" Warning: {warning}."
+    drawn = _curves(folder, history, _TEACHER_CURVES, {"teacher": "teacher"}, results)
+    return Section("teacher", "Stage 1: the teacher", text, drawn)
+
+
+def _student_training(
+    folder: Path, outcome: Outcome, results: dict, config: dict
+) -> Section | None:
+    students = outcome.students
+    if not students:
+        return None
+    history = [line for student in students.values() for line in student.history]
+    text = (
+        "A student learns from the given labels. If some of them are wrong, an agreement with them "
+        "that rises towards 100 % means that it learns the wrong ones by heart."
+    )
+    quantities = dict(_STUDENT_CURVES)
+    if "baseline" in students:
+        del quantities["test_accuracy"]  # is the comparison's
+    drawn = _curves(folder, history, quantities, _students(outcome, config), results)
+    return Section("student", "Stage 2: the student", text, drawn)
+
+
+def _curves(
+    folder: Path,
+    history: list[dict],
+    quantities: dict[str, str],
+    stages: dict[str, str],
+    results: dict,
+) -> tuple[Figure, ...]:
+    """A figure a quantity that the history has, with a line a stage."""
+    called, drawn = terms.of(results), []
+    for quantity, what in quantities.items():
+        if not any(quantity in line for line in history):
+            continue
+        title = what.format(test=called.test, knn=called.knn)
+        path = folder / f"{[*stages][-1]}_{quantity}.png"
+        is_share = quantity.endswith("accuracy")
+        levels = _SPREADS if quantity == "spread" else {}
+        figures.curve(history, quantity, stages, title, path, is_share=is_share, levels=levels)
+        last = {line["stage"]: line[quantity] for line in history if quantity in line}
+        form = "{} {:.1%}" if is_share else "{} {:.3g}"
+        ends = ", ".join(form.format(stages[stage], value) for stage, value in last.items())
+        drawn.append(Figure(f"{_sentence(title)}, by epoch; at the end: {ends}.", path))
+    return tuple(drawn)
+
+
+def _collapse(history: list[dict]) -> str:
+    """What the collapse monitor shows, for somebody who never heard of it."""
+    spreads = [line["spread"] for line in history]
+    if spreads[-1] >= _HEALTHY:
+        verdict = "It has not collapsed"
+    elif spreads[-1] > _COLLAPSED:
+        verdict = "It has partly collapsed, and its relations say less than they could"
+    else:
+        verdict = (
+            "It has collapsed: its relations say nothing, and the student should not heed them"
+        )
+    return (
+        f"{verdict}: the spread of its embeddings ended at {spreads[-1]:.2f} (1 is spread evenly "
+        f"in all directions, 0 is the same embedding for every image; lowest {min(spreads):.2f}, "
+        f"in epoch {history[int(np.argmin(spreads))]['epoch']})."
+    )
+
+
+def _predictions(folder: Path, outcome: Outcome, results: dict) -> Section | None:
+    if "student" not in outcome.students:
+        return None
+    class_names = outcome.data.class_names
+    logits, labels = outcome.students["student"].test.logits, outcome.data.test_labels
+    counts = classification.confusion_matrix(logits, labels)
+    sizes = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(sizes, 1)
+    path = folder / "confusion.png"
+    label = terms.of(results).label
+    figures.heat_map(shares, names.drawable(class_names), label, "prediction", path)
+    apart = shares - np.diag(shares.diagonal())
+    worst = [divmod(int(cell), len(apart)) for cell in apart.argsort(axis=None)[::-1][:_NAMED]]
+    said = [
+        f"{names.short(class_names[i], 40)} as {names.short(class_names[j], 40)} "
+        f"({apart[i, j]:.0%} of {sizes[i, 0]:,})"
+        for i, j in worst
+        if apart[i, j]
+    ]
+    text = "Most often taken for another: " + ", ".join(said) + "." if said else ""
+    caption = (
+        f"Confusion matrix of the {labels.size:,} test images: each row, a {label}, sums to 1."
+    )
+    heading = "Test predictions"
+    return Section("predictions", heading, text, (Figure(caption, path),))
+
+
+def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
+    labels, estimated = outcome.labels, results.get("noise_transition_estimated")
+    matrices = {
+        "transition": (labels.transition, "Realised: given labels by true class."),
+        "transition_estimated": (estimated, "Estimated: the same, worked out without true labels."),
+    }
+    drawn = []
+    for name, (matrix, caption) in matrices.items():
+        if matrix is not None:
+            path = folder / f"{name}.png"
+            class_names = names.drawable(outcome.data.class_names)
+            figures.heat_map(np.asarray(matrix), class_names, "true class", "given label", path)
+            drawn.append(Figure(caption, path))
+    text = []
+    if labels.rate_realised is not None:
+        text.append(f"{labels.rate_realised:.1%} of the training labels are wrong.")
+    if estimated is not None:
+        text.append(f"Estimated without true labels: {results['noise_rate_estimated']:.1%}.")
+    if len(drawn) == 2:
+        gap = np.abs(np.asarray(estimated) - labels.transition).mean()
+        text.append(f"The two matrices differ by {gap:.3f} an entry on average.")
+    return Section("noise", "Label noise", " ".join(text), tuple(drawn)) if drawn else None
+
+
+def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
+    """t-SNE of the first images given either of two labels, in every embedding there is."""
+    data, given, true = outcome.data, outcome.labels.given, outcome.labels.true
+    points = config["report"]["tsne_points"]
+    if true is None or not points:
+        return None
+    pair = [range(data.num_classes)[c] for c in config["report"]["tsne_classes"]]
+    chosen = np.concatenate([np.flatnonzero(given == c)[:points] for c in pair])
+    if len(chosen) < _FEWEST_POINTS:
+        return None
+    embeddings = {}
+    if outcome.teacher:
+        is_random = outcome.teacher.kind == "random"
+        title = "random encoder" if is_random else "SimSiam teacher"
+        embeddings["teacher"] = title, outcome.teacher.train_embedding
+    titles = _students(outcome, config)
+    for stage, student in outcome.students.items():
+        embeddings[stage] = titles[stage], student.train.embedding
+    wrong = (given != true)[chosen]
+    label = (given[chosen] == pair[1]).astype(np.int32)
+    drawable = names.drawable(data.class_names)
+    drawn = []
+    for name, (title, embedding) in embeddings.items():
+        path = folder / f"embedding_{name}.png"
+        figures.embedding(
+            figures.tsne(embedding[chosen], config["seed"]), label, wrong,
+            (drawable[pair[0]], drawable[pair[1]]), title, path,
+        )  # fmt: skip
+        drawn.append(Figure(f"t-SNE of the embeddings: {title}.", path))
+    first, second = (names.short(data.class_names[c], 40) for c in pair)
+    text = (
+        f"Training images labelled {first} or {second}, as in Figures 5 to 7 of the paper. Where a "
+        "wrong label lies apart from the right ones, the embedding has not been misled by it."
+    )
+    return Section("embeddings", "Embeddings", text, tuple(drawn))
+
+
+def _students(outcome: Outcome, config: dict) -> dict[str, str]:
+    """What to call each student; RMDNet is stage RGRL under a trained teacher, and Table 2 calls it
+    RGRL without one."""
+    loss = names.short(config["rgrl"]["loss"]["name"].upper(), 24)
+    called = {"baseline": f"{loss} alone", "student": f"{loss} alone"}
+    if outcome.teacher:
+        trained = outcome.teacher.kind == "simsiam"
+        called["student"] = f"{loss} + " + ("RMDNet" if trained else "RGRL, random teacher")
+    return {stage: called[stage] for stage in called if stage in outcome.students}
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,232 @@
+"""A CSV or Parquet table of pictures is a data set; a row that is wrong is named by its line."""
+
+import csv
+import random
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from rmdnet_jax.data import manifest_source, sources
+from rmdnet_jax.errors import InputError
+
+HEADER = ["path", "label", "split", "true_label"]
+
+
+def picture(seed):
+    return np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+
+
+@pytest.fixture
+def beasts(tmp_path):
+    """12 pictures in a folder, ants and bees in turns, the last four to test on."""
+    rows = []
+    for i in range(12):
+        Image.fromarray(picture(i)).save(tmp_path / f"{i:02}.png")
+        rows.append([f"{i:02}.png", ("ant", "bee")[i % 2], "train" if i < 8 else "test", ""])
+    return tmp_path, rows
+
+
+def write_csv(folder, rows, header=HEADER, name="beasts.csv", encoding="utf-8"):
+    with open(folder / name, "w", encoding=encoding, newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return folder / name
+
+
+def write_parquet(folder, rows, header=HEADER, name="beasts.parquet"):
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=header), folder / name)
+    return folder / name
+
+
+def columns(rows, *names):
+    return [[row[HEADER.index(name)] for name in names] for row in rows]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_rows_become_a_data_set(beasts, write):
+    folder, rows = beasts
+    data = sources.load("manifest", str(write(folder, rows)))
+    assert (data.name, data.class_names) == ("beasts", ("ant", "bee"))
+    assert data.train_files == tuple(f"{i:02}.png" for i in range(8))
+    np.testing.assert_array_equal(data.train_labels, np.arange(8) % 2)
+    np.testing.assert_array_equal(data.test_labels, np.arange(4) % 2)
+    np.testing.assert_array_equal(data.train_images[3], picture(3))
+    np.testing.assert_array_equal(data.test_images[3], picture(11))
+    assert data.true_labels is None
+
+
+def test_without_splits_a_share_of_each_class_is_held_out_whatever_the_rows_order(beasts):
+    folder, rows = beasts
+    found = []
+    for seed in range(2):
+        random.Random(seed).shuffle(rows)
+        manifest = write_csv(folder, columns(rows, "path", "label"), ["path", "label"])
+        found.append(manifest_source.find(str(manifest), held_out=0.35))
+    np.testing.assert_array_equal(np.bincount(found[0].test.labels), [2, 2])
+    assert found[0].test.files == found[1].test.files
+    assert found[0].train.files == found[1].train.files
+
+
+@pytest.mark.parametrize("word", ["test", "val", "validation"])
+def test_the_test_split_may_be_called_otherwise(beasts, word):
+    folder, rows = beasts
+    rows = [[*row[:2], row[2].replace("test", word), ""] for row in rows]
+    assert len(manifest_source.find(str(write_csv(folder, rows))).test) == 4
+
+
+def test_true_labels_stand_beside_those_of_training_and_count_in_the_test(beasts):
+    folder, rows = beasts
+    for row in rows:
+        row[3] = row[1]
+    rows[0][1] = "bee"
+    rows[8][1] = "bee"
+    data = sources.load("manifest", str(write_csv(folder, rows)))
+    at = data.train_files.index("00.png")
+    assert (data.train_labels[at], data.true_labels[at]) == (1, 0)
+    assert (data.train_labels != data.true_labels).sum() == 1
+    np.testing.assert_array_equal(np.bincount(data.test_labels), [2, 2])
+
+
+def test_true_labels_may_be_known_of_the_test_split_alone(beasts):
+    folder, rows = beasts
+    for row in rows[8:]:
+        row[3] = "ant"
+    found = manifest_source.find(str(write_csv(folder, rows)))
+    assert found.train.true_labels is None
+    assert not found.test.labels.any()
+
+
+def test_classes_that_are_numbers_are_sorted_as_numbers(beasts):
+    folder, rows = beasts
+    for row, label in zip(rows, [10, 9, 2] * 4, strict=True):
+        row[1] = label
+    rows = columns(rows, "path", "label", "split")
+    for write in (write_csv, write_parquet):
+        found = manifest_source.find(str(write(folder, rows, HEADER[:3])))
+        assert found.class_names == ("2", "9", "10")
+
+
+def test_parquets_numbers_may_be_floats_and_missing(beasts):
+    folder, rows = beasts
+    rows = [[row[0], i % 2, 1.0 if i < 8 else None] for i, row in enumerate(rows)]
+    rows = [[path, label, "train" if true else "val", true] for path, label, true in rows]
+    found = manifest_source.find(str(write_parquet(folder, rows)))
+    assert found.class_names == ("0", "1")
+    assert found.train.true_labels.all()
+
+
+def test_a_mark_of_utf_8_other_columns_empty_lines_and_spaces_do_no_harm(beasts):
+    folder, rows = beasts
+    rows = [[7, f" {row[1]}", row[0]] for row in rows]
+    manifest = write_csv(folder, rows, ["width", "label ", "path"], encoding="utf-8-sig")
+    manifest.write_bytes(manifest.read_bytes() + b"\r\n\r\n")
+    assert manifest_source.find(str(manifest)).class_names == ("ant", "bee")
+
+
+def test_files_in_folders_with_names_of_all_kinds(beasts):
+    folder, rows = beasts
+    (folder / "größe, 1").mkdir()
+    (folder / "00.png").rename(folder / "größe, 1" / "a b.png")
+    rows[0][0] = "./größe, 1/a b.png"
+    data = sources.load("manifest", str(write_csv(folder, rows)))
+    assert "größe, 1/a b.png" in data.train_files
+
+
+def test_a_file_that_is_not_there_is_skipped_up_to_the_share(beasts):
+    folder, rows = beasts
+    (folder / "03.png").unlink()
+    manifest = str(write_csv(folder, rows))
+    data = sources.load("manifest", manifest, max_broken=0.1)
+    assert [(file.path, file.reason) for file in data.skipped_files] == [
+        ("03.png", "there is no such file")
+    ]
+    with pytest.raises(InputError, match=r"1 of 12 files of .*03.png: there is no such file"):
+        sources.load("manifest", manifest)
+
+
+# What is wrong -> (row changed, its column, the value, what is said of it).
+BAD_ROWS = {
+    "path twice": (5, "path", "./04.png", r"line 7: 04.png is also in .*beasts.csv, line 6; right"),
+    "unknown split": (5, "split", "trian", "line 7: the split is 'trian'; right is one of train"),
+    "empty split": (5, "split", "", "line 7: the split is ''"),
+    "empty label": (5, "label", " ", "line 7: the label is empty"),
+    "empty path": (5, "path", "", "line 7: '' is no path"),
+    "climbing path": (5, "path", "a/../../05.png", "line 7: .* leads out of"),
+    "absolute path": (5, "path", "/etc/passwd", "line 7: /etc/passwd leads out of"),
+    "linked path": (5, "path", "out/05.png", "line 7: out/05.png leads out of"),
+    "one true label": (5, "true_label", "bee", "line 2: the true_label is empty and others are"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_bad_row_is_named_by_its_line(beasts, case):
+    folder, rows = beasts
+    (folder / "out").symlink_to(folder.parent)
+    row, column, value, says = BAD_ROWS[case]
+    rows[row][HEADER.index(column)] = value
+    with pytest.raises(InputError, match=says) as caught:
+        manifest_source.find(str(write_csv(folder, rows)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_parquet_row_is_named_too(beasts):
+    folder, rows = beasts
+    rows = [[row[0], i / 2, row[2], ""] for i, row in enumerate(rows)]
+    with pytest.raises(InputError, match="row 2: the label is float; right is text or a whole"):
+        manifest_source.find(str(write_parquet(folder, rows)))
+
+
+BAD_FILES = {
+    "nothing": (b"", "has no column path, label"),
+    "no header": (b"00.png,ant\n", "has no column path, label .but the columns '00.png', 'ant'"),
+    "no label": (b"path,class\n00.png,ant\n", "has no column label"),
+    "no rows": (b"path,label\n", "has no rows"),
+    "column twice": (b"path,label,label\n", "has the column label twice"),
+    "other separator": (b"path;label\n00.png;ant\n", "has no column path, label .*'path;label'"),
+    "missing field": (b"path,label\n00.png\n", "line 2: 1 fields; right are 2"),
+    "unquoted comma": (b"path,label\n0,0.png,ant\n", "line 2: 3 fields"),
+    "not UTF-8": (b"path,label\ngr\xf6\xdfe.png,ant\n", "is not UTF-8"),
+    "UTF-16": ("path,label\n".encode("utf-16"), "is not UTF-8"),
+    "open quote": (b'path,label\n"00.png,ant\n', "cannot be read as CSV"),
+    "NUL": (b"path,label\n0\0.png,ant\n", r"line 2: '0\\x00.png' is no path|NUL"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_file_that_is_no_manifest(tmp_path, case):
+    content, says = BAD_FILES[case]
+    (tmp_path / "beasts.csv").write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        manifest_source.find(str(tmp_path / "beasts.csv"))
+    assert "\n" not in str(caught.value)
+    assert "beasts.csv" in str(caught.value)
+
+
+def test_a_file_that_is_no_parquet(tmp_path):
+    (tmp_path / "beasts.parquet").write_bytes(b"path,label\n")
+    with pytest.raises(InputError, match="cannot be read as Parquet") as caught:
+        manifest_source.find(str(tmp_path / "beasts.parquet"))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_class_alone(beasts):
+    folder, rows = beasts
+    rows = [[row[0], "ant"] for row in rows]
+    with pytest.raises(InputError, match="has 1 class, 'ant'; right are two or more"):
+        sources.load("manifest", str(write_csv(folder, rows, HEADER[:2])))
+
+
+def test_a_class_without_training_pictures(beasts):
+    folder, rows = beasts
+    rows[9][1] = "cow"
+    with pytest.raises(InputError, match=r"class 'cow' of .* has no training pictures"):
+        sources.load("manifest", str(write_csv(folder, rows)))
+
+
+def test_no_pictures_to_test_on(beasts):
+    folder, rows = beasts
+    with pytest.raises(InputError, match="has no pictures to test on; right is a test split"):
+        sources.load("manifest", str(write_csv(folder, rows[:8])))

@@ -1,0 +1,168 @@
+"""Picture files become a data set: decoded once, the broken ones named and skipped."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax.data import picture_files, pictures, sources
+from rmdnet_jax.errors import InputError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of 20 pictures of several sizes."""
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = rng.integers(0, 256, (12 + i, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i:02}.jpg")
+    return tmp_path / "photos"
+
+
+def cut(file):
+    """A file that ends too early: its head is whole."""
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def load(photos, image_size=16, **options):
+    return sources.load("folder", str(photos), image_size=image_size, **options)
+
+
+def broken(photos):
+    """One of each kind: no picture by its name, none by its head, cut."""
+    (photos / "ant" / "Thumbs.db").write_bytes(b"x")
+    (photos / "ant" / "03.jpg").write_bytes(b"")
+    cut(photos / "bee" / "04.jpg")
+
+
+def test_sizes_are_known_before_anything_is_decoded(photos):
+    found = sources.find("folder", str(photos))
+    np.testing.assert_array_equal(np.sort(found.short_sides), np.sort([*range(12, 32)] * 2))
+
+
+@pytest.mark.parametrize("budget", [0.0, 1e-9], ids=["in memory", "on disk"])
+def test_with_a_cache_or_without_it_is_the_same_data(photos, tmp_path, budget):
+    broken(photos)
+    cached, plain = (
+        load(photos, cache=cache, max_broken=0.1, memory_budget=budget if cache else 0.0)
+        for cache in (str(tmp_path / "cache"), "")
+    )
+    assert cached.is_on_disk == (budget > 0)
+    for field in ("train_labels", "test_labels", "train_digests", "train_files", "skipped_files"):
+        np.testing.assert_array_equal(getattr(cached, field), getattr(plain, field))
+    np.testing.assert_array_equal(cached.train_images[:], plain.train_images)
+    np.testing.assert_array_equal(cached.test_images[:], plain.test_images)
+    assert len(cached.train_images) + len(cached.test_images) == 38
+
+
+def test_broken_files_are_named_with_the_reason(photos):
+    broken(photos)
+    data = load(photos, max_broken=0.1)
+    assert [file.path for file in data.skipped_files] == [
+        "ant/Thumbs.db",
+        "ant/03.jpg",
+        "bee/04.jpg",
+    ]
+    reasons = [file.reason for file in data.skipped_files]
+    assert "does not end in .jpg" in reasons[0]
+    assert reasons[1] == "another format, or none"
+    assert "truncated" in reasons[2]
+    assert not {"ant/03.jpg", "bee/04.jpg"} & set(data.train_files)
+
+
+def test_the_others_stay_in_the_split_they_were_in(photos):
+    before = load(photos)
+    broken(photos)
+    after = load(photos, max_broken=0.1)
+    gone = {"ant/03.jpg", "bee/04.jpg"}
+    assert [file for file in before.train_files if file not in gone] == list(after.train_files)
+
+
+def test_more_than_the_share_are_refused_and_counted(photos):
+    broken(photos)
+    says = (
+        r"3 of 41 files of .*photos cannot be used \(ant/Thumbs.db: .*; ant/03.jpg: .*; "
+        r"bee/04.jpg: .*\), which is more than dataset.max_broken, 0.05; right is .*=0.08$"
+    )
+    with pytest.raises(InputError, match=says) as caught:
+        load(photos, max_broken=0.05)
+    assert "\n" not in str(caught.value)
+    load(photos, max_broken=0.08)
+
+
+def test_the_first_three_are_named(photos):
+    for i in range(5):
+        (photos / "ant" / f"{i}.txt").touch()
+    with pytest.raises(InputError, match=r"ant/2.txt: [^;]*; and 2 more\)"):
+        load(photos)
+
+
+def test_without_a_cache_and_memory_a_cut_picture_ends_the_run_when_it_is_read(photos):
+    cut(photos / "bee" / "04.jpg")
+    data = load(photos, memory_budget=1e-9)
+    with pytest.raises(InputError, match=r"bee/04.jpg cannot be read as a picture \(.*truncated"):
+        data.train_images[:], data.test_images[:]
+
+
+def test_a_class_whose_training_pictures_are_all_broken(photos):
+    for file in (photos / "bee").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(InputError, match=r"class 'bee' of .* has no training pictures"):
+        load(photos, max_broken=0.9)
+
+
+def test_a_second_start_opens_no_picture(photos, tmp_path, monkeypatch):
+    broken(photos)
+    first = load(photos, cache=str(tmp_path / "cache"), max_broken=0.1)
+
+    def never(*args, **kwargs):
+        raise AssertionError("a picture was opened")
+
+    monkeypatch.setattr(pictures, "_opened", never)
+    second = load(photos, cache=str(tmp_path / "cache"), max_broken=0.1)
+    np.testing.assert_array_equal(first.train_images, second.train_images)
+    assert second.skipped_files == first.skipped_files
+    # A larger share held out is another split of the same pixels.
+    load(photos, cache=str(tmp_path / "cache"), max_broken=0.1, held_out=0.5)
+
+
+def test_a_changed_picture_is_decoded_again(photos, tmp_path):
+    before = load(photos, cache=str(tmp_path / "cache"))
+    at = before.train_files.index("ant/00.jpg")
+    Image.new("RGB", (30, 30), (0, 0, 255)).save(photos / "ant" / "00.jpg")
+    after = load(photos, cache=str(tmp_path / "cache"))
+    assert after.train_images[at, 8, 8].tolist() == [0, 0, 254]
+    np.testing.assert_array_equal(
+        np.delete(after.train_images, at, axis=0), np.delete(before.train_images, at, axis=0)
+    )
+
+
+def test_the_first_images_are_decoded_alone(photos, tmp_path):
+    found = sources.find("folder", str(photos), cache=str(tmp_path / "cache"))
+    data = sources.read(found, train_size=6, test_size=2, image_size=16)
+    assert (len(data.train_images), len(data.test_images)) == (6, 2)
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    assert np.load(array, mmap_mode="r").shape == (8, 16, 16, 3)
+    with pytest.raises(InputError, match=r"train_size 33 of photos; right is 0 \(all\) to 32"):
+        sources.read(found, train_size=33, image_size=16)
+
+
+def test_names_that_are_no_utf_8_can_be_printed(photos):
+    (photos / "ant" / "00.jpg").rename(os.fsdecode(bytes(photos / "ant") + b"/caf\xe9.jpg"))
+    data = load(photos)
+    (file,) = (file for file in data.train_files if "caf" in file)
+    assert file == r"ant/caf\xe9.jpg"
+
+
+def test_skipped_files_become_a_csv_if_there_are_any(photos, tmp_path):
+    picture_files.write_skipped(tmp_path / "skipped.csv", ())
+    assert not (tmp_path / "skipped.csv").exists()
+    broken(photos)
+    data = load(photos, max_broken=0.1)
+    reason = dataclasses.replace(data.skipped_files[1], reason='cut, "twice"')
+    picture_files.write_skipped(tmp_path / "skipped.csv", [reason])
+    assert (tmp_path / "skipped.csv").read_text() == 'path,reason\nant/03.jpg,"cut, ""twice"""\n'

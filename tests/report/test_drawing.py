@@ -1,0 +1,135 @@
+"""What is drawn is named for what it is, and the words beside it fit what is seen."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rmdnet_jax import teachers
+from rmdnet_jax.config import default
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.methods.interface import Prediction
+from rmdnet_jax.report import drawing, figures
+from rmdnet_jax.report.outcome import Outcome, Student
+
+RNG = np.random.default_rng(0)
+TRUE = np.arange(40, dtype=np.int32) % 4
+GIVEN = np.where(np.arange(40) < 10, (TRUE + 1) % 4, TRUE).astype(np.int32)
+GUESS = np.where(TRUE == 2, 3, TRUE)  # every blue is taken for grey
+EMBEDDING = RNG.normal(size=(40, 6)).astype(np.float32)
+SPREADS = [
+    {"stage": "teacher", "epoch": epoch, "loss": -0.5, "spread": spread}
+    for epoch, spread in ((1, 0.7), (2, 0.4), (3, 0.9))
+]
+
+
+def outcome(kind="simsiam", students=("baseline", "student"), history=SPREADS):
+    images = np.zeros((40, 8, 8, 3), np.uint8)
+    data = Dataset("colours", images, TRUE, images, TRUE, {}, ("red", "green", "blue", "grey"))
+    labels = Labels(GIVEN, TRUE, "symmetric", 0.25, 0.25, np.eye(4))
+    teacher = teachers.Judged(kind, None, EMBEDDING, 0.9, 0.3, 0.4, 40) if kind else None
+    prediction = Prediction(np.eye(4, dtype=np.float32)[GUESS], EMBEDDING)
+    line = {"epoch": 1, "loss": 1.0, "node_loss": 2.0, "test_accuracy": 0.75}
+    trained = {
+        stage: Student(prediction, prediction, [line | {"stage": stage}]) for stage in students
+    }
+    return Outcome(data, labels, teacher, history, trained, np.arange(len(labels.given)))
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """Sections by id, with what was drawn in them: nothing is."""
+    calls = {}
+
+    def draw(outcome, tsne_points=0, **results):
+        for name in ("comparison", "curve", "heat_map", "embedding"):
+            record = calls.setdefault(name, [])
+            monkeypatch.setattr(figures, name, lambda *a, record=record, **_: record.append(a))
+        config = default()
+        config.report.tsne_points = tsne_points
+        results = {"test_labels": "true"} | results
+        sections = drawing.draw(tmp_path / "figures", outcome, results, config.to_dict())
+        return {section.id: section for section in sections}, calls
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("kind", "teacher", "student"),
+    [("simsiam", "SimSiam teacher", "CE + RMDNet"),
+     ("random", "random encoder", "CE + RGRL, random teacher")],
+)  # fmt: skip
+def test_teacher_and_students_are_called_what_they_are(drawn, kind, teacher, student):
+    sections, calls = drawn(outcome(kind), tsne_points=10)
+    assert calls["comparison"][0][2] == ("CE alone", student)
+    titles = [title for *_, title, _ in calls["embedding"]]
+    assert titles == [teacher, "CE alone", student]
+    assert len(sections["embeddings"].figures) == 3
+
+
+def test_without_a_teacher_there_is_the_loss_alone(drawn):
+    sections, calls = drawn(outcome(None, ("student",), []), tsne_points=10)
+    assert set(sections) == {"student", "predictions", "noise", "embeddings"}
+    assert [title for *_, title, _ in calls["embedding"]] == ["CE alone"]
+
+
+def test_a_teacher_alone_is_drawn_alone(drawn):
+    sections, _ = drawn(outcome(students=()))
+    assert set(sections) == {"teacher", "noise"}
+
+
+@pytest.mark.parametrize(
+    ("last", "verdict"),
+    [(0.9, "It has not collapsed"), (0.3, "It has partly collapsed"), (0.02, "It has collapsed")],
+)
+def test_the_collapse_monitor_is_put_into_words(drawn, last, verdict):
+    history = [*SPREADS[:2], SPREADS[2] | {"spread": last}]
+    text = drawn(outcome(history=history))[0]["teacher"].text
+    assert f"{verdict}" in text
+    assert f"ended at {last:.2f}" in text
+    assert f"lowest {min(last, 0.4):.2f}, in epoch {3 if last < 0.4 else 2}" in text
+
+
+def test_a_teacher_trained_elsewhere_or_weak_is_said_to_be(drawn):
+    found = outcome(history=[])
+    weak = dataclasses.replace(found.teacher, knn_accuracy=0.3)
+    text = drawn(dataclasses.replace(found, teacher=weak))[0]["teacher"].text
+    assert "trained by an earlier run" in text
+    assert "Warning: the teacher's kNN accuracy (30.0%) is not clearly better" in text
+
+
+def test_the_largest_confusions_are_named(drawn):
+    sections, calls = drawn(outcome())
+    assert (
+        sections["predictions"].text == "Most often taken for another: blue as grey (100% of 10)."
+    )
+    assert calls["heat_map"][0][0].sum(axis=1).tolist() == [1, 1, 1, 1]
+    assert calls["heat_map"][0][2] == "true class"
+
+
+def test_an_estimated_transition_stands_beside_the_realised_one(drawn):
+    estimate = np.full((4, 4), 0.25)
+    sections, calls = drawn(
+        outcome(), noise_transition_estimated=estimate.tolist(), noise_rate_estimated=0.75
+    )
+    assert len(sections["noise"].figures) == 2
+    assert "Estimated without true labels: 75.0%." in sections["noise"].text
+    assert "differ by 0.375" in sections["noise"].text
+    assert np.array_equal(calls["heat_map"][-1][0], estimate)
+
+
+def test_where_no_truth_is_known_none_is_drawn(drawn):
+    labels = Labels(GIVEN, None, "none", None, None, None)
+    found = dataclasses.replace(outcome(), labels=labels)
+    sections, calls = drawn(found, tsne_points=10, test_labels="given")
+    assert not {"noise", "embeddings"} & set(sections)
+    assert calls["heat_map"][0][2] == "given test label"
+    assert calls["comparison"][0][3:5] == (
+        "agreement with the given test labels",
+        "labels as they are",
+    )
+
+
+def test_classes_too_small_for_t_sne_are_left_out(drawn):
+    assert "embeddings" not in drawn(outcome(), tsne_points=2)[0]

@@ -1,0 +1,72 @@
+"""The gallery shows the most suspicious images, small enough for a page."""
+
+import base64
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.lazy_images import LazyImages
+from rmdnet_jax.evaluation.label_issues import LabelIssues
+from rmdnet_jax.report import gallery
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
+TRUE = np.array([0, 1, 2, 0], np.int32)
+GIVEN = np.array([0, 2, 2, 1], np.int32)
+DATA = Dataset("beasts", IMAGES, TRUE, IMAGES, TRUE, {}, ("ant", "bee", "cat"))
+LABELS = Labels(GIVEN, TRUE, "symmetric", 0.5, 0.5, np.eye(3))
+SCORE = np.array([0.1, 0.7, 0.2, 0.9])
+ISSUES = LabelIssues(np.arange(len(GIVEN)), GIVEN, TRUE, SCORE, SCORE / 2, None)
+
+
+def picture(uri):
+    kind, _, encoded = uri.partition(";base64,")
+    image = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert kind == f"data:image/{image.format.lower()}"
+    return image
+
+
+def test_the_most_suspicious_come_first_with_all_that_is_known_of_them():
+    worst, second = gallery.suspects(ISSUES, DATA, LABELS, 2)
+    assert (worst.index, worst.given, worst.suggested, worst.true) == (3, 1, 0, 0)
+    assert (worst.score, worst.student_score, worst.neighbour_score) == (0.9, 0.45, None)
+    assert worst.file is None
+    assert second.index == 1
+    assert np.array_equal(picture(worst.picture), IMAGES[3])
+
+
+def test_images_on_disk_have_paths_and_only_those_shown_are_decoded():
+    read = []
+
+    def decode(rows):
+        read.extend(rows)
+        return IMAGES[rows]
+
+    lazy = LazyImages(decode, np.arange(4), (8, 8, 3))
+    data = dataclasses.replace(DATA, train_images=lazy, train_files=("a", "b", "c", "d"))
+    unknown = dataclasses.replace(LABELS, true=None)
+    (worst,) = gallery.suspects(ISSUES, data, unknown, 1)
+    assert (worst.file, worst.true, read) == ("d", None, [3])
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "shown"),
+    [
+        ((32, 32), "PNG", (32, 32)),
+        ((48, 16), "PNG", (16, 48)),
+        ((64, 64), "JPEG", (64, 64)),
+        ((224, 112), "JPEG", (48, 96)),
+        ((8, 2000), "JPEG", (96, 1)),
+    ],
+)
+def test_thumbnails_are_small_and_keep_their_proportions(shape, kind, shown):
+    pixels = RNG.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    uri = gallery.thumbnail(pixels)
+    image = picture(uri)
+    assert (image.format, image.size) == (kind, shown)
+    assert len(uri) < 20_000

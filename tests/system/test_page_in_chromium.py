@@ -1,0 +1,142 @@
+"""report.html in a real browser: it loads in silence, fits, sorts and filters by keyboard."""
+
+import chromium
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax.config import default
+from rmdnet_jax.report import gallery, page
+
+pytestmark = pytest.mark.skipif(not chromium.PATH, reason="Chromium is not installed")
+
+CLASSES = ("ant", "<script>document.title = 'taken'</script>", "c" * 300, "evil\u202egnp.exe")
+# (index, given, suggested, score), most suspicious first; two of them tie.
+SHOWN = [(7, 2, 0, 0.9), (3, 0, 1, 0.8), (9, 0, 3, 0.8), (1, 1, 2, 0.7), (5, 2, 1, 0.6)]
+VISIBLE = "[...document.querySelectorAll('tbody tr')].filter((row) => row.checkVisibility())"
+ORDER = f"{VISIBLE}.map((row) => Number(row.dataset.index))"
+SORTED_BY = (
+    "[...document.querySelectorAll('th[aria-sort]')]"
+    ".map((th) => `${th.textContent} ${th.ariaSort}`)"
+)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    Image.new("RGB", (840, 840), "white").save(folder / "figure.png")
+    figures = (page.Figure("A figure.", folder / "figure.png"),) * 2
+    suspects = [
+        gallery.Suspect(index, gallery.thumbnail(np.full((8, 8, 3), 9 * index, np.uint8)), given,
+                        suggested, suggested, score, score, score, f"train/{'d' * 200}/{index}.png")
+        for index, given, suggested, score in SHOWN
+    ]  # fmt: skip
+    results = {
+        "dataset": "beasts", "train_images": 10, "test_images": 10, "image_shape": [8, 8, 3],
+        "classes": 4, "devices": "1 x cpu", "teacher_kind": "none", "noise_kind": "none",
+        "test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.5, "versions": {},
+    }  # fmt: skip
+    path = folder / "report.html"
+    page.write(path, results, default().to_dict(), [page.Section("s", "S", "text", figures)],
+               suspects, CLASSES, "python launch.py --config=" + "x" * 300)  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(report):
+    with chromium.opened(report, width=1200) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shown(browser):
+    """The page, as it is after loading."""
+    browser.evaluate("document.querySelector('#filters').reset()")
+    press(browser, "image")
+    press(browser, "score")
+    assert browser.evaluate(ORDER) == [7, 3, 9, 1, 5]
+    return browser
+
+
+def press(browser, column):
+    """Presses the button of a column's head, as a keyboard does."""
+    focused = browser.evaluate(
+        f"[...document.querySelectorAll('th button')].find((b) => b.textContent === '{column}')"
+        ".focus(), document.activeElement.tagName"
+    )
+    assert focused == "BUTTON"
+    browser.press("Enter")
+
+
+def test_it_loads_in_silence_and_fetches_nothing(browser, report):
+    assert browser.problems == []
+    assert browser.fetched == [report.as_uri()]
+    assert browser.evaluate("document.title") == "RMDNet on beasts"
+    assert browser.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_it_is_no_wider_than_the_screen(browser, width):
+    browser.resize(width)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    outside = (
+        "[...document.body.querySelectorAll('*')].filter((e) => e.getBoundingClientRect().right"
+    )
+    assert browser.evaluate(f"{outside} > {width}).map((e) => e.outerHTML)") == []
+    browser.resize(1200)
+
+
+@pytest.mark.parametrize(
+    ("field", "column"), list(enumerate(("image", "given label", "suggested label", "score")))
+)
+def test_it_sorts_both_ways_and_says_so(shown, field, column):
+    for direction in ("ascending", "descending"):
+        press(shown, column)
+        assert shown.evaluate(SORTED_BY) == [f"{column} {direction}"]
+        # Ties stay in order of suspicion, whichever way the rest is turned.
+        expected = sorted(SHOWN, key=lambda row: row[field], reverse=direction == "descending")
+        assert shown.evaluate(ORDER) == [index for index, *_ in expected]
+
+
+def test_it_filters_by_either_class_and_by_both(shown):
+    told = "document.querySelector('output').value"
+    assert shown.evaluate(told) == "5 of 5 shown"
+    shown.evaluate("document.querySelector('#filter-given').focus()")
+    shown.press("ArrowDown")  # from "all" to the first class there is
+    assert shown.evaluate(ORDER) == [3, 9]
+    assert shown.evaluate(told) == "2 of 5 shown"
+    shown.evaluate("document.querySelector('#filter-suggested').focus()")
+    for _ in range(4):  # past 0, 1 and 2 to 3
+        shown.press("ArrowDown")
+    assert shown.evaluate(ORDER) == [9]
+    press(shown, "image")
+    assert shown.evaluate(ORDER) == [9]
+    shown.evaluate("document.querySelector('button[type=reset]').focus()")
+    shown.press("Enter")
+    assert shown.evaluate(ORDER) == [1, 3, 5, 7, 9]
+
+
+def test_every_control_can_be_reached_and_is_seen_to_be(shown):
+    shown.evaluate("document.querySelector('nav a').focus()")
+    reached = []
+    for _ in range(12):
+        reached.append(shown.evaluate("document.activeElement.textContent.trim().slice(0, 8)"))
+        assert shown.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        shown.press("Tab")
+    assert reached == [
+        "S", "Suspicio", "What was", "all\n    ", "all\n    ", "Show all",
+        "given la", "suggeste", "score", "image", "Class nu", "Config",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_whole_without_javascript_and_follows_the_colour_scheme(report, dark):
+    with chromium.opened(report, 390, dark=dark, scripts=False) as page:
+        # The pipe's own scripts run all the same.
+        assert page.evaluate(ORDER) == [7, 3, 9, 1, 5]
+        assert not page.evaluate("document.querySelector('#filters').checkVisibility()")
+        assert page.evaluate("document.querySelectorAll('th button').length") == 0
+        assert page.evaluate("document.querySelector('noscript p').checkVisibility()")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, ground[4:-1].split(", "))) < 64) == dark
+        assert page.problems == []

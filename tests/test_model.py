@@ -1,0 +1,122 @@
+"""A model says the same after it was saved and loaded, of arrays and of files."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.evaluation import label_issues
+from rmdnet_jax.methods.rgrl import Classifier, Weights
+from rmdnet_jax.model import Model
+from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.resnet import ResNet
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (5, 8, 8, 3), np.uint8)
+ISSUES = label_issues.score(
+    np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.25, 0.25, 0.5]]),
+    np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]),
+    np.array([0, 0, 2], np.int32),
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    network = Classifier(ResNet(2), Linear(3), np.full(3, 0.5, np.float32), np.ones(3, np.float32))
+    key = jax.random.key(0)
+    backbone = jax.jit(lambda x: network.backbone.init(key, x, train=False))(
+        jnp.zeros((1, 8, 8, 3), jnp.float32)
+    )
+    head = network.classifier.init(key, jnp.zeros((1, 16), jnp.float32))
+    weights = Weights(
+        {"backbone": backbone["params"], "classifier": head["params"]},
+        {"backbone": backbone["batch_stats"]},
+    )
+    weights = jax.device_get(weights)
+    return Model(network, weights, (8, 8, 3), ("cat", "dog", "eel"), ISSUES, ("a", "b", "c, d"))
+
+
+def test_probabilities_are_the_networks(model):
+    x = jnp.asarray(IMAGES, jnp.float32) / 255 - 0.5
+    variables = {
+        "params": model.weights.params["backbone"],
+        "batch_stats": model.weights.batch_stats["backbone"],
+    }
+    embedding = model.network.backbone.apply(variables, x, train=False)
+    kernel, bias = (model.weights.params["classifier"]["Dense_0"][n] for n in ("kernel", "bias"))
+    expected = jax.nn.softmax(embedding @ kernel + bias[None])
+    np.testing.assert_allclose(model.predict_proba(IMAGES), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.embed(IMAGES), embedding, rtol=1e-5, atol=1e-6)
+    names = np.array(["cat", "dog", "eel"])[np.argmax(expected, axis=1)]
+    np.testing.assert_array_equal(model.predict(IMAGES), names)
+
+
+def test_loaded_is_as_saved(model, tmp_path):
+    model.save(tmp_path / "new" / "folder")
+    loaded = Model.load(tmp_path / "new" / "folder")
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), model.predict_proba(IMAGES))
+    for ours, theirs in zip(loaded.label_issues(), model.label_issues(), strict=True):
+        assert [ours[name] for name in ("index", "given", "suggested", "path")] == [
+            theirs[name] for name in ("index", "given", "suggested", "path")
+        ]
+        assert ours.score == pytest.approx(theirs.score, abs=1e-6)
+    assert repr(loaded) == repr(model)
+    loaded.save(tmp_path / "new" / "folder")  # the same again is no harm
+
+
+def test_another_model_is_not_overwritten(model, tmp_path):
+    model.save(tmp_path)
+    other = dataclasses.replace(model, classes=("cat", "dog", "fox"))
+    with pytest.raises(InputError, match="other model"):
+        other.save(tmp_path)
+    assert Model.load(tmp_path).classes == model.classes
+
+
+def test_label_issues_come_most_suspicious_first(model):
+    issues = model.label_issues()
+    assert issues.index.tolist() == [1, 2, 0]
+    assert issues.given.tolist() == ["cat", "eel", "cat"]
+    assert issues.suggested.tolist() == ["dog", "eel", "cat"]
+    assert issues.path.tolist() == ["b", "c, d", "a"]
+    np.testing.assert_allclose(issues.score, [0.65, 0.25, 0.05])
+    np.testing.assert_allclose(issues.neighbour_score, [0.5, 0.0, 0.0])
+
+
+def test_integer_classes_stay_integers(model, tmp_path):
+    numbered = dataclasses.replace(model, classes=(3, 5, 9))
+    numbered.save(tmp_path)
+    loaded = Model.load(tmp_path)
+    assert loaded.predict(IMAGES).dtype.kind == "i"
+    assert set(loaded.predict(IMAGES)) <= {3, 5, 9}
+    assert loaded.label_issues().given.tolist() == [3, 9, 3]
+
+
+def test_files_are_brought_to_size_and_grey_is_repeated(model, tmp_path):
+    Image.fromarray(IMAGES[0]).save(tmp_path / "same.png")
+    Image.fromarray(IMAGES[1]).resize((20, 32), Image.Resampling.NEAREST).save(tmp_path / "big.png")
+    paths = [tmp_path / "same.png", str(tmp_path / "big.png")]
+    assert model.predict_proba(paths).shape == (2, 3)
+    np.testing.assert_array_equal(model.predict_proba(paths)[0], model.predict_proba(IMAGES[:1])[0])
+    grey = IMAGES[..., 0]
+    np.testing.assert_array_equal(
+        model.predict_proba(grey), model.predict_proba(np.stack([grey] * 3, axis=-1))
+    )
+
+
+@pytest.mark.parametrize(
+    "images", [IMAGES[0], IMAGES.astype(np.float32), np.zeros((2, 9, 8, 3), np.uint8)]
+)
+def test_other_arrays_are_refused(model, images):
+    with pytest.raises(InputError, match=r"right is uint8 \[N, 8, 8, 3\]"):
+        model.predict(images)
+
+
+def test_what_there_is_not(model, tmp_path):
+    with pytest.raises(InputError, match="no model in"):
+        Model.load(tmp_path)
+    with pytest.raises(InputError, match="no label issues"):
+        dataclasses.replace(model, issues=None).label_issues()

@@ -1,0 +1,59 @@
+"""Every picture of a folder gets one row, the broken ones too."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax import prediction
+from rmdnet_jax.data import pictures
+from rmdnet_jax.errors import InputError
+
+
+def dark_or_bright():
+    """A model that tells dark pictures from bright ones."""
+
+    def predict_proba(images):
+        bright = images.mean(axis=(1, 2, 3)) / 255
+        return np.stack([1 - bright, bright], axis=1)
+
+    return SimpleNamespace(
+        classes=("dark", "bright"),
+        predict_proba=predict_proba,
+        read=lambda file: pictures.decode(str(file), str(file), (8, 8, 3), True),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction.Model, "load", lambda workdir: dark_or_bright())
+    monkeypatch.setattr(prediction, "_BLOCK", 2)
+    photos = tmp_path / "photos"
+    (photos / "in").mkdir(parents=True)
+    (photos / ".hidden").mkdir()
+    for name, value in [("b.png", 0), ("in/c.PNG", 255), ("a, b.jpg", 255), (".hidden/x.png", 0)]:
+        Image.new("RGB", (12, 9), (value,) * 3).save(photos / name)
+    (photos / "d.png").write_bytes(b"no picture")
+    (photos / "notes.txt").write_text("passed over")
+    return photos
+
+
+def test_a_row_a_picture_in_order(folder, tmp_path):
+    said = prediction.write(folder, tmp_path)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["a, b.jpg", "b.png", "d.png", "in/c.PNG"]
+    assert [row["predicted_class"] for row in rows] == ["bright", "dark", "", "bright"]
+    assert rows[1]["probability"] == "1.000000"
+    assert "cannot be read as a picture" in rows[2]["error"]
+    assert said == f"4 pictures, 1 of them cannot be read: {tmp_path / 'predictions.csv'}"
+
+
+def test_a_folder_without_pictures_is_refused_and_nothing_written(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for where, says in [("empty", "no pictures below"), ("missing", "no folder")]:
+        with pytest.raises(InputError, match=says):
+            prediction.write(tmp_path / where, tmp_path)
+    assert not (tmp_path / "predictions.csv").exists()
