@@ -16,7 +16,7 @@ class Job:
     """What is to be run.
 
     Attributes:
-      run: (workdir, what the user typed) -> whatever.
+      run: does it, given the workdir and what the user typed.
       batch_sizes: of all stages.
       is_grid: whether it is many experiments.
     """

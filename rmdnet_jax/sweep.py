@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from rmdnet_jax import grid, preparation, workdirs
 from rmdnet_jax.errors import DivergedError, InputError
 from rmdnet_jax.grid import Cell
-from rmdnet_jax.report import sweep_table
+from rmdnet_jax.report import console, sweep_table
 
 # Share of every given class that trials are judged on, where dataset.validation is 0.
 _VALIDATION = 0.1
@@ -71,7 +71,10 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
       DivergedError: every trial did.
     """
     workdir = workdir.resolve()  # teachers are found from anywhere
-    config, _, _ = preparation.load(config)  # what it leaves open is the same for all trials
+    given = config
+    config, reasons, _ = preparation.load(config)  # what it leaves open is the same for all trials
+    for line in console.choices(config, reasons):
+        print(line, flush=True)
     axes, is_fine = parse(config, sweep)
     trials = _trials(config, combinations(axes), workdir)
     grid.check([trial.cell for trial in trials])
@@ -83,7 +86,7 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
         _try(trials, workdir, command)
     best = choose(trials)
     chosen = _chosen(config, best.values, workdir)
-    again = command_of(command, config, chosen)
+    again = command_of(command, given, chosen)
     sweep_table.write(workdir, rows(trials, best), again)
     for _ in grid.run([*(trial.cell for trial in trials), chosen], again):
         pass

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from ml_collections import config_dict
 
 from rmdnet_jax import experiment, grid, sweep, workdirs
 from rmdnet_jax.config import default
@@ -125,6 +126,16 @@ def test_wide_then_fine_then_the_chosen_on_all_images(tmp_path, ran, capsys):
     told = capsys.readouterr().out
     assert "chosen   rgrl.k = 0.3" in told
     assert record["command"] in told
+
+
+def test_what_a_config_leaves_open_is_chosen_once_and_is_in_the_command(tmp_path, ran, capsys):
+    made = config()
+    with made.unlocked():
+        made.rgrl.k = config_dict.placeholder(float)
+    sweep.run(made, ["rgrl.k"], tmp_path, COMMAND)
+    assert "chosen   rgrl.k 1.0: for ce and 10 classes" in capsys.readouterr().out
+    assert ran[tmp_path / "trials/rgrl.k=100.0"].rgrl.k == 100
+    assert "--config.rgrl.k=0.3" in json.loads((tmp_path / "sweep.json").read_text())["command"]
 
 
 def test_a_second_start_runs_nothing_and_says_the_same(tmp_path, ran, capsys):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rmdnet_jax import workdirs
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.config import default
+from rmdnet_jax.errors import InputError, WorkdirInUseError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,11 +71,27 @@ def test_a_second_run_in_a_folder_in_use_stops_and_names_the_first(tmp_path):
     )  # fmt: skip
     with holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match=f"in use by process {holder.pid};"):
+        with pytest.raises(WorkdirInUseError, match=f"in use by process {holder.pid};"):
             claim(tmp_path / "w")
+        assert workdirs.is_held(tmp_path / "w")
         holder.kill()  # SIGKILL: nothing of it is left to let go of the lock
         holder.wait()
+        assert not workdirs.is_held(tmp_path / "w")
         claim(tmp_path / "w")
+
+
+def test_a_folder_may_be_shared_by_those_of_one_config(tmp_path):
+    for _ in range(2):
+        workdirs.share(tmp_path / "w", CONFIG)
+    assert not workdirs.is_held(tmp_path / "w")
+    with pytest.raises(InputError, match="seed is 0 there, 1 here"):
+        workdirs.share(tmp_path / "w", CONFIG | {"seed": 1})
+
+
+def test_an_experiment_is_known_by_what_is_not_at_its_default_or_free():
+    config = default()
+    config.rgrl.lr_drops, config.report.tsne_points, config.tensorboard = (0.5,), 7, False
+    assert workdirs.identity(config.to_dict()) == {"rgrl.lr_drops": [0.5]}
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):

@@ -39,6 +39,10 @@ def test_a_student_is_told_with_its_wrong_labels():
     told = console.closing(RESULTS | found, Path("w"), remark="")
     assert "50.0%   (last epoch; best 62.5%)" in told
     assert "AUROC 0.900" in told
+    assert "held-out" not in told
+    held_out = {"validation_accuracy": 0.25, "validation_size": 1000}
+    told = console.closing(RESULTS | found | held_out, Path("w"), remark="")
+    assert "25.0% of 1,000 given labels" in told
     assert "label_issues.csv" in told
 
 

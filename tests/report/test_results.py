@@ -55,6 +55,24 @@ def test_what_is_promised_is_there_even_where_there_is_nothing_to_say():
     json.dumps(found)
 
 
+def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
+    found = outcome()
+    for student in found.students.values():
+        student.history.insert(0, student.history[0] | {"validation_accuracy": 0.75})
+        student.history[-1]["validation_accuracy"] = 0.5
+    held_out = results.summarise(dataclasses.replace(found, validation_size=4), None)
+    assert held_out["validation_accuracy"] == held_out["baseline_validation_accuracy"] == 0.5
+    assert held_out["validation_size"] == 4
+    assert "validation_accuracy" not in results.summarise(found, None)
+
+
+def test_label_issues_are_listed_by_their_place_in_the_whole_data_set(tmp_path):
+    found = dataclasses.replace(outcome(), index=np.arange(40) + 7)
+    results.write(tmp_path, found, config(tsne_points=0), "python launch.py")
+    lines = (tmp_path / "label_issues.csv").read_text().splitlines()[1:]
+    assert sorted(int(line.split(",")[0]) for line in lines) == list(range(7, 47))
+
+
 @pytest.mark.parametrize("true", [True, False])
 def test_test_labels_are_true_where_those_of_training_are_known_to_be(true):
     found = outcome()

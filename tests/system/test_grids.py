@@ -1,7 +1,9 @@
 """A sweep and a table of the paper through the command line, as small as they get."""
 
+import csv
 import json
 
+import pytest
 from command import TINY, launch, write_npz
 
 
@@ -9,21 +11,41 @@ def written(folder, name):
     return json.loads((folder / name).read_text())
 
 
-def test_a_sweep_tries_chooses_and_trains(tmp_path):
-    data = write_npz(tmp_path / "colours.npz")
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    data = write_npz(folder / "colours.npz")
     done = launch(
         *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
-        "--config.dataset.validation=0.25", "--sweep=rgrl.k=0,1", f"--workdir={tmp_path}/w",
+        "--config.dataset.validation=0.25", "--sweep=rgrl.k=0,1", f"--workdir={folder}/w",
+        "--config.rm.epochs=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "teacher npz-" in done.stdout
-    assert "cell 4 of 4: chosen" in done.stdout
-    record = written(tmp_path / "w", "sweep.json")
-    k = record["chosen"]["rgrl.k"]
+    return folder / "w", done.stdout
+
+
+def test_a_sweep_tries_chooses_and_trains(swept):
+    workdir, told = swept
+    assert "teacher npz-" in told
+    assert "cell 4 of 4: chosen" in told
+    k = written(workdir, "sweep.json")["chosen"]["rgrl.k"]
     assert k in (0, 1)
-    chosen = written(tmp_path / "w/chosen", "config.json")
+    chosen = written(workdir / "chosen", "config.json")
     assert (chosen["rgrl"]["k"], chosen["dataset"]["validation"]) == (k, 0.0)
-    assert written(tmp_path / "w/chosen", "results.json")["test_accuracy"] is not None
+    assert written(workdir / "chosen", "results.json")["test_accuracy"] is not None
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_held_out_images_are_judged_and_not_learned_from(swept, k):
+    trial = swept[0] / f"trials/rgrl.k={k}"
+    found = written(trial, "results.json")
+    lines = [json.loads(line) for line in (trial / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert lines[-1]["validation_accuracy"] == found["validation_accuracy"]
+    with open(trial / "label_issues.csv") as file:
+        listed = {int(row["index"]) for row in csv.DictReader(file)}
+    assert len(listed) == 64 - found["validation_size"] < 64
+    assert max(listed) >= len(listed)  # by their places among all images
 
 
 def test_a_cell_of_a_table_of_the_paper(tmp_path):

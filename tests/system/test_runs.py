@@ -173,20 +173,6 @@ def test_human_labels_are_a_field_of_the_data(tmp_path):
     assert results(tmp_path / "w")["noise_rate_realised"] == 0.125
 
 
-def test_held_out_images_are_judged_and_not_learned_from(finished, data, tmp_path):
-    done = launch(*flags(data, tmp_path / "w", f"--config.teacher.path={finished[0]}",
-                         "--config.dataset.validation=0.25"))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = results(tmp_path / "w")
-    assert 0 <= found["validation_accuracy"] <= 1
-    lines = [json.loads(x) for x in (tmp_path / "w/metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["validation_accuracy"] == found["validation_accuracy"]
-    with open(tmp_path / "w/label_issues.csv") as file:
-        listed = {int(row["index"]) for row in csv.DictReader(file)}
-    assert len(listed) == 64 - found["validation_size"] == 48
-    assert max(listed) >= 48  # by their places among all, not among those learned from
-
-
 def test_a_users_own_loss_by_import_path(data, tmp_path):
     (tmp_path / "my_module.py").write_text(
         "import optax\n"
