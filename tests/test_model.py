@@ -82,7 +82,7 @@ def test_label_issues_come_most_suspicious_first(model):
     assert issues.given.tolist() == ["cat", "eel", "cat"]
     assert issues.suggested.tolist() == ["dog", "eel", "cat"]
     assert issues.path.tolist() == ["b", "c, d", "a"]
-    np.testing.assert_allclose(issues.score, [0.65, 0.25, 0.05])
+    np.testing.assert_allclose(issues.score, [0.71, 0.35, 0.07])
     np.testing.assert_allclose(issues.neighbour_score, [0.5, 0.0, 0.0])
 
 
