@@ -7,24 +7,12 @@ that are None here are chosen from the data (rmdnet_jax/automatic.py) and told w
 value on the command line wins.
 """
 
-from ml_collections import config_dict
-
+from rmdnet_jax import automatic
 from rmdnet_jax.config import default
 
 
 def get_config():
-    config = default()
+    config = automatic.leave_open(default())
     config.dataset.name = "own"
-    config.dataset.image_size = config_dict.placeholder(int)
     config.noise.kind = "none"
-    config.checkpoint_every = config_dict.placeholder(float)
-    config.model.stem = config_dict.placeholder(str)
-    config.model.width = config_dict.placeholder(int)
-    for stage in (config.rm, config.rgrl):
-        stage.epochs = config_dict.placeholder(int)
-        stage.batch_size = config_dict.placeholder(int)
-    config.rm.knn_k = config_dict.placeholder(int)
-    config.rgrl.lr = config_dict.placeholder(float)
-    config.rgrl.loss.name = config_dict.placeholder(str)
-    config.rgrl.k = config_dict.placeholder(float)
     return config

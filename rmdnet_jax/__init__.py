@@ -1,3 +1,23 @@
 """RMDNet: relation modelling and distillation for learning with noisy labels, in JAX and Flax."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rmdnet_jax.api import fit
+    from rmdnet_jax.model import Model
+
 __version__ = "0.1.0"
+__all__ = ["Model", "fit"]
+
+
+def __getattr__(name: str) -> Any:
+    """`fit` and `Model`, when asked for: launch.py has to set JAX up before it is imported."""
+    if name == "fit":
+        from rmdnet_jax.api import fit
+
+        return fit
+    if name == "Model":
+        from rmdnet_jax.model import Model
+
+        return Model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from rmdnet_jax import config as configuration
 from rmdnet_jax.errors import InputError
@@ -60,6 +60,25 @@ FIELDS = (
 )  # fmt: skip
 
 
+def leave_open(config: ConfigDict) -> ConfigDict:
+    """A copy of the config in which every field of `FIELDS` is open."""
+    config = config.copy_and_resolve_references()
+    for field in FIELDS:
+        *groups, leaf = field.split(".")
+        group = config
+        for name in groups:
+            group = group[name]
+        kind = type(group[leaf])
+        del group[leaf]
+        group[leaf] = config_dict.placeholder(kind)
+    return config
+
+
+def means(backend: str) -> Means:
+    """Those of a JAX platform, "cpu" or another."""
+    return CPU if backend == "cpu" else ACCELERATOR
+
+
 def fill(
     config: ConfigDict,
     num_train: int,
@@ -84,7 +103,7 @@ def fill(
     Raises:
       InputError: K is open and the loss is none of ours.
     """
-    means = CPU if backend == "cpu" else ACCELERATOR
+    given = means(backend)
     config = config.copy_and_resolve_references()
     reasons: dict[str, str] = {}
 
@@ -99,36 +118,36 @@ def fill(
 
     median = int(np.median(short_sides))
     if resizable:
-        side = image_size(median, means.largest_side)
+        side = image_size(median, given.largest_side)
         reason = f"the pictures' shorter sides have {median} pixels in the median"
-        if side == means.largest_side < median:
-            reason += f"; no more on {means.name}"
+        if side == given.largest_side < median:
+            reason += f"; no more on {given.name}"
         choose("dataset.image_size", side, reason)
     else:
         choose("dataset.image_size", 0, "images in memory keep their size")
     side = config.dataset.image_size or median
     is_large = side >= IMAGENET_STEM_FROM
     choose("model.stem", "imagenet" if is_large else "cifar", f"images of {side} pixels")
-    choose("model.width", means.width, f"on {means.name}")
+    choose("model.width", given.width, f"on {given.name}")
 
-    for stage, views in (("rm", means.rm_views), ("rgrl", means.rgrl_views)):
+    for stage, views in (("rm", given.rm_views), ("rgrl", given.rgrl_views)):
         enough = (size for size in BATCHES if num_train >= STEPS_AN_EPOCH * size)
         choose(f"{stage}.batch_size", next(enough, BATCHES[-1]), f"{num_train:,} training images")
         most = MOST_EPOCHS[stage]
         epochs = min(max(round(views / num_train), FEWEST_EPOCHS), most)
         bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)
         reason = f"{bound} so many" if bound else f"{epochs * num_train:,} images seen"
-        choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {means.name}")
+        choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {given.name}")
     choose(
         "checkpoint_every",
-        float(f"{max(means.saved_every / num_train, 1e-3):.2g}"),
-        f"epochs between two, {means.saved_every:,} images seen",
+        float(f"{max(given.saved_every / num_train, 1e-3):.2g}"),
+        f"epochs between two, {given.saved_every:,} images seen",
     )
 
     of_class = num_train / num_classes
     neighbours = min(max(round(NEIGHBOURS_SHARE * of_class), 1), NEIGHBOURS)
     choose("rm.knn_k", neighbours, f"of {of_class:,.0f} training images a class")
-    choose("rgrl.lr", means.rgrl_lr, f"for training of this length on {means.name}")
+    choose("rgrl.lr", given.rgrl_lr, f"for training of this length on {given.name}")
     choose("rgrl.loss.name", LOSS, "robust, whatever the rate of wrong labels")
     if config.rgrl.k is None:
         choose("rgrl.k", relation_weight(config, num_classes), f"for {config.rgrl.loss.name} and "

@@ -1,10 +1,12 @@
 """Every field of a config with its default, and the check of its values. Files in configs/ start
 from `default()` and state what differs."""
 
+import difflib
 import math
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
@@ -162,6 +164,47 @@ def _check_together(config: ConfigDict) -> None:
             f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
             f"config.model.width, {config.model.width}"
         )
+
+
+def check_field(config: ConfigDict, field: str, giver: str) -> None:
+    """Raises InputError if there is no such field; `giver` begins the line."""
+    fields = flat(config.to_dict())
+    if field not in fields:
+        near = difflib.get_close_matches(field, fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
+        raise InputError(f"{giver}{field}: the config has no such field; {hint}")
+
+
+def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> ConfigDict:
+    """A copy with the values of `values` by field ("rgrl.k").
+
+    Raises:
+      InputError: there is no such field, or a value is of another type; `giver` begins the line.
+    """
+    changed = config.copy_and_resolve_references()
+    for field, value in values.items():
+        check_field(config, field, giver)
+        # The type of what is open is that of its default; what is open takes anything.
+        kind = type(flat(config.to_dict())[field])
+        if kind is type(None):
+            kind = type(flat(default().to_dict()).get(field))
+        try:
+            changed.update_from_flattened_dict({field: value})
+            fits = kind is type(None) or isinstance(flat(changed.to_dict())[field], kind)
+        except TypeError:
+            fits = False
+        if not fits and not (kind is float and isinstance(value, int)):
+            raise InputError(f"{giver}{field}: {value!r} does not fit; right is {kind.__name__}")
+    return changed
+
+
+def flat(tree: dict, prefix: str = "") -> dict:
+    """A config's fields by their whole names: {"rgrl.k": 1.0, ...}."""
+    leaves: dict = {}
+    for name, value in tree.items():
+        is_tree = isinstance(value, dict)
+        leaves |= flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}
+    return leaves
 
 
 def loss_parameters(config: ConfigDict) -> dict[str, float]:

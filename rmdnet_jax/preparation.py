@@ -86,6 +86,8 @@ def load(
     )  # fmt: skip
     config, chosen = _fill(config, found)
     configuration.check(config)
+    # Before pictures are decoded, which may take long.
+    robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
     data = data or sources.read(
         found, given.train_size, given.test_size, config.dataset.image_size, given.max_broken,
         given.memory_budget,

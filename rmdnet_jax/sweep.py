@@ -6,7 +6,6 @@ docs/sweeps.md says why given labels can choose, and where they cannot.
 
 import ast
 import dataclasses
-import difflib
 import itertools
 import math
 import shlex
@@ -17,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rmdnet_jax import config as configuration
 from rmdnet_jax import grid, preparation, workdirs
 from rmdnet_jax.errors import DivergedError, InputError
 from rmdnet_jax.grid import Cell
@@ -160,7 +160,7 @@ def rows(trials: Iterable[Trial], best: Trial | None) -> list[sweep_table.Row]:
 
 def command_of(command: str, config: ConfigDict, cell: Cell) -> str:
     """What to type to run a cell by itself, where the sweep was started with `command`."""
-    before, after = (workdirs.flat(c.to_dict()) for c in (config, cell.config))
+    before, after = (configuration.flat(c.to_dict()) for c in (config, cell.config))
     changed = {f"config.{field}": v for field, v in after.items() if v != before.get(field)}
     changed["workdir"] = str(cell.workdir)
     kept: list[str] = []
@@ -186,7 +186,7 @@ def _trials(config: ConfigDict, combined: Iterable[Values], workdir: Path) -> li
     combined = list(combined)
     cells = []
     for values in combined:
-        cell_config = _with(config, values)
+        cell_config = configuration.with_values(config, values, "--sweep=")
         cell_config.dataset.validation = config.dataset.validation or _VALIDATION
         cell_config.rgrl.baseline = False
         cell_config.report.tsne_points = 0
@@ -201,30 +201,15 @@ def _trials(config: ConfigDict, combined: Iterable[Values], workdir: Path) -> li
 
 def _chosen(config: ConfigDict, values: Values, workdir: Path) -> Cell:
     """The values on all training images, and all that the config asks for."""
-    cell_config = _with(config, values)
+    cell_config = configuration.with_values(config, values, "--sweep=")
     cell_config.dataset.validation = 0.0
     cell_config.rgrl.baseline &= cell_config.rgrl.k > 0 and cell_config.teacher.kind != "none"
     cell = Cell("chosen", cell_config, workdir / "chosen")
     return grid.with_teachers([cell], workdir / "teachers", config.seed)[0]
 
 
-def _with(config: ConfigDict, values: Values) -> ConfigDict:
-    changed = config.copy_and_resolve_references()
-    for field, value in values.items():
-        try:
-            changed.update_from_flattened_dict({field: value})
-        except TypeError as error:
-            kind = type(_get(config, field)).__name__
-            raise InputError(f"--sweep={field}: {value!r} does not fit; right is {kind}") from error
-    return changed
-
-
 def _check_field(config: ConfigDict, field: str) -> None:
-    fields = workdirs.flat(config.to_dict())
-    if field not in fields:
-        near = difflib.get_close_matches(field, fields, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "--help lists them"
-        raise InputError(f"--sweep={field}: the config has no such field; {hint}")
+    configuration.check_field(config, field, "--sweep=")
     if field.partition(".")[0] not in _GROUPS or field == "rgrl.baseline":
         raise InputError(
             f"--sweep={field}: trials must be judged on the same images and labels; right is a "
@@ -246,7 +231,7 @@ def _values(text: str, is_text: bool) -> list:
 
 
 def _get(config: ConfigDict, field: str) -> Any:
-    return workdirs.flat(config.to_dict())[field]
+    return configuration.flat(config.to_dict())[field]
 
 
 def _rounded(value: float) -> float:

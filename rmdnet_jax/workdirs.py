@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from rmdnet_jax import config as configuration
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.config import default
 from rmdnet_jax.errors import InputError, WorkdirInUseError
@@ -73,8 +74,8 @@ def is_held(workdir: Path) -> bool:
 def identity(config: dict) -> dict:
     """What makes an experiment the one it is: the fields, flat, that are not at their defaults and
     not free to change."""
-    base = flat(json.loads(json.dumps(default().to_dict())))
-    fields = flat(json.loads(json.dumps(config)))
+    base = configuration.flat(json.loads(json.dumps(default().to_dict())))
+    fields = configuration.flat(json.loads(json.dumps(config)))
     return {
         field: value
         for field, value in fields.items()
@@ -98,7 +99,7 @@ def check_same(workdir: Path, config: dict) -> None:
         raise InputError(f"{path} is not JSON ({error}); give another --workdir") from error
     # A field that did not exist when the folder was claimed had no effect, as its default has none.
     ours, theirs = identity(config), identity(saved)
-    base = flat(default().to_dict())
+    base = configuration.flat(default().to_dict())
     for field in sorted(ours.keys() | theirs.keys()):
         if ours.get(field) != theirs.get(field):
             there, here = (side.get(field, base.get(field)) for side in (theirs, ours))
@@ -145,12 +146,3 @@ def _lock(workdir: Path) -> Iterator[IO[str]]:
         file.write(f"{os.getpid()}")
         file.flush()
         yield file
-
-
-def flat(tree: dict, prefix: str = "") -> dict:
-    """A config's fields by their whole names: {"rgrl.k": 1.0, ...}."""
-    leaves: dict = {}
-    for name, value in tree.items():
-        is_tree = isinstance(value, dict)
-        leaves |= flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}
-    return leaves

@@ -82,6 +82,19 @@ def score(
     )
 
 
+def joined(first: LabelIssues, second: LabelIssues) -> LabelIssues:
+    """The issues of two parts of a data set, in order of the index; both with a teacher's word, or
+    both without."""
+    order = np.argsort(np.concatenate([first.index, second.index]))
+
+    def both(name: str) -> np.ndarray | None:
+        parts = getattr(first, name), getattr(second, name)
+        return None if parts[0] is None else np.concatenate(parts)[order]
+
+    fields = {field.name: both(field.name) for field in dataclasses.fields(LabelIssues)}
+    return LabelIssues(**fields)  # type: ignore[arg-type]
+
+
 def ranking(issues: LabelIssues) -> np.ndarray:
     """int [N]: the samples from the most to the least suspicious; ties, to the six decimals that
     the file shows, in order of their index."""

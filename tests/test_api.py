@@ -1,0 +1,77 @@
+"""One call from images and labels to a model; what is wrong is said before anything is compiled."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rmdnet_jax
+from rmdnet_jax.errors import InputError
+
+TINY = {
+    "model.width": 2,
+    "rm.epochs": 1,
+    "rm.batch_size": 16,
+    "rgrl.epochs": 2,
+    "rgrl.batch_size": 16,
+}
+RNG = np.random.default_rng(0)
+LABELS = np.arange(60) % 3 * 10 - 5  # -5, 5, 15
+COLOURS = RNG.integers(0, 256, (3, 1, 1, 3))
+IMAGES = np.clip(COLOURS[np.arange(60) % 3] + RNG.integers(-40, 40, (60, 8, 8, 3)), 0, 255).astype(
+    np.uint8
+)
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_model_of_the_users_own_labels(tmp_path, capsys):
+    model = rmdnet_jax.fit(IMAGES, LABELS, TINY, workdir=tmp_path / "w")
+    assert model.classes == (-5, 5, 15)
+    assert set(model.predict(IMAGES)) <= {-5, 5, 15}
+    assert model.predict_proba(IMAGES).shape == (60, 3)
+    issues = model.label_issues()
+    assert sorted(issues.index) == list(range(60))  # those held out as well
+    np.testing.assert_array_equal(issues.given, LABELS[issues.index])
+    assert "3 classes: -5, 5, 15" in repr(model)
+    assert (tmp_path / "w" / "report.html").is_file()
+    assert "rgrl.loss.name" in capsys.readouterr().out  # what was chosen, and why
+    model.save(tmp_path / "model")
+    again = rmdnet_jax.Model.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(IMAGES), model.predict(IMAGES))
+    assert again.label_issues().index.tolist() == issues.index.tolist()
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_paths_and_names_of_classes(tmp_path):
+    names = np.array(["red", "green", "blue"])[np.arange(60) % 3]
+    for i, pixels in enumerate(IMAGES):
+        size = (40, 30) if i % 2 else (32, 32)
+        Image.fromarray(pixels).resize(size).save(tmp_path / f"{i}.png")
+    paths = [tmp_path / f"{i}.png" for i in range(60)]
+    model = rmdnet_jax.fit(paths, list(names), TINY)
+    assert model.image_shape == (32, 32, 3)
+    issues = model.label_issues()
+    assert issues.path.tolist() == [str(paths[i]) for i in issues.index]
+    assert issues.given.tolist() == names[issues.index].tolist()
+    assert set(model.predict(paths[:5])) <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "fields", "options", "says"),
+    [
+        (IMAGES, LABELS[:59], {}, {}, "right is one an image"),
+        (IMAGES, LABELS, {"rgrl.epoch": 3}, {}, "did you mean 'rgrl.epochs'"),
+        (IMAGES, LABELS, {"rgrl.epochs": "many"}, {}, "does not fit"),
+        (IMAGES, LABELS, {"rgrl.epochs": -1}, {}, "rgrl.epochs is -1"),
+        (IMAGES, LABELS, {"dataset.image_size": 32}, {}, "not resized"),
+        (IMAGES, LABELS, {}, {"held_out": 1.0}, "held_out is 1.0"),
+        (IMAGES.astype(np.float32), LABELS, {}, {}, "float32"),
+        (IMAGES, np.zeros(60, int), {}, {}, "class"),
+        (["nowhere.png"] * 60, LABELS, {}, {}, "nowhere.png"),
+        (IMAGES[:3], LABELS[:3], {}, {}, "too few"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_written(images, labels, fields, options, says, tmp_path):
+    with pytest.raises(InputError, match=says) as error:
+        rmdnet_jax.fit(images, labels, fields, workdir=tmp_path / "w", **options)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "w").exists()
