@@ -27,6 +27,7 @@ _TEACHER_CURVES = {
 }
 _STUDENT_CURVES = {
     "test_accuracy": "{test}",
+    "validation_accuracy": "agreement with held-out labels",
     "train_accuracy": "agreement with the training labels",
     "loss": "loss, all parts",
     "robust_loss": "robust loss",
