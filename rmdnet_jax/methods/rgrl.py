@@ -203,7 +203,8 @@ class RGRL:
         batch_stats = state.batch_stats | {"student": student_stats}
         said = state.memory
         if self.remembers:
-            said = memory.remember(said, batch.index, jax.nn.softmax(logits))
+            # Every device keeps all of it, and so needs what is said of the whole batch.
+            said = memory.remember(said, *sharding.whole((batch.index, jax.nn.softmax(logits))))
         return StudentState(params, batch_stats, opt_state, said), metrics
 
     def predict(self, state: State, images: jax.Array) -> Prediction:

@@ -103,7 +103,8 @@ example = jnp.zeros((1, 16, 16, 3), jnp.uint8)
 learnt = simsiam.init(jax.random.key(9), example)
 frozen = [{"backbone": tree["backbone"]} for tree in (learnt.params, learnt.batch_stats)]
 teacher = Teacher(simsiam.backbone, None, *jax.device_get(frozen))
-rgrl = RGRL(ResNet(4), Linear(10), robust.get("ce"), optax.sgd(0.05, 0.9), half, half, teacher)
+rgrl = RGRL(ResNet(4), Linear(10), robust.get("ce"), optax.sgd(0.05, 0.9), half, half, teacher,
+            remembers=16)
 index = np.arange(16, dtype=np.int32)
 batch = sharding.split(Batch(np.zeros((16, 16, 16, 3), np.uint8), index % 10, index), mesh)
 lines = []
@@ -128,9 +129,9 @@ def test_only_gradients_batch_statistics_and_embeddings_go_between_devices(tmp_p
 
     assert {kind for _, kind, *_ in lines} == {"all-reduce", "all-gather"}
     # The teacher's and the student's embeddings, 16 images of 32 features; the gradient of the
-    # logits, which is smaller than the classifier's gradient.
+    # logits, which is smaller than the classifier's gradient; what is remembered, and of which.
     gathered = sorted(itertools.chain(*moved("rgrl", "all-gather")))
-    assert gathered == ["f32[16,10]", "f32[16,32]", "f32[16,32]"]
+    assert gathered == ["f32[16,10]", "f32[16,10]", "f32[16,32]", "f32[16,32]", "s32[16]"]
     assert moved("simsiam", "all-gather") == []
     for method in ("rgrl", "simsiam"):
         # All kernels' gradients in one reduction and what is known last in one more; SimSiam's
