@@ -76,7 +76,9 @@ def quality(score: np.ndarray, is_issue: np.ndarray, wrong: np.ndarray) -> list[
 
 def cleanlabs(given: np.ndarray, probabilities: np.ndarray, wrong: np.ndarray) -> dict[str, list]:
     """Quality by cleanlab's ranking."""
-    is_issue = find_label_issues(given, probabilities)
+    is_issue = find_label_issues(
+        given, probabilities, n_jobs=1
+    )  # JAX's threads and forks do not mix
     return {
         name: quality(-get_label_quality_scores(given, probabilities, method=name), is_issue, wrong)
         for name in _SCORES
@@ -88,7 +90,7 @@ def compare(workdir: Path, folds: int) -> dict[str, list[float]]:
     run = opened(workdir)
     given, wrong = run.labels.given, run.labels.given != run.labels.true
     issues, _ = label_issues.read_csv(workdir / "label_issues.csv")
-    rows = {"ours": quality(issues.score, issues.suggested != given, wrong)}
+    rows = {"ours": quality(issues.score, issues.is_issue, wrong)}
     trained = Model.load(workdir).predict_proba(run.data.train_images)
     found = cleanlabs(given, trained, wrong)
     rows |= {f"cleanlab, the same student, {name}": row for name, row in found.items()}

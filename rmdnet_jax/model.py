@@ -86,7 +86,7 @@ class Model:
         Returns:
           A record array [N] of index (its place in the training set), given and suggested (of
           `classes`), score in [0, 1], its parts student_score and, with a teacher, neighbour_score,
-          and path, where images have one.
+          is_issue (those to look at), and path, where images have one.
 
         Raises:
           InputError: the model was saved without them.
@@ -105,6 +105,7 @@ class Model:
         }
         if issues.neighbour_score is not None:
             columns["neighbour_score"] = issues.neighbour_score
+        columns["is_issue"] = issues.is_issue
         if self.files is not None:
             columns["path"] = np.asarray(self.files)
         order = label_issues.ranking(issues)
@@ -169,8 +170,8 @@ class Model:
             f"{len(self.classes)} classes: {names}"
         )
         if self.issues is not None:
-            doubted = int(np.sum(self.issues.suggested != self.issues.given))
-            text += f"; would change {doubted:,} of {len(self.issues.given):,} training labels"
+            doubted, total = int(self.issues.is_issue.sum()), len(self.issues.given)
+            text += f"; doubts {doubted:,} of {total:,} training labels"
         return text + ")"
 
     def _description(self) -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.errors import InputError
 
-# Of the neighbours beside the student's own word; benchmarks/README.md has how it was chosen.
+# Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3
 
 
@@ -26,6 +26,8 @@ class LabelIssues:
       score: float64 [N] in [0, 1]; higher is more suspicious.
       student_score, neighbour_score: float64 [N] in [0, 1], its two parts; without a teacher there
         is no second.
+      is_issue: bool [N], the labels to be changed or looked at: as many of the most suspicious as
+        labels are estimated to be wrong, if another class is suggested.
     """
 
     index: np.ndarray
@@ -34,6 +36,7 @@ class LabelIssues:
     score: np.ndarray
     student_score: np.ndarray
     neighbour_score: np.ndarray | None
+    is_issue: np.ndarray
 
 
 def evidence(student: np.ndarray, neighbours: np.ndarray | None) -> np.ndarray:
@@ -53,6 +56,7 @@ def score(
     student: np.ndarray,
     neighbours: np.ndarray | None,
     given: np.ndarray,
+    rate: float,
     index: np.ndarray | None = None,
 ) -> LabelIssues:
     """One minus the evidence for the given label.
@@ -63,6 +67,7 @@ def score(
     Args:
       student, neighbours: as `evidence` takes them, [N, C].
       given: int [N].
+      rate: share of wrong labels, in [0, 1], as transition.estimate says.
       index: int [N], ascending, the samples' places in the data set; None is 0 to N - 1.
     """
     mean = evidence(student, neighbours)
@@ -72,13 +77,18 @@ def score(
         for_given = np.asarray(probabilities, np.float64)[np.arange(len(given)), given]
         return np.clip(1 - for_given, 0, 1)
 
+    score = against_given(mean)
+    suggested = mean.argmax(axis=1).astype(np.int32)
+    is_issue = np.zeros(len(given), bool)
+    is_issue[_order(score)[: round(rate * len(given))]] = True
     return LabelIssues(
         np.arange(len(given)) if index is None else index,
         given,
-        mean.argmax(axis=1).astype(np.int32),
-        against_given(mean),
+        suggested,
+        score,
         against_given(student),
         None if neighbours is None else against_given(neighbours),
+        is_issue & (suggested != given),
     )
 
 
@@ -98,7 +108,11 @@ def joined(first: LabelIssues, second: LabelIssues) -> LabelIssues:
 def ranking(issues: LabelIssues) -> np.ndarray:
     """int [N]: the samples from the most to the least suspicious; ties, to the six decimals that
     the file shows, in order of their index."""
-    return np.argsort(-issues.score.round(6), kind="stable")
+    return _order(issues.score)
+
+
+def _order(score: np.ndarray) -> np.ndarray:
+    return np.argsort(-score.round(6), kind="stable")
 
 
 def write_csv(
@@ -110,8 +124,8 @@ def write_csv(
     """Writes a row a sample, most suspicious first.
 
     Columns: index, given_label, suggested_label (class numbers), score, student_score,
-    neighbour_score (only with a teacher), given_class, suggested_class (names), path (only where
-    images have one).
+    neighbour_score (only with a teacher), is_issue (0 or 1), given_class, suggested_class (names),
+    path (only where images have one).
 
     Args:
       path: the CSV.
@@ -127,6 +141,7 @@ def write_csv(
         "given_label": issues.given,
         "suggested_label": issues.suggested,
         **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},
+        "is_issue": issues.is_issue.astype(int),
         "given_class": [class_names[label] for label in issues.given],
         "suggested_class": [class_names[label] for label in issues.suggested],
     }
@@ -158,6 +173,7 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             column("score", np.float64),
             column("student_score", np.float64),
             column("neighbour_score", np.float64) if "neighbour_score" in rows[0] else None,
+            column("is_issue", np.int32).astype(bool),
         )
     except (ValueError, KeyError, IndexError, csv.Error) as error:
         raise InputError(
@@ -177,7 +193,7 @@ def quality(issues: LabelIssues, is_wrong: np.ndarray) -> dict[str, float] | Non
     Returns:
       auroc (the chance that a wrong label scores higher than a right one; 0.5 is guessing),
       average_precision, precision (of as many of the most suspicious as labels are wrong), f1 (of
-      those for which another class is suggested). None if all labels are wrong, or none.
+      `is_issue`). None if all labels are wrong, or none.
     """
     if is_wrong.all() or not is_wrong.any():
         return None
@@ -188,5 +204,5 @@ def quality(issues: LabelIssues, is_wrong: np.ndarray) -> dict[str, float] | Non
         "auroc": float(roc_auc_score(is_wrong, issues.score)),
         "average_precision": float(average_precision_score(is_wrong, issues.score)),
         "precision": float(is_wrong[ranking(issues)[: is_wrong.sum()]].mean()),
-        "f1": float(f1_score(is_wrong, issues.suggested != issues.given)),
+        "f1": float(f1_score(is_wrong, issues.is_issue)),
     }

@@ -137,8 +137,8 @@ def suspect(outcome: Outcome) -> Suspicion:
     test = classification.softmax(student.test.logits)
     estimated, rate = transition.estimate(label_issues.evidence(student.said, neighbours), given)
     return Suspicion(
-        label_issues.score(student.said, neighbours, given, outcome.index),
-        label_issues.score(test, test_neighbours, outcome.data.test_labels),
+        label_issues.score(student.said, neighbours, given, rate, outcome.index),
+        label_issues.score(test, test_neighbours, outcome.data.test_labels, rate),
         estimated,
         rate,
     )

@@ -17,22 +17,28 @@ GIVEN = np.array([0, 0, 1], np.int32)
 
 def test_score_by_hand():
     """Seven parts of the student's word and three of what it says of the neighbours."""
-    issues = label_issues.score(STUDENT, VOTES, GIVEN)
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, 0.4)
     np.testing.assert_allclose(issues.score, [0.07, 0.74, 0.42])
     np.testing.assert_array_equal(issues.suggested, [0, 1, 1])
     np.testing.assert_allclose(issues.student_score, [0.1, 0.8, 0.6])
     np.testing.assert_allclose(issues.neighbour_score, [0.0, 0.6, 0.0], atol=1e-12)
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(0, []), (0.4, [1]), (0.7, [1]), (1, [1])])
+def test_issues_are_as_many_as_are_wrong_if_another_class_is_suggested(rate, expected):
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, rate)
+    assert np.flatnonzero(issues.is_issue).tolist() == expected
+
+
 def test_without_a_teacher_the_student_alone_speaks():
-    issues = label_issues.score(STUDENT, None, GIVEN)
+    issues = label_issues.score(STUDENT, None, GIVEN, 0.4)
     np.testing.assert_allclose(issues.score, [0.1, 0.8, 0.6])
     assert issues.neighbour_score is None
     np.testing.assert_allclose(label_issues.evidence(STUDENT, None), STUDENT)
 
 
 def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
-    issues = label_issues.score(STUDENT, VOTES, GIVEN, np.array([0, 4, 7]))
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, 0.4, np.array([0, 4, 7]))
     names, files = ("cat", "dog, hot"), ("a", "b", "c")
     label_issues.write_csv(tmp_path / "issues.csv", issues, names, files)
     with open(tmp_path / "issues.csv") as file:
@@ -40,13 +46,13 @@ def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
     assert [row["index"] for row in rows] == ["4", "7", "0"]
     assert rows[0] == {
         "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.740000",
-        "student_score": "0.800000", "neighbour_score": "0.600000",
+        "student_score": "0.800000", "neighbour_score": "0.600000", "is_issue": "1",
         "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
 
 
 def test_what_was_written_is_read_again(tmp_path):
-    issues = label_issues.score(STUDENT, VOTES, GIVEN, np.array([0, 4, 7]))
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, 0.4, np.array([0, 4, 7]))
     label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"), ("a", "b", "c"))
     again, files = label_issues.read_csv(tmp_path / "issues.csv")
     assert files == ("a", "b", "c")
@@ -63,7 +69,7 @@ def test_another_file_is_refused(text, tmp_path):
 
 
 def test_csv_leaves_out_what_there_is_not(tmp_path):
-    issues = label_issues.score(STUDENT, None, GIVEN)
+    issues = label_issues.score(STUDENT, None, GIVEN, 0.4)
     label_issues.write_csv(tmp_path / "issues.csv", issues, ("cat", "dog"))
     header = (tmp_path / "issues.csv").read_text().splitlines()[0]
     assert "neighbour_score" not in header
@@ -72,9 +78,12 @@ def test_csv_leaves_out_what_there_is_not(tmp_path):
 
 def test_quality_by_hand():
     """Of the four pairs of a wrong and a right label, three are ranked rightly; of the two most
-    suspicious one is wrong; three are suggested, two of them wrong."""
+    suspicious one is wrong; three are issues, two of them wrong."""
     score = np.array([0.9, 0.3, 0.5, 0.1])
-    issues = LabelIssues(np.arange(4), np.zeros(4, int), np.array([1, 1, 1, 0]), score, score, None)
+    issues = LabelIssues(
+        np.arange(4), np.zeros(4, int), np.ones(4, int), score, score, None,
+        np.array([True, True, True, False]),
+    )  # fmt: skip
     found = label_issues.quality(issues, np.array([True, True, False, False]))
     assert found == pytest.approx(
         {"auroc": 0.75, "average_precision": (1 + 2 / 3) / 2, "precision": 0.5, "f1": 0.8}
@@ -83,5 +92,5 @@ def test_quality_by_hand():
 
 @pytest.mark.parametrize("wrong", [True, False])
 def test_quality_needs_right_and_wrong_labels(wrong):
-    issues = label_issues.score(STUDENT, None, GIVEN)
+    issues = label_issues.score(STUDENT, None, GIVEN, 0.4)
     assert label_issues.quality(issues, np.full(3, wrong)) is None

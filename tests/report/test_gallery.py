@@ -21,7 +21,7 @@ GIVEN = np.array([0, 2, 2, 1], np.int32)
 DATA = Dataset("beasts", IMAGES, TRUE, IMAGES, TRUE, {}, ("ant", "bee", "cat"))
 LABELS = Labels(GIVEN, TRUE, "symmetric", 0.5, 0.5, np.eye(3))
 SCORE = np.array([0.1, 0.7, 0.2, 0.9])
-ISSUES = LabelIssues(np.arange(len(GIVEN)), GIVEN, TRUE, SCORE, SCORE / 2, None)
+ISSUES = LabelIssues(np.arange(len(GIVEN)), GIVEN, TRUE, SCORE, SCORE / 2, None, SCORE > 0.5)
 
 
 def picture(uri):
