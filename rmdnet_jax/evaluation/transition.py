@@ -2,7 +2,7 @@
 
 By anchor points: where the evidence for a class is strongest, the class is taken to be the true
 one, and the given labels are counted. Where the classifier is weak, not all anchors are of their
-class, and the rate comes out too high: by 0.10 in the mean of four runs on 10,000 CIFAR-10 images
+class, and the rate comes out too high: by 0.09 in the mean of four runs on 10,000 CIFAR-10 images
 with classifiers of 48 to 53 % accuracy (docs/label_issues.md). Counting over all images, as
 confident learning does, it was 0.36 too high.
 """
