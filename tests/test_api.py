@@ -47,9 +47,14 @@ def test_paths_and_names_of_classes(tmp_path):
         size = (40, 30) if i % 2 else (32, 32)
         Image.fromarray(pixels).resize(size).save(tmp_path / f"{i}.png")
     paths = [tmp_path / f"{i}.png" for i in range(60)]
-    model = rmdnet_jax.fit(paths, list(names), TINY)
+    paths[7].write_bytes(b"no picture")
+    paths[20].write_bytes(paths[20].read_bytes()[:-30])  # its head is whole
+    with pytest.raises(InputError, match=r"1 of 60 files .*7\.png: another format"):
+        rmdnet_jax.fit(paths, list(names), TINY)
+    model = rmdnet_jax.fit(paths, list(names), TINY | {"dataset.max_broken": 0.04})
     assert model.image_shape == (32, 32, 3)
     issues = model.label_issues()
+    assert sorted({*range(60)} - {*issues.index.tolist()}) == [7, 20]
     assert issues.path.tolist() == [str(paths[i]) for i in issues.index]
     assert issues.given.tolist() == names[issues.index].tolist()
     assert set(model.predict(paths[:5])) <= set(names)
@@ -68,6 +73,7 @@ def test_paths_and_names_of_classes(tmp_path):
         (IMAGES, np.zeros(60, int), {}, {}, "class"),
         (["nowhere.png"] * 60, LABELS, {}, {}, "nowhere.png"),
         (IMAGES[:3], LABELS[:3], {}, {}, "too few"),
+        ([], [], {}, {}, "no images"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_written(images, labels, fields, options, says, tmp_path):

@@ -79,7 +79,7 @@ def test_every_cell_runs_and_writes_to_its_folder_alone(tmp_path, monkeypatch, j
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert jupyter == ["out/example/model/label_issues.csv"]
-    assert f"{scores[0]:5.2f}  {rows[0]['given_class']} -> " in capsys.readouterr().out
+    assert f"{scores[0]:.3f}  {rows[0]['given_class']} -> " in capsys.readouterr().out
     figures = [plt.figure(number) for number in plt.get_fignums()]
     plt.close("all")
     assert [sum(bool(axis.images) for axis in figure.axes) for figure in figures] == [24, 24]
