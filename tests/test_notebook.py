@@ -62,6 +62,7 @@ def test_every_cell_runs_and_writes_to_its_folder_alone(tmp_path, monkeypatch, j
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    plt.switch_backend("Agg")
     cells = {name: "".join(cell["source"]) for name, cell in CODE.items()}
     (parameters,) = (name for name, cell in CODE.items() if cell["metadata"].get("tags"))
     assert parameters == next(iter(cells))
