@@ -83,7 +83,7 @@ def test_label_issues_come_most_suspicious_first(model):
     assert issues.given.tolist() == ["cat", "eel", "cat"]
     assert issues.suggested.tolist() == ["dog", "eel", "cat"]
     assert issues.path.tolist() == ["b", "c, d", "a"]
-    np.testing.assert_allclose(issues.score, [0.71, 0.35, 0.07])
+    np.testing.assert_allclose(issues.score, [0.71, 0.35, 0.07], rtol=1e-6)
     np.testing.assert_allclose(issues.neighbour_score, [0.5, 0.0, 0.0])
 
 

@@ -26,7 +26,14 @@ def jit_once(function: Callable) -> Callable:
     import jax
 
     is_cpu = jax.default_backend() == "cpu"
-    return jax.jit(function, compiler_options=_QUICK if is_cpu else None)
+    compiled = jax.jit(function, compiler_options=_QUICK if is_cpu else None)
+
+    def run(*arguments):
+        traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arguments))
+        # Inside another program, or jax.eval_shape, there are no options to give.
+        return function(*arguments) if traced else compiled(*arguments)
+
+    return run
 
 
 def cores() -> int:

@@ -18,9 +18,9 @@ GIVEN = np.array([0, 0, 1], np.int32)
 def test_score_by_hand():
     """Seven parts of the student's word and three of what it says of the neighbours."""
     issues = label_issues.score(STUDENT, VOTES, GIVEN, 0.4)
-    np.testing.assert_allclose(issues.score, [0.07, 0.74, 0.42])
+    np.testing.assert_allclose(issues.score, [0.07, 0.74, 0.42], rtol=1e-6)
     np.testing.assert_array_equal(issues.suggested, [0, 1, 1])
-    np.testing.assert_allclose(issues.student_score, [0.1, 0.8, 0.6])
+    np.testing.assert_allclose(issues.student_score, [0.1, 0.8, 0.6], rtol=1e-6)
     np.testing.assert_allclose(issues.neighbour_score, [0.0, 0.6, 0.0], atol=1e-12)
 
 
@@ -32,7 +32,7 @@ def test_issues_are_as_many_as_are_wrong_if_another_class_is_suggested(rate, exp
 
 def test_without_a_teacher_the_student_alone_speaks():
     issues = label_issues.score(STUDENT, None, GIVEN, 0.4)
-    np.testing.assert_allclose(issues.score, [0.1, 0.8, 0.6])
+    np.testing.assert_allclose(issues.score, [0.1, 0.8, 0.6], rtol=1e-6)
     assert issues.neighbour_score is None
     np.testing.assert_allclose(label_issues.evidence(STUDENT, None), STUDENT)
 

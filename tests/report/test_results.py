@@ -67,7 +67,10 @@ def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
 
 
 def test_label_issues_are_listed_by_their_place_in_the_whole_data_set(tmp_path):
-    found = dataclasses.replace(outcome(), index=np.arange(40) + 7)
+    found = outcome()
+    found = dataclasses.replace(
+        found, data=dataclasses.replace(found.data, train_index=np.arange(40) + 7)
+    )
     results.write(tmp_path, found, config(tsne_points=0), "python launch.py")
     lines = (tmp_path / "label_issues.csv").read_text().splitlines()[1:]
     assert sorted(int(line.split(",")[0]) for line in lines) == list(range(7, 47))
@@ -80,6 +83,8 @@ def test_test_labels_are_true_where_those_of_training_are_known_to_be(true):
         unknown = dataclasses.replace(found.labels, true=None, transition=None)
         found = dataclasses.replace(found, labels=unknown)
     assert results.summarise(found, None)["test_labels"] == ("true" if true else "given")
+    doubtful = dataclasses.replace(found, data=dataclasses.replace(found.data, tests_truth=False))
+    assert results.summarise(doubtful, None)["test_labels"] == "given"
 
 
 def test_numbers_survive_a_figure_that_cannot_be_drawn(tmp_path, monkeypatch):

@@ -84,3 +84,4 @@ def test_what_runs_once_has_the_same_numbers():
 
     key = jax.random.key(0)
     assert (cpu.jit_once(draw)(key) == jax.jit(draw)(key)).all()
+    assert jax.eval_shape(cpu.jit_once(draw), key).shape == (7,)
