@@ -42,11 +42,13 @@ class PictureCache:
     state: str
 
     @classmethod
-    def of(cls, folder: str, place: Path, files: Iterable[tuple[str, int, int]]) -> "PictureCache":
-        """The cache in `folder` for the files (path, bytes, mtime in ns) of a place."""
+    def of(
+        cls, folder: str, place: Path, files: Iterable[tuple[str, int, int, int]]
+    ) -> "PictureCache":
+        """The cache in `folder` for the files of a place: path, bytes, mtime and ctime in ns."""
         state = hashlib.sha256(str(_VERSION).encode())
-        for path, size, mtime in files:
-            state.update(b"%s\0%d %d\n" % (_bytes(path), size, mtime))
+        for path, *numbers in files:
+            state.update(b"%s\0%d %d %d\n" % (_bytes(path), *numbers))
         return cls(
             Path(folder).expanduser(),
             hashlib.sha256(_bytes(str(place.resolve()))).hexdigest()[:12],

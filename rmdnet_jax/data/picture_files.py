@@ -7,6 +7,7 @@ are left out and named, up to a stated share.
 
 import csv
 import dataclasses
+import errno
 import functools
 import hashlib
 import math
@@ -29,6 +30,9 @@ from rmdnet_jax.errors import InputError
 
 # Files whose heads are read at the same time: on a network's disk each waits.
 _READERS = 16
+
+# Of os.stat: there is no such file.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 # Files that an error names before it says how many more there are.
 _NAMED = 3
@@ -221,8 +225,8 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
     The heads of the files are read, or what was kept of them in the folder `cache`; "" is none.
 
     Raises:
-      InputError: more than the share `max_broken` of the files are no pictures; a class or a split
-        is empty.
+      InputError: more than the share `max_broken` of the files are no pictures; the system does not
+        let one be read; a class or a split is empty.
     """
     files = sorted(found._files())
     with ThreadPoolExecutor(_READERS) as pool:
@@ -243,7 +247,7 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
             file: (height, width)
             for file, height, width in zip(known, told["heights"], told["widths"], strict=True)
         },
-        file_bytes={file: size for file, (size, _) in known.items()},
+        file_bytes={file: size for file, (size, _, _) in known.items()},
         cache=kept,
     )
     return found.without(broken | told["broken"], max_broken)
@@ -283,13 +287,20 @@ def shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _state(root: Path, file: str) -> tuple[int, int] | None:
-    """(bytes, mtime in ns) of a file; None if there is none, or a pipe or the like."""
+def _state(root: Path, file: str) -> tuple[int, int, int] | None:
+    """(bytes, mtime, ctime, both in ns) of a file; None if there is none, or a pipe or the like."""
     try:
         found = os.stat(root / file)
-    except OSError:
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise InputError(
+            f"{root / file} cannot be read ({error.strerror}); right is a file that can be, or none"
+        ) from error
+    if not stat.S_ISREG(found.st_mode):
         return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    # The ctime tells of new bytes under an old mtime, as `cp --preserve` leaves them.
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _heads(root: Path, files: list[str]) -> dict:

@@ -16,7 +16,7 @@ from rmdnet_jax.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 9, 3), np.uint8)
 FILES = [f"{i}.png" for i in range(5)]
-STATE = [(file, 100 + i, 7) for i, file in enumerate(FILES)]
+STATE = [(file, 100 + i, 7, 8) for i, file in enumerate(FILES)]
 
 
 @pytest.fixture
@@ -46,14 +46,15 @@ def test_what_was_told_is_not_asked_again(cache):
     assert cache.told(never) == {"a": 1}
 
 
-@pytest.mark.parametrize("change", ["bytes", "mtime", "name", "another file"])
+@pytest.mark.parametrize("change", ["bytes", "mtime", "ctime", "name", "another file"])
 def test_a_changed_file_is_another_state_and_the_old_one_goes(cache, tmp_path, change):
     cache.told(lambda: {})
     file, _ = cache.decoded(FILES, IMAGES.shape, blocks, dict)
-    name, size, mtime = STATE[2]
-    changed = {"bytes": (name, size + 1, mtime), "mtime": (name, size, mtime + 1),
-               "name": ("x.png", size, mtime), "another file": STATE[2]}[change]  # fmt: skip
-    state = [*STATE[:2], changed, *STATE[3:], *([("y.png", 1, 1)] if change[0] == "a" else [])]
+    name, size, mtime, ctime = STATE[2]
+    changed = {"bytes": (name, size + 1, mtime, ctime), "mtime": (name, size, mtime + 1, ctime),
+               "ctime": (name, size, mtime, ctime + 1), "name": ("x.png", size, mtime, ctime),
+               "another file": STATE[2]}[change]  # fmt: skip
+    state = [*STATE[:2], changed, *STATE[3:], *([("y.png", 1, 1, 1)] if change[0] == "a" else [])]
     other = PictureCache.of(str(tmp_path / "cache"), tmp_path / "photos", state)
     assert other.told(lambda: {"new": 1}) == {"new": 1}
     assert not file.exists()

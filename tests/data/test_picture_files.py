@@ -1,6 +1,7 @@
 """Picture files become a data set: decoded once, the broken ones named and skipped."""
 
 import dataclasses
+import errno
 import os
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_broken_files_are_named_with_the_reason(photos):
     ]
     reasons = [file.reason for file in data.skipped_files]
     assert "does not end in .jpg" in reasons[0]
-    assert reasons[1] == "another format, or none"
+    assert reasons[1] == "it is empty"
     assert "truncated" in reasons[2]
     assert not {"ant/03.jpg", "bee/04.jpg"} & set(data.train_files)
 
@@ -128,6 +129,44 @@ def test_a_second_start_opens_no_picture(photos, tmp_path, monkeypatch):
     assert second.skipped_files == first.skipped_files
     # A larger share held out is another split of the same pixels.
     load(photos, cache=str(tmp_path / "cache"), max_broken=0.1, held_out=0.5)
+
+
+def test_what_cannot_be_read_now_ends_the_run_and_is_read_by_the_next(
+    photos, tmp_path, monkeypatch
+):
+    """A picture behind a failing network, say, is not taken for broken, now or ever after."""
+    options = {"cache": str(tmp_path / "cache"), "max_broken": 0.5}
+    opened = Image.open
+
+    def failing(file, *args, **kwargs):
+        if str(file).endswith("bee/04.jpg") and failing.left:
+            failing.left -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(file, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", failing)
+    says = r"bee/04.jpg cannot be read \(Input/output error"
+    failing.left = 1  # when its head is read
+    with pytest.raises(InputError, match=says):
+        load(photos, **options)
+    found = sources.find("folder", str(photos), **options)
+    failing.left = 1  # when it is decoded
+    with pytest.raises(InputError, match=says):
+        sources.read(found, image_size=16, max_broken=0.5)
+    assert not load(photos, **options).skipped_files
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_missing_file(photos, monkeypatch):
+    looked = os.stat
+
+    def denied(file, *args, **kwargs):
+        if str(file).endswith("bee/04.jpg"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return looked(file, *args, **kwargs)
+
+    monkeypatch.setattr(picture_files.os, "stat", denied)
+    with pytest.raises(InputError, match=r"bee/04.jpg cannot be read \(Permission denied\)"):
+        load(photos, max_broken=0.5)
 
 
 def test_a_changed_picture_is_decoded_again(photos, tmp_path):
