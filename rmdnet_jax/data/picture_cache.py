@@ -47,8 +47,8 @@ class PictureCache:
     ) -> "PictureCache":
         """The cache in `folder` for the files of a place: path, bytes, mtime and ctime in ns."""
         state = hashlib.sha256(str(_VERSION).encode())
-        for path, *numbers in files:
-            state.update(b"%s\0%d %d %d\n" % (_bytes(path), *numbers))
+        for path, size, mtime, ctime in files:
+            state.update(b"%s\0%d %d %d\n" % (_bytes(path), size, mtime, ctime))
         return cls(
             Path(folder).expanduser(),
             hashlib.sha256(_bytes(str(place.resolve()))).hexdigest()[:12],

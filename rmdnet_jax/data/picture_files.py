@@ -27,6 +27,7 @@ from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.data.picture_cache import CachedReader, PictureCache
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import cell, shown
 
 # Files whose heads are read at the same time: on a network's disk each waits.
 _READERS = 16
@@ -169,7 +170,7 @@ class PictureFiles:
             for split in (found.train, found.test)
         )
         return Dataset(
-            name=self.name,
+            name=shown(self.name),
             train_images=train,
             train_labels=found.train.labels,
             test_images=test,
@@ -203,13 +204,13 @@ class PictureFiles:
     def _check(self) -> None:
         if len(self.class_names) < 2:
             raise InputError(
-                f"{self.place} has {len(self.class_names)} class, {shown(self.class_names[0])!r}; "
+                f"{self.place} has {len(self.class_names)} class, {self.class_names[0]!r}; "
                 "right are two or more"
             )
         counts = np.bincount(self.train.labels, minlength=len(self.class_names))
         if not counts.all():
             raise InputError(
-                f"class {shown(self.class_names[int(counts.argmin())])!r} of {self.place} has no "
+                f"class {self.class_names[int(counts.argmin())]!r} of {self.place} has no "
                 "training pictures; every class needs at least one"
             )
         if not len(self.test):
@@ -279,12 +280,7 @@ def write_skipped(path: Path, skipped: Sequence[SkippedFile]) -> None:
         with open_atomic(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("path", "reason"))
-            writer.writerows((one.path, one.reason) for one in skipped)
-
-
-def shown(path: str) -> str:
-    """A path or a class's name as it can be printed: what is no UTF-8 becomes escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+            writer.writerows((cell(one.path), cell(one.reason)) for one in skipped)
 
 
 def _state(root: Path, file: str) -> tuple[int, int, int] | None:

@@ -197,6 +197,18 @@ def test_names_that_are_no_utf_8_can_be_printed(photos):
     assert file == r"ant/caf\xe9.jpg"
 
 
+def test_an_error_that_names_a_file_is_one_line_that_can_be_printed(photos):
+    (photos / "ant" / "00.jpg").rename(os.fsdecode(bytes(photos / "ant") + b"/\xe9\r\x1b[2J.jpg"))
+    cut(photos / "ant" / os.fsdecode(b"\xe9\r\x1b[2J.jpg"))
+    with pytest.raises(InputError) as caught:
+        load(photos)
+    assert r"(ant/\xe9\r\x1b[2J.jpg: " in str(caught.value)
+    data = load(photos, memory_budget=1e-9)
+    with pytest.raises(InputError) as caught:
+        data.train_images[:], data.test_images[:]
+    assert r"/ant/\xe9\r\x1b[2J.jpg cannot be read as a picture" in str(caught.value)
+
+
 def test_skipped_files_become_a_csv_if_there_are_any(photos, tmp_path):
     picture_files.write_skipped(tmp_path / "skipped.csv", ())
     assert not (tmp_path / "skipped.csv").exists()
