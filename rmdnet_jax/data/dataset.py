@@ -55,6 +55,7 @@ class Dataset:
         right ones beside them.
       train_files, test_files: the path of each image as the user knows it, or None.
       skipped_files: what the source found and could not use.
+      not_cached: why decoded pictures are not kept in the cache, though there shall be one.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Dataset:
     train_files: tuple[str, ...] | None = None
     test_files: tuple[str, ...] | None = None
     skipped_files: tuple[SkippedFile, ...] = ()
+    not_cached: str = ""
 
     @property
     def num_classes(self) -> int:

@@ -24,7 +24,7 @@ from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.data import lazy_images, pictures, validation
 from rmdnet_jax.data.dataset import Dataset, SkippedFile, check_size
 from rmdnet_jax.data.lazy_images import Images, LazyImages
-from rmdnet_jax.data.picture_cache import CachedReader, PictureCache
+from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.names import cell, shown
@@ -135,8 +135,9 @@ class PictureFiles:
     def decoded(self, image_size: int, max_broken: float, budget: int) -> Dataset:
         """The data set, its images where the cache has them.
 
-        With a cache every picture was decoded before, or is now. Without one they are decoded now
-        if they take no more than `budget` bytes, and else whenever they are read.
+        With a cache every picture was decoded before, or is now. Without one, or if its disk has no
+        room, they are decoded now if they take no more than `budget` bytes, and else whenever they
+        are read.
 
         Args:
           image_size: every picture becomes a square of so many pixels, as `pictures.decode` says; 0
@@ -154,10 +155,16 @@ class PictureFiles:
         tolerant = TolerantReader(read)
         lenient = dataclasses.replace(strict, read=tolerant)
         images: Images
+        kept, not_cached = None, ""
         if self.cache:
-            file, broken = self.cache.decoded(
-                files, strict.shape, lambda: decoding(lenient), lambda: tolerant.broken
-            )
+            try:
+                kept = self.cache.decoded(
+                    files, strict.shape, lambda: decoding(lenient), lambda: tolerant.broken
+                )
+            except NoRoomError as error:
+                not_cached = str(error)
+        if kept:
+            file, broken = kept
             images = dataclasses.replace(strict, read=CachedReader(str(file)), is_decoded=True)
         elif strict.nbytes <= budget:
             images, broken = lazy_images.decoded(lenient), tolerant.broken
@@ -182,6 +189,7 @@ class PictureFiles:
             train_files=tuple(map(shown, found.train.files)),
             test_files=tuple(map(shown, found.test.files)),
             skipped_files=found.skipped,
+            not_cached=not_cached,
         )
 
     def _files(self) -> list[str]:

@@ -26,6 +26,8 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         )
     else:
         place += "in memory"
+    if data.not_cached:
+        place += f"\ncache    none: {data.not_cached}"
     if skipped := data.skipped_files:
         named = ", ".join(shown(file.path) for file in skipped[:_NAMED])
         named += ", ..." if len(skipped) > _NAMED else ""

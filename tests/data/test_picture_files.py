@@ -3,12 +3,14 @@
 import dataclasses
 import errno
 import os
+import re
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rmdnet_jax.data import picture_files, pictures, sources
+from rmdnet_jax.data import picture_cache, picture_files, pictures, sources
 from rmdnet_jax.errors import InputError
 
 
@@ -58,6 +60,18 @@ def test_with_a_cache_or_without_it_is_the_same_data(photos, tmp_path, budget):
     np.testing.assert_array_equal(cached.train_images[:], plain.train_images)
     np.testing.assert_array_equal(cached.test_images[:], plain.test_images)
     assert len(cached.train_images) + len(cached.test_images) == 38
+
+
+def test_a_disk_without_room_for_the_cache_is_no_obstacle(photos, tmp_path, monkeypatch):
+    usage = types.SimpleNamespace(free=1000)
+    monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda folder: usage)
+    plain = load(photos)
+    for budget in (0.0, 1e-9):
+        data = load(photos, cache=str(tmp_path / "cache"), memory_budget=budget)
+        assert data.is_on_disk == (budget > 0)
+        assert re.match(r"decoded pictures take .* has 0.00 GB left; right is", data.not_cached)
+        np.testing.assert_array_equal(data.train_images[:], plain.train_images)
+    assert not plain.not_cached
 
 
 def test_broken_files_are_named_with_the_reason(photos):
