@@ -74,9 +74,7 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
         split, held_out = this.split, len(this.split.held_out_given)
         if teacher and held_out:
             teacher = teacher.take(split.index)
-        outcome = Outcome(
-            split.data, split.labels, teacher, history, students, split.index, held_out
-        )
+        outcome = Outcome(split.data, split.labels, teacher, history, students, held_out)
         if not hosts.is_writer():
             return {}
         written = results.write(workdir, outcome, config.to_dict(), command)
@@ -143,9 +141,9 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     guide = teacher if stage == "student" else None
     network = teacher.network if teacher else None
     guided = guide is not None
-    method = recipes.rgrl_method(
-        config, data, run.loss, network, guided, len(images), remembers=stage == "student"
-    )
+    with checkpoints(run, stage, guide) as saved:  # one from before students remembered may go on
+        remembers = stage == "student" and (saved.latest() is None or saved.holds("memory"))
+    method = recipes.rgrl_method(config, data, run.loss, network, guided, len(images), remembers)
     predict = inference.predictor(method)
 
     def evaluate(state: StudentState, epoch: int) -> dict[str, float]:
@@ -167,7 +165,7 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     if stage == "student":
         trained_model(run, method, state).save(run.workdir)
     train = predict(state, images)
-    said = classification.softmax(train.logits)
+    said = classification.softmax(train.logits).astype(np.float32)
     return Student(
         train,
         predict(state, data.test_images),
@@ -182,7 +180,8 @@ def trained_model(run: Run, method: RGRL, state: StudentState) -> Model:
     networks = {name: params[name] for name in ("backbone", "classifier")}
     network = Classifier(method.backbone, method.classifier, method.mean, method.std)
     weights = Weights(networks, batch_stats)
-    return Model(network, weights, run.data.image_shape, run.data.class_names)
+    data = run.data
+    return Model(network, weights, data.image_shape, data.class_numbers or data.class_names)
 
 
 def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) -> Checkpoints:
@@ -197,7 +196,6 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
         if len(run.split.held_out_given):
             labels.update(run.split.index.tobytes())
         description = {"images": run.images_fingerprint, "labels": labels.hexdigest()}
-        description |= {"remembers": stage == "student"}
         description |= {"teacher": teacher.fingerprint()} if teacher else {}
     return Checkpoints(run.workdir / stage, description)
 

@@ -40,7 +40,7 @@ class Model:
       image_shape: (H, W, 3), what it was trained on.
       classes: what each class is called, names or the integers of the user's own labels.
       issues: what it and its teacher say of every training label; None where that was not kept.
-      files: the path of each training image, or None.
+      files: the path of each image that `issues` judges, or None.
     """
 
     network: Classifier
@@ -49,6 +49,11 @@ class Model:
     classes: tuple[str, ...] | tuple[int, ...]
     issues: LabelIssues | None = None
     files: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for other files than are judged."""
+        if self.files and self.issues and len(self.files) != len(self.issues.index):
+            raise ValueError(f"{len(self.files)} files of {len(self.issues.index)} label issues")
 
     def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
         """The class of every image: [N] of `classes`.
@@ -124,10 +129,11 @@ class Model:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            backbone = self.network.backbone
             with Checkpoints(folder / _WEIGHTS, self._description()) as saved:
                 saved.check()
                 if saved.latest() is None:
-                    saved.save(0, self.weights, {})
+                    saved.save(0, self.weights, {"dtype": str(jnp.dtype(backbone.dtype))})
             if self.issues is not None:
                 label_issues.write_csv(
                     folder / _ISSUES, self.issues, tuple(map(str, self.classes)), self.files
@@ -148,9 +154,10 @@ class Model:
                 raise InputError(
                     f"no model in {folder}; right is the workdir of a finished run with a student"
                 )
-            facts = saved.meta()["model"]
+            meta = saved.meta()
+            facts = meta["model"]
             network = Classifier(
-                ResNet(facts["width"], facts["stem"], jnp.dtype(facts["dtype"])),
+                ResNet(facts["width"], facts["stem"], jnp.dtype(meta["dtype"])),
                 Linear(len(facts["classes"])),
                 *(np.array(facts[name], np.float32) for name in ("mean", "std")),
             )
@@ -180,7 +187,6 @@ class Model:
             "model": {
                 "width": backbone.width,
                 "stem": backbone.stem,
-                "dtype": str(jnp.dtype(backbone.dtype)),
                 "mean": np.asarray(self.network.mean).tolist(),
                 "std": np.asarray(self.network.std).tolist(),
                 "image_shape": list(self.image_shape),
@@ -195,6 +201,8 @@ class Model:
 
     def _images(self, images: np.ndarray | Sequence[str | Path]) -> Images:
         """Arrays as they are, paths as pictures that are decoded when they are read."""
+        if not len(images):
+            raise InputError("no images; right is one at least")
         if not isinstance(images, np.ndarray):
             files = list(images)
 

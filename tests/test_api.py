@@ -1,5 +1,7 @@
 """One call from images and labels to a model; what is wrong is said before anything is compiled."""
 
+import csv
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,6 +34,12 @@ def test_a_model_of_the_users_own_labels(tmp_path, capsys):
     assert sorted(issues.index) == list(range(60))  # those held out as well
     np.testing.assert_array_equal(issues.given, LABELS[issues.index])
     assert "3 classes: -5, 5, 15" in repr(model)
+    with open(tmp_path / "w" / "label_issues.csv") as file:
+        written = {int(row["index"]): row["given_class"] for row in csv.DictReader(file)}
+    assert written == {i: str(LABELS[i]) for i in written}  # the user's own numbers of images
+    assert len(written) == 54
+    assert rmdnet_jax.Model.load(tmp_path / "w").classes == model.classes
+    model.save(tmp_path / "w")  # it is the one that is there
     assert (tmp_path / "w" / "report.html").is_file()
     assert "rgrl.loss.name" in capsys.readouterr().out  # what was chosen, and why
     model.save(tmp_path / "model")
@@ -47,9 +55,14 @@ def test_paths_and_names_of_classes(tmp_path):
         size = (40, 30) if i % 2 else (32, 32)
         Image.fromarray(pixels).resize(size).save(tmp_path / f"{i}.png")
     paths = [tmp_path / f"{i}.png" for i in range(60)]
-    model = rmdnet_jax.fit(paths, list(names), TINY)
+    paths[7].write_bytes(b"no picture")
+    paths[20].write_bytes(paths[20].read_bytes()[:-30])  # its head is whole
+    with pytest.raises(InputError, match=r"1 of 60 files .*7\.png: another format"):
+        rmdnet_jax.fit(paths, list(names), TINY)
+    model = rmdnet_jax.fit(paths, list(names), TINY | {"dataset.max_broken": 0.04})
     assert model.image_shape == (32, 32, 3)
     issues = model.label_issues()
+    assert sorted({*range(60)} - {*issues.index.tolist()}) == [7, 20]
     assert issues.path.tolist() == [str(paths[i]) for i in issues.index]
     assert issues.given.tolist() == names[issues.index].tolist()
     assert set(model.predict(paths[:5])) <= set(names)
@@ -63,6 +76,15 @@ def test_paths_and_names_of_classes(tmp_path):
         (IMAGES, LABELS, {"rgrl.epochs": "many"}, {}, "does not fit"),
         (IMAGES, LABELS, {"rgrl.epochs": -1}, {}, "rgrl.epochs is -1"),
         (IMAGES, LABELS, {"dataset.image_size": 32}, {}, "not resized"),
+        (IMAGES, LABELS, {"dataset.train_size": 20}, {}, "dataset.train_size says where"),
+        (IMAGES, LABELS, {"dataset.validation": 0.3}, {}, "dataset.validation says where"),
+        (IMAGES, LABELS, {"noise.kind": "symmetric"}, {}, "noise.kind says where"),
+        (IMAGES, LABELS, {"rgrl.epochs": 0}, {}, "trains no classifier"),
+        (IMAGES, [*LABELS[:59], None], {}, {}, "none missing"),
+        (IMAGES, LABELS.astype(float), {}, {}, "float64"),
+        ([], [], {}, {}, "no images"),
+        ("one.png", ["a"], {}, {}, "list of paths"),
+        (list(IMAGES), LABELS, {}, {}, "one array"),
         (IMAGES, LABELS, {}, {"held_out": 1.0}, "held_out is 1.0"),
         (IMAGES.astype(np.float32), LABELS, {}, {}, "float32"),
         (IMAGES, np.zeros(60, int), {}, {}, "class"),

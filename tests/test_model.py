@@ -121,3 +121,21 @@ def test_what_there_is_not(model, tmp_path):
         Model.load(tmp_path)
     with pytest.raises(InputError, match="no label issues"):
         dataclasses.replace(model, issues=None).label_issues()
+
+
+def test_nothing_to_predict_is_refused(model):
+    for nothing in ([], IMAGES[:0]):
+        with pytest.raises(InputError, match="no images"):
+            model.predict(nothing)
+
+
+def test_a_model_of_a_gpu_is_the_same_on_a_cpu(model, tmp_path):
+    model.save(tmp_path)
+    network = dataclasses.replace(model.network, backbone=ResNet(2, dtype=jnp.bfloat16))
+    dataclasses.replace(model, network=network).save(tmp_path)  # the same weights: no other model
+    assert Model.load(tmp_path).network.backbone.dtype == jnp.float32
+
+
+def test_files_must_be_those_that_were_judged(model):
+    with pytest.raises(ValueError, match="2 files of 3"):
+        dataclasses.replace(model, files=("a", "b"))

@@ -40,8 +40,6 @@ LAUNCHES = sorted(
     }
 )
 COMMANDS = [command for command in LAUNCHES if "--predict" not in command]
-# Comes from another branch; to be deleted with its exception below when it is there.
-LATER = "notebooks/rmdnet_colab.ipynb"
 
 
 def flags_of(command):
@@ -149,7 +147,7 @@ def test_the_tables_of_losses_and_noises_say_what_the_code_does():
 def test_pictures_and_pages_are_there(page):
     for path in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         target = (page.parent / path).resolve().relative_to(ROOT)
-        assert (ROOT / target).is_file() or str(target) == LATER, path
+        assert (ROOT / target).is_file(), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -54,6 +54,10 @@ class Dataset:
       true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
         right ones beside them.
       train_files, test_files: the path of each image as the user knows it, or None.
+      train_index, test_index: int64 [N] and [M], ascending, the place of each image in what the
+        user gave; None is 0 to N - 1 and 0 to M - 1.
+      class_numbers: the user's own integers that the classes stand for; None: they go by name.
+      tests_truth: whether test_labels are true labels as far as train_labels, or true_labels, are.
       skipped_files: what the source found and could not use.
       not_cached: why decoded pictures are not kept in the cache, though there shall be one.
     """
@@ -69,6 +73,10 @@ class Dataset:
     true_labels: np.ndarray | None = None
     train_files: tuple[str, ...] | None = None
     test_files: tuple[str, ...] | None = None
+    train_index: np.ndarray | None = None
+    test_index: np.ndarray | None = None
+    class_numbers: tuple[int, ...] | None = None
+    tests_truth: bool = True
     skipped_files: tuple[SkippedFile, ...] = ()
     not_cached: str = ""
 
@@ -174,6 +182,7 @@ class Dataset:
             test_images=lazy_images.subset(self.test_images, test),
             test_labels=self.test_labels[test],
             test_files=None if self.test_files is None else self.test_files[test],
+            test_index=None if self.test_index is None else self.test_index[test],
         )
 
     def take(self, key: slice | np.ndarray) -> "Dataset":
@@ -192,6 +201,9 @@ class Dataset:
             label_sets={field: labels[key] for field, labels in self.label_sets.items()},
             train_digests=part(self.train_digests),
             true_labels=part(self.true_labels),
+            train_index=np.arange(len(self.train_labels))[key]
+            if self.train_index is None
+            else self.train_index[key],
             train_files=files,
         )
 

@@ -41,16 +41,18 @@ class LabelIssues:
 
 
 def evidence(student: np.ndarray, neighbours: np.ndarray | None) -> np.ndarray:
-    """What speaks for each class of each sample: float64 [N, C], rows sum to 1.
+    """What speaks for each class of each sample: float32 [N, C], rows sum to 1.
 
     Args:
       student: float [N, C], what the student says of its training images.
       neighbours: float [N, C], what it says of each one's nearest neighbours in the teacher's space
         (knn.neighbours_mean); None without a teacher.
     """
-    weight = 0 if neighbours is None else _NEIGHBOURS_WEIGHT
-    mean = (1 - weight) * np.asarray(student, np.float64)
-    return mean if neighbours is None else mean + weight * np.asarray(neighbours, np.float64)
+    student = np.asarray(student, np.float32)
+    if neighbours is None:
+        return student
+    weight = np.float32(_NEIGHBOURS_WEIGHT)
+    return (1 - weight) * student + weight * np.asarray(neighbours, np.float32)
 
 
 def score(
@@ -175,7 +177,10 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             column("score", np.float64),
             column("student_score", np.float64),
             column("neighbour_score", np.float64) if "neighbour_score" in rows[0] else None,
-            column("is_issue", np.int32).astype(bool),
+            # Files from before there was the column have none.
+            column("is_issue", np.int32).astype(bool)
+            if "is_issue" in rows[0]
+            else column("suggested_label", np.int32) != column("given_label", np.int32),
         )
     except (ValueError, KeyError, IndexError, csv.Error) as error:
         raise InputError(

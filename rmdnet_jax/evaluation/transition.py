@@ -32,7 +32,7 @@ def estimate(evidence: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, float
     count = min(max(_FEWEST, round(_SHARE * size / num_classes)), size)
     matrix = np.empty((num_classes, num_classes))
     for label in range(num_classes):
-        anchors = np.argsort(-evidence[:, label], kind="stable")[:count]
+        anchors = np.argpartition(evidence[:, label], size - count)[size - count :]
         matrix[label] = np.bincount(given[anchors], minlength=num_classes) / count
     classes = np.bincount(evidence.argmax(axis=1), minlength=num_classes) / size
     return matrix, float(classes @ (1 - matrix.diagonal()))

@@ -37,9 +37,7 @@ class Outcome:
       teacher: None without one.
       teacher_history: lines of metrics.jsonl; empty where the teacher was not trained here.
       students: "student" and perhaps "baseline"; none if only stage RM was asked for.
-      index: int [N], the places of data's training images among those of the whole data set, of
-        which some may be held out.
-      validation_size: number of those.
+      validation_size: number of training images that were held out.
     """
 
     data: Dataset
@@ -47,5 +45,4 @@ class Outcome:
     teacher: teachers.Judged | None
     teacher_history: list[dict]
     students: Mapping[str, Student]
-    index: np.ndarray
     validation_size: int = 0

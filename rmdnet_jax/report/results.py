@@ -91,7 +91,8 @@ def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
         results[name] = getattr(teacher, encoder, None)
     results["knn_labels"] = "given" if labels.true is None else "true"
     # Who does not know the true labels of the training images does not know those of the test ones.
-    results["test_labels"] = results["knn_labels"]
+    is_known = labels.true is not None and data.tests_truth
+    results["test_labels"] = "true" if is_known else "given"
     results |= {"test_accuracy": None, "best_test_accuracy": None, "label_issue_auroc": None}
     for stage, student in outcome.students.items():
         prefix = "" if stage == "student" else f"{stage}_"
@@ -128,17 +129,18 @@ def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
 
 def suspect(outcome: Outcome) -> Suspicion:
     """Judges every given label by what the student said of its image and of its neighbours."""
-    student, given = outcome.students["student"], outcome.labels.given
+    student, data, given = outcome.students["student"], outcome.data, outcome.labels.given
     neighbours = test_neighbours = None
     if outcome.teacher:
         bank, queries = outcome.teacher.train_embedding, outcome.teacher.test_embedding
         neighbours = knn.neighbours_mean(bank, student.said, k=_NEIGHBOURS)
         test_neighbours = knn.neighbours_mean(bank, student.said, queries, k=_NEIGHBOURS)
     test = classification.softmax(student.test.logits)
-    estimated, rate = transition.estimate(label_issues.evidence(student.said, neighbours), given)
+    evidence = label_issues.evidence(student.said, neighbours)
+    estimated, rate = transition.estimate(evidence, given)
     return Suspicion(
-        label_issues.score(student.said, neighbours, given, rate, outcome.index),
-        label_issues.score(test, test_neighbours, outcome.data.test_labels, rate),
+        label_issues.score(student.said, neighbours, given, rate, data.train_index),
+        label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),
         estimated,
         rate,
     )

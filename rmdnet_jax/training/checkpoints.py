@@ -107,6 +107,10 @@ class Checkpoints:
         restored = self._read().restore(self.latest(), args=ocp.args.Composite(**items))
         return dataclasses.replace(like, **{name: restored[name] for name in items})  # type: ignore[type-var]
 
+    def holds(self, field: str) -> bool:
+        """Whether the last checkpoint has this field of the state."""
+        return (self._directory / str(self.latest()) / field).is_dir()
+
     def close(self) -> None:
         """Returns when everything saved is on disk, and lets go of the folder."""
         for manager in (self._reader, self._writer):
@@ -147,9 +151,11 @@ def fingerprint(tree) -> str:
 
 
 def _fields(state) -> list[str]:
-    return [field.name for field in dataclasses.fields(state)]
+    """Those that hold arrays."""
+    names = (field.name for field in dataclasses.fields(state))
+    return [name for name in names if jax.tree.leaves(getattr(state, name))]
 
 
 def _short(value) -> str:
-    """A hash is told by its beginning."""
-    return value[:12] if isinstance(value, str) else str(value)
+    """A hash is told by its beginning, and so is a long list."""
+    return value[:12] if isinstance(value, str) else str(value)[:60]

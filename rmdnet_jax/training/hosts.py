@@ -16,6 +16,9 @@ from rmdnet_jax.errors import InputError, LostProcessError
 # A process that does not answer for so long is dead, and the others stop.
 _HEARTBEAT_SECONDS = 30
 
+# At the end all wait for process 0, which judges labels and draws.
+_SHUTDOWN_SECONDS = 24 * 60 * 60
+
 
 def wanted() -> bool:
     """Whether the environment says that this is one process of several."""
@@ -39,6 +42,7 @@ def join() -> None:
             num_processes=_number("JAX_NUM_PROCESSES"),
             process_id=_number("JAX_PROCESS_ID"),
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -35,7 +35,7 @@ def outcome(kind="simsiam", students=("baseline", "student"), history=SPREADS):
         stage: Student(prediction, prediction, [line | {"stage": stage}], np.eye(4))
         for stage in students
     }
-    return Outcome(data, labels, teacher, history, trained, np.arange(len(labels.given)))
+    return Outcome(data, labels, teacher, history, trained)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def outcome(kind="simsiam", students=("baseline", "student")):
         stage: Student(prediction, prediction, [line | {"stage": stage}], said)
         for stage in students
     }
-    return Outcome(data, labels, teacher, [], trained, np.arange(40))
+    return Outcome(data, labels, teacher, [], trained)
 
 
 def config(**report):

@@ -1,5 +1,7 @@
 """What is saved comes back; what is another's, or another process is writing, is left alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,3 +75,14 @@ def test_somebody_elses_orbax_folder_is_told_from_ours(tmp_path):
         manager.save(1, args=ocp.args.StandardSave({"w": jnp.ones(2)}))
     with pytest.raises(InputError, match="not of rmdnet_jax"):
         Checkpoints(tmp_path / "theirs").meta()
+
+
+def test_a_field_without_arrays_is_not_kept_and_not_asked_for(tmp_path):
+    """As the memory of a student that has none, or of one from before students had one."""
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, dataclasses.replace(STATE, opt_state={}), {})
+    with Checkpoints(tmp_path) as found:
+        assert found.holds("params")
+        assert not found.holds("opt_state")
+        restored = found.restore(dataclasses.replace(STATE, opt_state={}))
+    assert restored.opt_state == {}
