@@ -15,6 +15,7 @@ from rmdnet_jax import automatic, experiment
 from rmdnet_jax import config as configuration
 from rmdnet_jax.data import pictures
 from rmdnet_jax.data.dataset import Dataset, SkippedFile, with_three_channels
+from rmdnet_jax.data.validation import per_class
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
@@ -141,11 +142,7 @@ def _split(numbers: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray
     if not 0 < held_out < 1:
         raise InputError(f"held_out is {held_out}; right is in (0, 1)")
     draw = np.random.default_rng(0).random(len(numbers))
-    is_held = np.zeros(len(numbers), bool)
-    for number in np.unique(numbers):
-        members = np.flatnonzero(numbers == number)
-        count = min(max(round(held_out * len(members)), 1), len(members) - 1)
-        is_held[members[np.argsort(draw[members])[:count]]] = True
+    is_held = per_class(numbers, held_out, draw, at_least=1)
     if not is_held.any():
         raise InputError(f"{len(numbers)} images are too few; right is two of a class, at least")
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)

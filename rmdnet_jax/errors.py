@@ -1,11 +1,17 @@
 """The ways a run ends early on purpose; launch.py makes each one line and an exit status."""
 
+from rmdnet_jax.names import shown
+
 
 class InputError(ValueError):
     """What the user gave cannot be run; nothing was written (exit status 2).
 
-    The message is one line: what is wrong, where; what would be right.
+    The message is one line: what is wrong, where; what would be right. Names in it may be anything
+    a file can be called: it is shown, not printed raw.
     """
+
+    def __init__(self, message: str):
+        super().__init__(shown(message))
 
 
 class WorkdirInUseError(InputError):

@@ -59,6 +59,7 @@ class Dataset:
       class_numbers: the user's own integers that the classes stand for; None: they go by name.
       tests_truth: whether test_labels are true labels as far as train_labels, or true_labels, are.
       skipped_files: what the source found and could not use.
+      not_cached: why decoded pictures are not kept in the cache, though there shall be one.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Dataset:
     class_numbers: tuple[int, ...] | None = None
     tests_truth: bool = True
     skipped_files: tuple[SkippedFile, ...] = ()
+    not_cached: str = ""
 
     @property
     def num_classes(self) -> int:

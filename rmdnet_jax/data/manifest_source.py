@@ -117,7 +117,7 @@ def _splits(
         (test if is_test else train)[rows[file]["label"]].append(file)
     if not any("split" in row for row in rows.values()):
         for name in classes:
-            held = picture_files.held_out(train[name], held_out) if train[name] else set()
+            held = picture_files.held_out(train[name], held_out)
             test[name] = sorted(held)
             train[name] = [file for file in train[name] if file not in held]
     first, second = ([file for _, file in picture_files.in_turns(part)] for part in (train, test))

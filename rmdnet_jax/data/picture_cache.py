@@ -12,9 +12,11 @@ import fcntl
 import functools
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,7 +26,14 @@ from rmdnet_jax.errors import InputError
 # To be counted up when the same files give other pixels than before.
 _VERSION = 1
 
+# Of the space that is left on a disk: nobody wants it full.
+_SHARE = 0.9
+
 _INSTEAD = "right is --config.dataset.cache=FOLDER elsewhere, or --config.dataset.cache= for none"
+
+
+class NoRoomError(InputError):
+    """The disk has too little space for the decoded pictures, which can be read without a cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +51,13 @@ class PictureCache:
     state: str
 
     @classmethod
-    def of(cls, folder: str, place: Path, files: Iterable[tuple[str, int, int]]) -> "PictureCache":
-        """The cache in `folder` for the files (path, bytes, mtime in ns) of a place."""
+    def of(
+        cls, folder: str, place: Path, files: Iterable[tuple[str, int, int, int]]
+    ) -> "PictureCache":
+        """The cache in `folder` for the files of a place: path, bytes, mtime and ctime in ns."""
         state = hashlib.sha256(str(_VERSION).encode())
-        for path, size, mtime in files:
-            state.update(b"%s\0%d %d\n" % (_bytes(path), size, mtime))
+        for path, size, mtime, ctime in files:
+            state.update(b"%s\0%d %d %d\n" % (_bytes(path), size, mtime, ctime))
         return cls(
             Path(folder).expanduser(),
             hashlib.sha256(_bytes(str(place.resolve()))).hexdigest()[:12],
@@ -84,7 +95,8 @@ class PictureCache:
           A .npy of uint8 `shape`, and what `told` returned.
 
         Raises:
-          InputError: the folder cannot be written, or its disk is full.
+          NoRoomError: the array would take more than _SHARE of what is left on the disk.
+          InputError: the folder cannot be written, or its disk fills up on the way.
         """
         subset = hashlib.sha256(b"\0".join(map(_bytes, files))).hexdigest()[:12]
         height, width = shape[1:3]
@@ -110,8 +122,8 @@ class PictureCache:
         """Lets one process at a time write, and removes what belongs to no present state."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / f"{self.place}.lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with open(self.folder / f"{self.place}.lock", "a+") as lock:
+                _wait_for(lock)
                 for old in [
                     *self.folder.glob(f".{self.place}-*"),  # of a process that was killed
                     *self.folder.glob(f"{self.place}-*"),
@@ -127,11 +139,24 @@ class PictureCache:
 
     def _check_space(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise InputError(
+        if needed > _SHARE * free:
+            raise NoRoomError(
                 f"decoded pictures take {needed / 1e9:,.2f} GB and the disk of {self.folder} has "
-                f"{free / 1e9:,.2f} GB left; {_INSTEAD}, or a smaller dataset.image_size"
+                f"{free / 1e9:,.2f} GB left; right is --config.dataset.cache=FOLDER elsewhere"
             )
+
+
+def _wait_for(lock: IO[str]) -> None:
+    """Takes the lock, which holds its holder's process number; if it has to wait it says so."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        print(f"waiting  for process {lock.read()}, which reads the same pictures", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
 
 
 @dataclasses.dataclass(frozen=True)

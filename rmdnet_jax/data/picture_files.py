@@ -7,6 +7,7 @@ are left out and named, up to a stated share.
 
 import csv
 import dataclasses
+import errno
 import functools
 import hashlib
 import math
@@ -20,15 +21,19 @@ from pathlib import Path
 import numpy as np
 
 from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.data import lazy_images, pictures
+from rmdnet_jax.data import lazy_images, pictures, validation
 from rmdnet_jax.data.dataset import Dataset, SkippedFile, check_size
 from rmdnet_jax.data.lazy_images import Images, LazyImages
-from rmdnet_jax.data.picture_cache import CachedReader, PictureCache
+from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import cell, shown
 
 # Files whose heads are read at the same time: on a network's disk each waits.
 _READERS = 16
+
+# Of os.stat: there is no such file.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 # Files that an error names before it says how many more there are.
 _NAMED = 3
@@ -130,8 +135,9 @@ class PictureFiles:
     def decoded(self, image_size: int, max_broken: float, budget: int) -> Dataset:
         """The data set, its images where the cache has them.
 
-        With a cache every picture was decoded before, or is now. Without one they are decoded now
-        if they take no more than `budget` bytes, and else whenever they are read.
+        With a cache every picture was decoded before, or is now. Without one, or if its disk has no
+        room, they are decoded now if they take no more than `budget` bytes, and else whenever they
+        are read.
 
         Args:
           image_size: every picture becomes a square of so many pixels, as `pictures.decode` says; 0
@@ -149,10 +155,16 @@ class PictureFiles:
         tolerant = TolerantReader(read)
         lenient = dataclasses.replace(strict, read=tolerant)
         images: Images
+        kept, not_cached = None, ""
         if self.cache:
-            file, broken = self.cache.decoded(
-                files, strict.shape, lambda: decoding(lenient), lambda: tolerant.broken
-            )
+            try:
+                kept = self.cache.decoded(
+                    files, strict.shape, lambda: decoding(lenient), lambda: tolerant.broken
+                )
+            except NoRoomError as error:
+                not_cached = str(error)
+        if kept:
+            file, broken = kept
             images = dataclasses.replace(strict, read=CachedReader(str(file)), is_decoded=True)
         elif strict.nbytes <= budget:
             images, broken = lazy_images.decoded(lenient), tolerant.broken
@@ -165,7 +177,7 @@ class PictureFiles:
             for split in (found.train, found.test)
         )
         return Dataset(
-            name=self.name,
+            name=shown(self.name),
             train_images=train,
             train_labels=found.train.labels,
             test_images=test,
@@ -177,6 +189,7 @@ class PictureFiles:
             train_files=tuple(map(shown, found.train.files)),
             test_files=tuple(map(shown, found.test.files)),
             skipped_files=found.skipped,
+            not_cached=not_cached,
         )
 
     def _files(self) -> list[str]:
@@ -199,13 +212,13 @@ class PictureFiles:
     def _check(self) -> None:
         if len(self.class_names) < 2:
             raise InputError(
-                f"{self.place} has {len(self.class_names)} class, {shown(self.class_names[0])!r}; "
+                f"{self.place} has {len(self.class_names)} class, {self.class_names[0]!r}; "
                 "right are two or more"
             )
         counts = np.bincount(self.train.labels, minlength=len(self.class_names))
         if not counts.all():
             raise InputError(
-                f"class {shown(self.class_names[int(counts.argmin())])!r} of {self.place} has no "
+                f"class {self.class_names[int(counts.argmin())]!r} of {self.place} has no "
                 "training pictures; every class needs at least one"
             )
         if not len(self.test):
@@ -221,8 +234,8 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
     The heads of the files are read, or what was kept of them in the folder `cache`; "" is none.
 
     Raises:
-      InputError: more than the share `max_broken` of the files are no pictures; a class or a split
-        is empty.
+      InputError: more than the share `max_broken` of the files are no pictures; the system does not
+        let one be read; a class or a split is empty.
     """
     files = sorted(found._files())
     with ThreadPoolExecutor(_READERS) as pool:
@@ -243,7 +256,7 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
             file: (height, width)
             for file, height, width in zip(known, told["heights"], told["widths"], strict=True)
         },
-        file_bytes={file: size for file, (size, _) in known.items()},
+        file_bytes={file: size for file, (size, _, _) in known.items()},
         cache=kept,
     )
     return found.without(broken | told["broken"], max_broken)
@@ -265,8 +278,11 @@ def held_out(files: Sequence[str], share: float) -> set[str]:
 
     By a hash of their paths: the same files wherever the folder lies.
     """
-    by_hash = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file)).digest())
-    return set(by_hash[: min(round(share * len(files)), len(files) - 1)])
+    hashes = b"".join(hashlib.sha256(os.fsencode(file)).digest()[:8] for file in files)
+    is_held = validation.per_class(
+        np.zeros(len(files), np.int32), share, draw=np.frombuffer(hashes, ">u8")
+    )
+    return {file for file, held in zip(files, is_held, strict=True) if held}
 
 
 def write_skipped(path: Path, skipped: Sequence[SkippedFile]) -> None:
@@ -275,21 +291,23 @@ def write_skipped(path: Path, skipped: Sequence[SkippedFile]) -> None:
         with open_atomic(path) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("path", "reason"))
-            writer.writerows((one.path, one.reason) for one in skipped)
+            writer.writerows((cell(one.path), cell(one.reason)) for one in skipped)
 
 
-def shown(path: str) -> str:
-    """A path or a class's name as it can be printed: what is no UTF-8 becomes escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _state(root: Path, file: str) -> tuple[int, int] | None:
-    """(bytes, mtime in ns) of a file; None if there is none, or a pipe or the like."""
+def _state(root: Path, file: str) -> tuple[int, int, int] | None:
+    """(bytes, mtime, ctime, both in ns) of a file; None if there is none, or a pipe or the like."""
     try:
         found = os.stat(root / file)
-    except OSError:
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise InputError(
+            f"{root / file} cannot be read ({error.strerror}); right is a file that can be, or none"
+        ) from error
+    if not stat.S_ISREG(found.st_mode):
         return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    # The ctime tells of new bytes under an old mtime, as `cp --preserve` leaves them.
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _heads(root: Path, files: list[str]) -> dict:

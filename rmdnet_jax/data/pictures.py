@@ -4,7 +4,10 @@ Whatever the file holds becomes RGB as torchvision's ImageFolder would have it: 
 palette looked up, transparency dropped, 16 bits a channel cut to the upper 8.
 """
 
+import errno
 import io
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +28,10 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 
 class BrokenPicture(InputError):
-    """A file is not a whole picture, or one too large for Pillow; `reason` says which, shortly."""
+    """A file is not a whole picture, or one too large for Pillow; `reason` says which, shortly.
+
+    It is so whenever it is read. What another attempt may read is an InputError only.
+    """
 
     reason = ""  # not an argument: errors go between processes, pickled with one argument
 
@@ -45,7 +51,7 @@ def decode(
 
     Raises:
       BrokenPicture: it is not a whole picture, or is too large for Pillow.
-      InputError: it has another size.
+      InputError: it has another size, or the system does not let it be read.
     """
     with _opened(file, where) as image:
         image = _rgb(ImageOps.exif_transpose(image) if upright else image)
@@ -69,6 +75,7 @@ def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]
 
     Raises:
       BrokenPicture: it does not begin as a picture does, or is too large for Pillow.
+      InputError: the system does not let it be read.
     """
     with _opened(file, where) as image:
         width, height = image.size
@@ -80,13 +87,20 @@ def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]
 
 @contextmanager
 def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
-    """A picture opened by Pillow; whatever fails is one BrokenPicture."""
+    """A picture opened by Pillow; whatever is wrong with its bytes is one BrokenPicture."""
     try:
+        if isinstance(file, str):
+            _check_regular(file)
         with Image.open(
             io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS
         ) as image:
             yield image
     except Exception as error:  # whatever somebody's bytes make the readers raise
+        if _is_passing(error):
+            reason = getattr(error, "strerror", None) or "out of memory"
+            raise InputError(
+                f"{where} cannot be read ({reason}); right is a file that can be, or none"
+            ) from error
         reason = " ".join(str(error).replace(f" {file!r}", "").split())[:200]
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "another format, or none"
@@ -96,6 +110,24 @@ def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
         )
         broken.reason = reason
         raise broken from error
+
+
+def _check_regular(file: str) -> None:
+    """Raises ValueError for what would keep its reader waiting, as a pipe or a device does."""
+    found = os.stat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no regular file")
+    if not found.st_size:  # also what Linux shows in /proc, where a file may never end
+        raise ValueError("it is empty")
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether an error is not one of a file's content: no permission, a failing disk or network,
+    too many open files, no memory."""
+    if isinstance(error, OSError):  # Pillow's own have no number
+        # EINVAL: the content sends its reader to a place before the file's first byte.
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, MemoryError)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,5 @@
-"""Images held out of stage RGRL, to choose a config by without true labels.
+"""Which images are held out of every class; and those held out of stage RGRL, to choose a config by
+without true labels.
 
 A student is judged by how often it agrees with their given labels, which it has not seen.
 """
@@ -42,12 +43,8 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
     Raises:
       InputError: the share is so small that no image is held out.
     """
-    held_out = np.zeros(len(labels.given), bool)
-    draw = np.random.default_rng((seed, 0x76616C)).random(len(held_out))  # "val": a draw of its own
-    for label in np.unique(labels.given) if share else ():
-        members = np.flatnonzero(labels.given == label)
-        count = min(round(share * len(members)), len(members) - 1)
-        held_out[members[np.argsort(draw[members], kind="stable")[:count]]] = True
+    draw = np.random.default_rng((seed, 0x76616C)).random(len(labels.given))  # "val": of its own
+    held_out = per_class(labels.given, share, draw)
     if share and not held_out.any():
         raise InputError(
             f"config.dataset.validation is {share!r}, which holds none of {len(held_out):,} images "
@@ -61,3 +58,20 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
         lazy_images.subset(data.train_images, others),
         labels.given[others],
     )
+
+
+def per_class(labels: np.ndarray, share: float, draw: np.ndarray, at_least: int = 0) -> np.ndarray:
+    """Which samples are held out: bool [N], of every class the nearest number to `share`.
+
+    Args:
+      labels: int [N].
+      share: in [0, 1].
+      draw: [N], the order of a class: those with the smallest are held out.
+      at_least: as many of a class, whatever the share; but one of a class always stays.
+    """
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(round(share * len(members)), at_least), len(members) - 1)
+        held_out[members[np.argsort(draw[members], kind="stable")[:count]]] = True
+    return held_out

@@ -10,6 +10,7 @@ import numpy as np
 
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import cell, of_cell
 
 # Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3
@@ -127,7 +128,7 @@ def write_csv(
 
     Columns: index, given_label, suggested_label (class numbers), score, student_score,
     neighbour_score (only with a teacher), is_issue (0 or 1), given_class, suggested_class (names),
-    path (only where images have one).
+    path (only where images have one). Names and paths are as names.cell makes them.
 
     Args:
       path: the CSV.
@@ -138,17 +139,18 @@ def write_csv(
     scores = {"score": issues.score, "student_score": issues.student_score}
     if issues.neighbour_score is not None:
         scores["neighbour_score"] = issues.neighbour_score
+    names = [cell(name) for name in class_names]
     columns: dict[str, Any] = {
         "index": issues.index,
         "given_label": issues.given,
         "suggested_label": issues.suggested,
         **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},
         "is_issue": issues.is_issue.astype(int),
-        "given_class": [class_names[label] for label in issues.given],
-        "suggested_class": [class_names[label] for label in issues.suggested],
+        "given_class": [names[label] for label in issues.given],
+        "suggested_class": [names[label] for label in issues.suggested],
     }
     if files is not None:
-        columns["path"] = files
+        columns["path"] = [cell(file) for file in files]
     with open_atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -185,7 +187,7 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             f"{path} cannot be read ({type(error).__name__}: {error}); right is a label_issues.csv "
             "as a run writes it"
         ) from error
-    return issues, tuple(row["path"] for row in rows) if "path" in rows[0] else None
+    return issues, tuple(of_cell(row["path"]) for row in rows) if "path" in rows[0] else None
 
 
 def quality(issues: LabelIssues, is_wrong: np.ndarray) -> dict[str, float] | None:

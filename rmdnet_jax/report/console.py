@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.names import shown
 from rmdnet_jax.report import terms
 
 # Of the files that were skipped, so many are named.
@@ -25,8 +26,10 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         )
     else:
         place += "in memory"
+    if data.not_cached:
+        place += f"\ncache    none: {data.not_cached}"
     if skipped := data.skipped_files:
-        named = ", ".join(file.path for file in skipped[:_NAMED])
+        named = ", ".join(shown(file.path) for file in skipped[:_NAMED])
         named += ", ..." if len(skipped) > _NAMED else ""
         place += f"\nskipped  {len(skipped):,} files ({named}); skipped_files.csv says why"
     noise = f"noise    {labels.kind}"
@@ -40,7 +43,7 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         f"{place}\n"
         f"{noise}\n"
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
-        f"workdir  {workdir}"
+        f"workdir  {shown(str(workdir))}"
     )
 
 
@@ -102,7 +105,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
             )
         )
     issues = ", label_issues.csv" if results["test_accuracy"] is not None else ""
-    rows.append(("results", f"{workdir}/report.html, results.json{issues}, figures/"))
+    rows.append(("results", f"{shown(str(workdir))}/report.html, results.json{issues}, figures/"))
     width = max(len(name) for name, _ in rows)
     lines = ["", *(f"{name:<{width}}  {value}" for name, value in rows)]
     for text in filter(

@@ -1,25 +1,10 @@
-"""Class names and paths may be anything a file can be called; here they are made fit to show.
-
-For pages and pictures only: files that programs read keep every name as it is.
-"""
+"""Class names and paths for pages and pictures, where there is little room and not every glyph."""
 
 import functools
-import unicodedata
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-# They turn the order of the characters around them: "cat<RLO>gnp.exe" reads "catexe.png".
-_DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-# Control characters, halves of characters (from file names that are no UTF-8), line separators.
-_NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}
-
-
-def shown(name: str) -> str:
-    """A name as one line of visible text: what would steer the reader's screen becomes �."""
-    return "".join(
-        "\ufffd" if c in _DIRECTIONS or unicodedata.category(c) in _NO_TEXT else c for c in name
-    )
+from rmdnet_jax.names import shown
 
 
 def short(name: str, length: int) -> str:

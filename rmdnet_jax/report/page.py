@@ -10,6 +10,7 @@ import jinja2
 from PIL import Image
 
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.names import shown
 from rmdnet_jax.report import names, terms
 from rmdnet_jax.report.gallery import Suspect
 
@@ -62,7 +63,7 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": names.shown, "short": names.short, "inline": _inline}
+    environment.filters |= {"shown": shown, "short": names.short, "inline": _inline}
     present = {
         field: sorted({getattr(suspect, field) for suspect in suspects})
         for field in ("given", "suggested")

@@ -181,7 +181,7 @@ BAD = {
     make_text: r"1 of 26 files of .* cannot be used \(bee/notes.txt: its name does not end in",
     make_note_beside: r"\(notes.txt: its name does not end in .jpg",
     make_liar: r"\(bee/liar.png: another format, or none\)",
-    make_empty: r"\(bee/empty.jpg: another format, or none\)",
+    make_empty: r"\(bee/empty.jpg: it is empty\)",
     make_stray: "beasts/stray.png stands beside the folders of the classes",
     make_deeper: "bee/deeper is a folder in the folder of a class",
     make_empty_class: "no pictures in .*dog",

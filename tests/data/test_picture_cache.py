@@ -1,5 +1,6 @@
 """What was read of pictures is kept while they are unchanged: whole, once, and of one state."""
 
+import os
 import pickle
 import shutil
 import threading
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.data import picture_cache
-from rmdnet_jax.data.picture_cache import CachedReader, PictureCache
+from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
 from rmdnet_jax.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 9, 3), np.uint8)
 FILES = [f"{i}.png" for i in range(5)]
-STATE = [(file, 100 + i, 7) for i, file in enumerate(FILES)]
+STATE = [(file, 100 + i, 7, 8) for i, file in enumerate(FILES)]
 
 
 @pytest.fixture
@@ -46,14 +47,15 @@ def test_what_was_told_is_not_asked_again(cache):
     assert cache.told(never) == {"a": 1}
 
 
-@pytest.mark.parametrize("change", ["bytes", "mtime", "name", "another file"])
+@pytest.mark.parametrize("change", ["bytes", "mtime", "ctime", "name", "another file"])
 def test_a_changed_file_is_another_state_and_the_old_one_goes(cache, tmp_path, change):
     cache.told(lambda: {})
     file, _ = cache.decoded(FILES, IMAGES.shape, blocks, dict)
-    name, size, mtime = STATE[2]
-    changed = {"bytes": (name, size + 1, mtime), "mtime": (name, size, mtime + 1),
-               "name": ("x.png", size, mtime), "another file": STATE[2]}[change]  # fmt: skip
-    state = [*STATE[:2], changed, *STATE[3:], *([("y.png", 1, 1)] if change[0] == "a" else [])]
+    name, size, mtime, ctime = STATE[2]
+    changed = {"bytes": (name, size + 1, mtime, ctime), "mtime": (name, size, mtime + 1, ctime),
+               "ctime": (name, size, mtime, ctime + 1), "name": ("x.png", size, mtime, ctime),
+               "another file": STATE[2]}[change]  # fmt: skip
+    state = [*STATE[:2], changed, *STATE[3:], *([("y.png", 1, 1, 1)] if change[0] == "a" else [])]
     other = PictureCache.of(str(tmp_path / "cache"), tmp_path / "photos", state)
     assert other.told(lambda: {"new": 1}) == {"new": 1}
     assert not file.exists()
@@ -104,11 +106,15 @@ def test_a_reader_keeps_what_it_has_opened(cache):
         CachedReader(str(file) + "x")(np.array([0]))
 
 
-def test_a_full_disk_is_named_before_anything_is_decoded(cache, monkeypatch):
-    usage = types.SimpleNamespace(free=1000)
+def test_a_disk_that_would_be_full_is_named_before_anything_is_decoded(cache, monkeypatch):
+    usage = types.SimpleNamespace(free=IMAGES.nbytes * 1.1)
     monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(InputError, match=r"the disk of .* has 0.00 GB left; right is --config"):
+    with pytest.raises(NoRoomError, match=r"the disk of .* has 0.00 GB left; right is --config"):
         cache.decoded(FILES, IMAGES.shape, never, never)
+    usage.free = IMAGES.nbytes * 1.2
+    cache.decoded(FILES, IMAGES.shape, blocks, dict)
+    usage.free = 0  # what is there needs no room
+    cache.decoded(FILES, IMAGES.shape, never, never)
 
 
 def test_a_disk_that_fills_up_on_the_way_is_named(cache):
@@ -127,13 +133,13 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         cache.told(dict)
 
 
-def test_of_two_that_start_at_once_one_decodes(cache):
+def test_of_two_that_start_at_once_one_decodes_and_the_other_says_that_it_waits(cache, capsys):
     """Locks are of an open file: threads stand for processes here."""
     started = threading.Event()
 
     def slowly():
         started.set()
-        time.sleep(0.1)
+        time.sleep(0.3)
         yield from blocks()
 
     with ThreadPoolExecutor() as pool:
@@ -141,3 +147,5 @@ def test_of_two_that_start_at_once_one_decodes(cache):
         started.wait()
         second = cache.decoded(FILES, IMAGES.shape, never, never)
     assert second == first.result()
+    said = f"waiting  for process {os.getpid()}, which reads the same pictures\n"
+    assert capsys.readouterr().out == said

@@ -1,13 +1,16 @@
 """Picture files become a data set: decoded once, the broken ones named and skipped."""
 
 import dataclasses
+import errno
 import os
+import re
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rmdnet_jax.data import picture_files, pictures, sources
+from rmdnet_jax.data import picture_cache, picture_files, pictures, sources
 from rmdnet_jax.errors import InputError
 
 
@@ -59,6 +62,18 @@ def test_with_a_cache_or_without_it_is_the_same_data(photos, tmp_path, budget):
     assert len(cached.train_images) + len(cached.test_images) == 38
 
 
+def test_a_disk_without_room_for_the_cache_is_no_obstacle(photos, tmp_path, monkeypatch):
+    usage = types.SimpleNamespace(free=1000)
+    monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda folder: usage)
+    plain = load(photos)
+    for budget in (0.0, 1e-9):
+        data = load(photos, cache=str(tmp_path / "cache"), memory_budget=budget)
+        assert data.is_on_disk == (budget > 0)
+        assert re.match(r"decoded pictures take .* has 0.00 GB left; right is", data.not_cached)
+        np.testing.assert_array_equal(data.train_images[:], plain.train_images)
+    assert not plain.not_cached
+
+
 def test_broken_files_are_named_with_the_reason(photos):
     broken(photos)
     data = load(photos, max_broken=0.1)
@@ -69,7 +84,7 @@ def test_broken_files_are_named_with_the_reason(photos):
     ]
     reasons = [file.reason for file in data.skipped_files]
     assert "does not end in .jpg" in reasons[0]
-    assert reasons[1] == "another format, or none"
+    assert reasons[1] == "it is empty"
     assert "truncated" in reasons[2]
     assert not {"ant/03.jpg", "bee/04.jpg"} & set(data.train_files)
 
@@ -130,6 +145,44 @@ def test_a_second_start_opens_no_picture(photos, tmp_path, monkeypatch):
     load(photos, cache=str(tmp_path / "cache"), max_broken=0.1, held_out=0.5)
 
 
+def test_what_cannot_be_read_now_ends_the_run_and_is_read_by_the_next(
+    photos, tmp_path, monkeypatch
+):
+    """A picture behind a failing network, say, is not taken for broken, now or ever after."""
+    options = {"cache": str(tmp_path / "cache"), "max_broken": 0.5}
+    opened = Image.open
+
+    def failing(file, *args, **kwargs):
+        if str(file).endswith("bee/04.jpg") and failing.left:
+            failing.left -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(file, *args, **kwargs)
+
+    monkeypatch.setattr(Image, "open", failing)
+    says = r"bee/04.jpg cannot be read \(Input/output error"
+    failing.left = 1  # when its head is read
+    with pytest.raises(InputError, match=says):
+        load(photos, **options)
+    found = sources.find("folder", str(photos), **options)
+    failing.left = 1  # when it is decoded
+    with pytest.raises(InputError, match=says):
+        sources.read(found, image_size=16, max_broken=0.5)
+    assert not load(photos, **options).skipped_files
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_missing_file(photos, monkeypatch):
+    looked = os.stat
+
+    def denied(file, *args, **kwargs):
+        if str(file).endswith("bee/04.jpg"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return looked(file, *args, **kwargs)
+
+    monkeypatch.setattr(picture_files.os, "stat", denied)
+    with pytest.raises(InputError, match=r"bee/04.jpg cannot be read \(Permission denied\)"):
+        load(photos, max_broken=0.5)
+
+
 def test_a_changed_picture_is_decoded_again(photos, tmp_path):
     before = load(photos, cache=str(tmp_path / "cache"))
     at = before.train_files.index("ant/00.jpg")
@@ -156,6 +209,18 @@ def test_names_that_are_no_utf_8_can_be_printed(photos):
     data = load(photos)
     (file,) = (file for file in data.train_files if "caf" in file)
     assert file == r"ant/caf\xe9.jpg"
+
+
+def test_an_error_that_names_a_file_is_one_line_that_can_be_printed(photos):
+    (photos / "ant" / "00.jpg").rename(os.fsdecode(bytes(photos / "ant") + b"/\xe9\r\x1b[2J.jpg"))
+    cut(photos / "ant" / os.fsdecode(b"\xe9\r\x1b[2J.jpg"))
+    with pytest.raises(InputError) as caught:
+        load(photos)
+    assert r"(ant/\xe9\r\x1b[2J.jpg: " in str(caught.value)
+    data = load(photos, memory_budget=1e-9)
+    with pytest.raises(InputError) as caught:
+        data.train_images[:], data.test_images[:]
+    assert r"/ant/\xe9\r\x1b[2J.jpg cannot be read as a picture" in str(caught.value)
 
 
 def test_skipped_files_become_a_csv_if_there_are_any(photos, tmp_path):

@@ -1,7 +1,9 @@
 """Every kind of picture becomes RGB as Pillow says; what is none is refused in one line."""
 
 import contextlib
+import errno
 import io
+import os
 
 import numpy as np
 import pytest
@@ -157,3 +159,27 @@ def test_a_path_is_named_once(tmp_path):
     with pytest.raises(InputError) as caught:
         pictures.size(file, file)
     assert str(caught.value).count(file) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_a_reader_that_fails_says_nothing_of_the_picture(tmp_path, monkeypatch, error):
+    def failing(*args, **kwargs):
+        raise error
+
+    (tmp_path / "x.png").write_bytes(encoded(RGB))
+    monkeypatch.setattr(Image, "open", failing)
+    says = r"x.png cannot be read \((Too many open files|out of memory)\); right is"
+    with pytest.raises(InputError, match=says) as caught:
+        pictures.size(str(tmp_path / "x.png"), "x.png")
+    assert not isinstance(caught.value, pictures.BrokenPicture)
+
+
+def test_what_would_keep_its_reader_waiting_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "process.png").symlink_to("/proc/self/stat")
+    for name in ("pipe", "device", "process"):
+        file = str(tmp_path / f"{name}.png")
+        for read in (lambda file: decode(file), lambda file: pictures.size(file, "it")):
+            with pytest.raises(pictures.BrokenPicture, match=r"it is (no regular file|empty)"):
+                read(file)

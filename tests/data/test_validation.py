@@ -5,7 +5,7 @@ import pytest
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
-from rmdnet_jax.data.validation import split
+from rmdnet_jax.data.validation import per_class, split
 from rmdnet_jax.errors import InputError
 
 N = 60
@@ -56,3 +56,14 @@ def test_every_class_keeps_an_image_to_learn_from():
 def test_a_share_that_holds_nothing_out_is_refused():
     with pytest.raises(InputError, match=r"dataset.validation is 0.001, which holds none of 60"):
         split(DATA, LABELS, 0.001, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("share", "at_least", "held"),
+    [(0.25, 0, [3]), (0.5, 0, [3, 1, 5]), (0.1, 1, [3, 5]), (1.0, 0, [3, 1, 2, 5]), (0.1, 0, [])],
+)
+def test_of_every_class_those_with_the_smallest_draws_are_held_out(share, at_least, held):
+    """Class 0 has four samples, class 1 two, class 2 one, which always stays."""
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    draw = np.array([9, 2, 5, 1, 8, 7, 0], ">u8")
+    assert set(np.flatnonzero(per_class(labels, share, draw, at_least))) == set(held)

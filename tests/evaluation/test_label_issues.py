@@ -61,6 +61,18 @@ def test_what_was_written_is_read_again(tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_any_name_of_a_file_or_a_class_is_one_row_and_no_formula(tmp_path):
+    issues = label_issues.score(STUDENT, VOTES, GIVEN, 0.4)
+    files = ("=1+1.png", "a\rb.png", b"caf\xe9.png".decode("utf-8", "surrogateescape"))
+    label_issues.write_csv(tmp_path / "issues.csv", issues, ("@cat", "big\ndog"), files)
+    with open(tmp_path / "issues.csv", newline="") as file:
+        rows = {row["index"]: row for row in csv.DictReader(file)}
+    assert [rows[i]["path"] for i in "012"] == ["'=1+1.png", r"a\rb.png", r"caf\xe9.png"]
+    assert [rows[i]["given_class"] for i in "012"] == ["'@cat", "'@cat", r"big\ndog"]
+    _, again = label_issues.read_csv(tmp_path / "issues.csv")
+    assert again == ("=1+1.png", r"a\rb.png", r"caf\xe9.png")
+
+
 @pytest.mark.parametrize("text", ["", "index,score\n0,1\n", "index\nmany\n"])
 def test_another_file_is_refused(text, tmp_path):
     (tmp_path / "issues.csv").write_text(text)

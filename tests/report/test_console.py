@@ -98,6 +98,25 @@ def test_skipped_files_are_counted_and_the_first_named():
     assert told[2] == "skipped  4 files (0.png, 1.png, 2.png, ...); skipped_files.csv says why"
 
 
+def test_why_there_is_no_cache_is_said_at_the_start():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
+    data = Dataset("x", images, labels, images, labels, {}, ("a",), not_cached="no room")
+    given = Labels(labels, None, "none", None, None, None)
+    told = console.opening(data, 10**9, given, "float32", Path("w")).splitlines()
+    assert told[2] == "cache    none: no room"
+
+
+def test_no_name_steers_the_terminal():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
+    skipped = (SkippedFile("\x1b[2J.png", "cut"),)
+    data = Dataset("x", images, labels, images, labels, {}, ("a",), skipped_files=skipped)
+    given = Labels(labels, None, "none", None, None, None)
+    told = console.opening(data, 10**9, given, "float32", Path("w\udce9"))
+    assert r"(\x1b[2J.png)" in told
+    assert told.endswith(r"workdir  w\xe9")
+    assert r"w\xe9/report.html" in console.closing(RESULTS, Path("w\udce9"), remark="")
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_where_the_images_are_is_said_at_the_start(on_disk):
     images = np.zeros((1000, 10, 10, 3), np.uint8)
