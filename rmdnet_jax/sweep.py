@@ -167,10 +167,13 @@ def command_of(command: str, config: ConfigDict, cell: Cell) -> str:
     words = iter(shlex.split(command))
     for word in words:
         name, separator, _ = word.lstrip("-").partition("=")
-        if word.startswith("-") and (name == "sweep" or name in changed):
-            if not separator:
+        if not word.startswith("-"):
+            kept.append(word)
+        elif name == "sweep" or name in changed:
+            is_switch = isinstance(before.get(name.removeprefix("config.")), bool)
+            if not separator and not is_switch:
                 next(words, None)  # its value, after a space
-        else:
+        elif name.removeprefix("no") not in changed:  # --noconfig.FIELD is False
             kept.append(word)
     return shlex.join(kept + [f"--{name}={value}" for name, value in changed.items()])
 

@@ -174,3 +174,21 @@ def test_the_command_of_a_cell_is_the_sweeps_without_the_sweep(tmp_path, form):
     assert sweep.command_of(command, config(), cell) == (
         f"python launch.py --config=configs/demo.py --config.rgrl.k=0.3 --workdir={tmp_path / 'a'}"
     )
+
+
+# What a command says -> what is left of it where rgrl.baseline and seed are changed.
+SPELLINGS = {
+    "--config.rgrl.baseline --config.noise.seed=3": "--config.noise.seed=3",
+    "--config.rgrl.baseline=True --config.noise.seed=3": "--config.noise.seed=3",
+    "--noconfig.rgrl.baseline --config.noise.seed 3": "--config.noise.seed 3",
+    "--config.tensorboard --config.seed 1": "--config.tensorboard",
+    "--config.seed -1 --notensorboard": "--notensorboard",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_nothing_is_lost_of_the_command_of_a_cell(tmp_path, spelling):
+    cell = grid.Cell("a", config(**{"rgrl.baseline": True, "seed": 7}), tmp_path / "a")
+    again = sweep.command_of(f"python launch.py {spelling}", config(), cell)
+    changed = f"--config.rgrl.baseline=True --config.seed=7 --workdir={tmp_path / 'a'}"
+    assert again == " ".join(["python launch.py", SPELLINGS[spelling], changed])
