@@ -12,9 +12,11 @@ import fcntl
 import functools
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -23,6 +25,9 @@ from rmdnet_jax.errors import InputError
 
 # To be counted up when the same files give other pixels than before.
 _VERSION = 1
+
+# Share of what is free on a disk that an array may take.
+_SHARE = 0.5
 
 _INSTEAD = "right is --config.dataset.cache=FOLDER elsewhere, or --config.dataset.cache= for none"
 
@@ -71,7 +76,7 @@ class PictureCache:
         shape: tuple[int, ...],
         decode: Callable[[], Iterable[np.ndarray]],
         told: Callable[[], dict],
-    ) -> tuple[Path, dict]:
+    ) -> tuple[Path, dict] | None:
         """The array of the images of `files`, and what was told of them when it was written.
 
         Args:
@@ -81,10 +86,11 @@ class PictureCache:
           told: what to keep beside the array, JSON-able; asked for after the last image.
 
         Returns:
-          A .npy of uint8 `shape`, and what `told` returned.
+          A .npy of uint8 `shape`, and what `told` returned. None, and a line on the terminal that
+          says so, if it would take more than half of what is free on the folder's disk.
 
         Raises:
-          InputError: the folder cannot be written, or its disk is full.
+          InputError: the folder cannot be written, or its disk has filled up.
         """
         subset = hashlib.sha256(b"\0".join(map(_bytes, files))).hexdigest()[:12]
         height, width = shape[1:3]
@@ -93,7 +99,8 @@ class PictureCache:
         if not _is_whole(file, beside, shape):
             with self._locked():
                 if not _is_whole(file, beside, shape):
-                    self._check_space(int(np.prod(shape, dtype=np.int64)))
+                    if not self._has_space(int(np.prod(shape, dtype=np.int64))):
+                        return None
                     with open_atomic(file, "wb") as array:
                         np.lib.format.write_array_header_2_0(
                             array,
@@ -110,8 +117,8 @@ class PictureCache:
         """Lets one process at a time write, and removes what belongs to no present state."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / f"{self.place}.lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with open(self.folder / f"{self.place}.lock", "a+") as lock:
+                _wait_for(lock)
                 for old in [
                     *self.folder.glob(f".{self.place}-*"),  # of a process that was killed
                     *self.folder.glob(f"{self.place}-*"),
@@ -125,13 +132,17 @@ class PictureCache:
                 f"{_INSTEAD}"
             ) from error
 
-    def _check_space(self, needed: int) -> None:
+    def _has_space(self, needed: int) -> bool:
         free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise InputError(
-                f"decoded pictures take {needed / 1e9:,.2f} GB and the disk of {self.folder} has "
-                f"{free / 1e9:,.2f} GB left; {_INSTEAD}, or a smaller dataset.image_size"
-            )
+        if needed <= _SHARE * free:
+            return True
+        print(
+            f"cache    none: decoded pictures take {needed / 1e9:,.2f} GB and the disk of "
+            f"{self.folder} has {free / 1e9:,.2f} GB left; --config.dataset.cache=FOLDER is one "
+            "elsewhere",
+            flush=True,
+        )
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +168,20 @@ def _mapped(file: str) -> np.ndarray:
             f"{file} of the cache of pictures cannot be read ({error}); start again, which makes "
             "it anew"
         ) from error
+
+
+def _wait_for(lock: IO[str]) -> None:
+    """Takes the lock, which has the id of the process that took it last."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read() or "unknown"
+        print(f"waiting for process {holder}, which reads the same pictures", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}")
+    lock.flush()
 
 
 def _is_whole(file: Path, beside: Path, shape: tuple[int, ...]) -> bool:

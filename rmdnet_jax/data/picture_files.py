@@ -130,8 +130,8 @@ class PictureFiles:
     def decoded(self, image_size: int, max_broken: float, budget: int) -> Dataset:
         """The data set, its images where the cache has them.
 
-        With a cache every picture was decoded before, or is now. Without one they are decoded now
-        if they take no more than `budget` bytes, and else whenever they are read.
+        With a cache every picture was decoded before, or is now. Without one, or space for it, they
+        are decoded now if they take no more than `budget` bytes, and else whenever they are read.
 
         Args:
           image_size: every picture becomes a square of so many pixels, as `pictures.decode` says; 0
@@ -149,10 +149,13 @@ class PictureFiles:
         tolerant = TolerantReader(read)
         lenient = dataclasses.replace(strict, read=tolerant)
         images: Images
+        kept = None
         if self.cache:
-            file, broken = self.cache.decoded(
+            kept = self.cache.decoded(
                 files, strict.shape, lambda: decoding(lenient), lambda: tolerant.broken
             )
+        if kept:
+            file, broken = kept
             images = dataclasses.replace(strict, read=CachedReader(str(file)), is_decoded=True)
         elif strict.nbytes <= budget:
             images, broken = lazy_images.decoded(lenient), tolerant.broken

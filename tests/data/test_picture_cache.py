@@ -1,5 +1,6 @@
 """What was read of pictures is kept while they are unchanged: whole, once, and of one state."""
 
+import os
 import pickle
 import shutil
 import threading
@@ -104,11 +105,14 @@ def test_a_reader_keeps_what_it_has_opened(cache):
         CachedReader(str(file) + "x")(np.array([0]))
 
 
-def test_a_full_disk_is_named_before_anything_is_decoded(cache, monkeypatch):
-    usage = types.SimpleNamespace(free=1000)
+def test_a_disk_with_little_space_is_left_alone_and_that_is_said(cache, monkeypatch, capsys):
+    usage = types.SimpleNamespace(free=2 * IMAGES.nbytes - 1)
     monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(InputError, match=r"the disk of .* has 0.00 GB left; right is --config"):
-        cache.decoded(FILES, IMAGES.shape, never, never)
+    assert cache.decoded(FILES, IMAGES.shape, never, never) is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("cache    none: decoded pictures take 0.00 GB and the disk of ")
+    usage.free += 1
+    assert cache.decoded(FILES, IMAGES.shape, blocks, dict)
 
 
 def test_a_disk_that_fills_up_on_the_way_is_named(cache):
@@ -127,7 +131,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         cache.told(dict)
 
 
-def test_of_two_that_start_at_once_one_decodes(cache):
+def test_of_two_that_start_at_once_one_decodes_and_the_other_says_that_it_waits(cache, capsys):
     """Locks are of an open file: threads stand for processes here."""
     started = threading.Event()
 
@@ -141,3 +145,5 @@ def test_of_two_that_start_at_once_one_decodes(cache):
         started.wait()
         second = cache.decoded(FILES, IMAGES.shape, never, never)
     assert second == first.result()
+    told = capsys.readouterr().out
+    assert told == f"waiting for process {os.getpid()}, which reads the same pictures\n"

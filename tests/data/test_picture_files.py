@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rmdnet_jax.data import picture_files, pictures, sources
+from rmdnet_jax.data import picture_cache, picture_files, pictures, sources
 from rmdnet_jax.errors import InputError
 
 
@@ -57,6 +57,18 @@ def test_with_a_cache_or_without_it_is_the_same_data(photos, tmp_path, budget):
     np.testing.assert_array_equal(cached.train_images[:], plain.train_images)
     np.testing.assert_array_equal(cached.test_images[:], plain.test_images)
     assert len(cached.train_images) + len(cached.test_images) == 38
+
+
+@pytest.mark.parametrize("budget", [0.0, 1e-9], ids=["in memory", "on disk"])
+def test_without_space_for_a_cache_it_is_as_without_one(photos, tmp_path, monkeypatch, budget):
+    monkeypatch.setattr(picture_cache, "_SHARE", 0)
+    full, plain = (
+        load(photos, cache=cache, memory_budget=budget) for cache in (str(tmp_path / "cache"), "")
+    )
+    assert full.is_on_disk == plain.is_on_disk == (budget > 0)
+    np.testing.assert_array_equal(full.train_images[:], plain.train_images[:])
+    assert full.images_fingerprint() == plain.images_fingerprint()
+    assert not list((tmp_path / "cache").glob("*.npy"))
 
 
 def test_broken_files_are_named_with_the_reason(photos):
