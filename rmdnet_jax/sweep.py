@@ -160,7 +160,8 @@ def rows(trials: Iterable[Trial], best: Trial | None) -> list[sweep_table.Row]:
         told.append(
             sweep_table.Row(
                 dict(trial.values), str(trial.cell.workdir), share, error,
-                results.get("test_accuracy"), trial.cell.divergence(), trial is best,
+                results.get("test_accuracy"), results.get("test_labels"), trial.cell.divergence(),
+                trial is best,
             )
         )  # fmt: skip
     return told
