@@ -64,10 +64,8 @@ def leave_open(config: ConfigDict) -> ConfigDict:
     """A copy of the config in which every field of `FIELDS` is open."""
     config = config.copy_and_resolve_references()
     for field in FIELDS:
-        *groups, leaf = field.split(".")
-        group = config
-        for name in groups:
-            group = group[name]
+        name, _, leaf = field.rpartition(".")
+        group = configuration.get(config, name) if name else config
         kind = type(group[leaf])
         del group[leaf]
         group[leaf] = config_dict.placeholder(kind)
@@ -86,6 +84,7 @@ def fill(
     short_sides: np.ndarray,
     backend: str,
     resizable: bool = True,
+    devices: int = 1,
 ) -> tuple[ConfigDict, dict[str, str]]:
     """The config with every open field of `FIELDS` filled.
 
@@ -96,6 +95,7 @@ def fill(
       short_sides: int [N] in pixels, of the images as they are now.
       backend: JAX's name of the platform, "cpu" or another.
       resizable: whether images can be resized when they are read; arrays are not.
+      devices: on which a batch is spread, in equal parts.
 
     Returns:
       The config, and the reason for each value that was chosen here, by field.
@@ -108,12 +108,8 @@ def fill(
     reasons: dict[str, str] = {}
 
     def choose(field: str, value: Any, reason: str) -> None:
-        *groups, leaf = field.split(".")
-        group = config
-        for name in groups:
-            group = group[name]
-        if group[leaf] is None:
-            group[leaf] = value
+        if configuration.get(config, field) is None:
+            config.update_from_flattened_dict({field: value})
             reasons[field] = reason
 
     median = int(np.median(short_sides))
@@ -132,7 +128,12 @@ def fill(
 
     for stage, views in (("rm", given.rm_views), ("rgrl", given.rgrl_views)):
         enough = (size for size in BATCHES if num_train >= STEPS_AN_EPOCH * size)
-        choose(f"{stage}.batch_size", next(enough, BATCHES[-1]), f"{num_train:,} training images")
+        size = next(enough, BATCHES[-1])
+        reason = f"{num_train:,} training images"
+        if size % devices:
+            size += devices - size % devices
+            reason += f", and the next multiple of {devices} devices"
+        choose(f"{stage}.batch_size", size, reason)
         most = MOST_EPOCHS[stage]
         epochs = min(max(round(views / num_train), FEWEST_EPOCHS), most)
         bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)

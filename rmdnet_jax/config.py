@@ -2,7 +2,9 @@
 from `default()` and state what differs."""
 
 import difflib
+import functools
 import math
+import operator
 import os
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
@@ -133,11 +135,13 @@ def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
       open_fields: may be None, to be filled from the data (rmdnet_jax/automatic.py).
     """
     for field, (right, fits) in _RULES.items():
-        value = config
-        for part in field.split("."):
-            value = value[part]
+        value = get(config, field)
         is_open = value is None and field in open_fields
-        if not is_open and (value is None or not fits(value)):
+        try:
+            is_right = is_open or (value is not None and fits(value))
+        except TypeError:  # a tuple of other things than numbers, say
+            is_right = False
+        if not is_right:
             raise InputError(f"config.{field} is {value!r}; right is {right}")
     _check_together(config)
 
@@ -166,6 +170,11 @@ def _check_together(config: ConfigDict) -> None:
         )
 
 
+def get(config: ConfigDict, field: str) -> Any:
+    """The value of a field by its whole name, "rgrl.k"."""
+    return functools.reduce(operator.getitem, field.split("."), config)
+
+
 def check_field(config: ConfigDict, field: str, giver: str) -> None:
     """Raises InputError if there is no such field; `giver` begins the line."""
     fields = flat(config.to_dict())
@@ -185,15 +194,17 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
     for field, value in values.items():
         check_field(config, field, giver)
         # The type of what is open is that of its default; what is open takes anything.
-        kind = type(flat(config.to_dict())[field])
+        kind = type(get(config, field))
         if kind is type(None):
             kind = type(flat(default().to_dict()).get(field))
         try:
             changed.update_from_flattened_dict({field: value})
-            fits = kind is type(None) or isinstance(flat(changed.to_dict())[field], kind)
+            fits = kind is type(None) or isinstance(get(changed, field), kind)
         except TypeError:
             fits = False
-        if not fits and not (kind is float and isinstance(value, int)):
+        fits |= kind is float and isinstance(value, int)
+        # To Python True is the integer 1.
+        if not fits or (isinstance(value, bool) and kind in (int, float)):
             raise InputError(f"{giver}{field}: {value!r} does not fit; right is {kind.__name__}")
     return changed
 

@@ -1,8 +1,9 @@
 """Many experiments in one folder, one after the other: the cells of a grid.
 
-A cell is an experiment with a workdir of its own. It is finished when its results.json is there,
-and has diverged when diverged.json is: either way it is not started again, so a grid may be stopped
-and started, and several processes may work on one folder, each on the cells that no other holds.
+A cell is an experiment with a workdir of its own. It is finished when its report.html is there, the
+last file that a run writes, and has diverged when diverged.json is: either way it is not started
+again, so a grid may be stopped and started, and several processes may work on one folder, each on
+the cells that no other holds.
 What the cells are is for sweep.py and paper_tables.py to say.
 """
 
@@ -21,7 +22,7 @@ from rmdnet_jax import config as configuration
 from rmdnet_jax import experiment, preparation, recipes, workdirs
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.errors import DivergedError, WorkdirInUseError
+from rmdnet_jax.errors import DivergedError, InputError, WorkdirInUseError
 from rmdnet_jax.training.progress import clock
 
 # Seconds between two looks at what other processes hold.
@@ -47,7 +48,8 @@ class Cell:
 
     def results(self) -> dict | None:
         """What its results.json holds; None as long as it is not finished."""
-        return _read(self.workdir / "results.json")
+        is_finished = (self.workdir / "report.html").exists()
+        return _read(self.workdir / "results.json") if is_finished else None
 
     def divergence(self) -> str | None:
         """Why it has no results and will have none: it, or its teacher, diverged."""
@@ -178,3 +180,7 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not JSON ({error}); remove it, and its experiment is run again"
+        ) from error

@@ -137,7 +137,9 @@ def write(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> str:
         one = setting(config, entry)
         accuracies, diverged = [], 0
         for folder in sorted((workdir / "cells").glob(f"{one.name}-seed[0-9]*")):
-            seed = folder.name.rpartition("seed")[2]
+            seed = folder.name.removeprefix(f"{one.name}-seed")
+            if not seed.isdecimal():  # a folder that somebody put beside the cells
+                continue
             cell = Cell(folder.name, config, folder)
             if results := cell.results():
                 accuracies.append(100 * results["test_accuracy"])

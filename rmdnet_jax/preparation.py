@@ -3,6 +3,8 @@ anything is compiled or written."""
 
 import dataclasses
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,6 +23,9 @@ from rmdnet_jax.errors import InputError
 from rmdnet_jax.losses import robust
 from rmdnet_jax.training import hosts
 from rmdnet_jax.training.logging import RunLog
+
+# Chooses what a config leaves open: the whole config, and the reasons by field.
+Fill = Callable[[ConfigDict], tuple[ConfigDict, dict[str, str]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +86,8 @@ def load(
     """
     configuration.check(config, automatic.FIELDS)
     given = config.dataset
-    found = data.check() if data else sources.find(
-        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache
-    )  # fmt: skip
-    config, chosen = _fill(config, found)
+    found = data.check() if data else _find(config)
+    config, chosen = _filling(found, given.train_size)(config)
     configuration.check(config)
     # Before pictures are decoded, which may take long.
     robust.get(config.rgrl.loss.name, **configuration.loss_parameters(config))
@@ -95,18 +98,37 @@ def load(
     return config, chosen, data
 
 
-def _fill(config: ConfigDict, found: Dataset | PictureFiles) -> tuple[ConfigDict, dict[str, str]]:
+def filling(config: ConfigDict) -> Fill:
+    """What chooses for this config's data: for it, or others that differ from it elsewhere than in
+    `dataset`. No data is kept.
+
+    Raises:
+      InputError: as `load`, as far as that can be known without decoding pictures.
+    """
+    configuration.check(config, automatic.FIELDS)
+    return _filling(_find(config), config.dataset.train_size)
+
+
+def _find(config: ConfigDict) -> Dataset | PictureFiles:
+    given = config.dataset
+    return sources.find(
+        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache
+    )
+
+
+def _filling(found: Dataset | PictureFiles, train_size: int) -> Fill:
     if isinstance(found, PictureFiles):
         size, sides = len(found.train), found.short_sides
     else:
         size, sides = len(found.train_images), np.array([min(found.image_shape[:2])])
-    return automatic.fill(
-        config,
-        num_train=min(size, config.dataset.train_size or size),
+    return partial(
+        automatic.fill,
+        num_train=min(size, train_size or size),
         num_classes=len(found.class_names),
         short_sides=sides,
         backend=jax.default_backend(),
         resizable=isinstance(found, PictureFiles),
+        devices=jax.device_count(),
     )
 
 

@@ -38,10 +38,12 @@ Values = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A combination of values and the cell that tries it."""
+    """A combination of values, the cell that tries it, and why fields that were left open have the
+    values they have there."""
 
     values: Values
     cell: Cell
+    reasons: Mapping[str, str]
 
     def agreement(self) -> tuple[float, float] | None:
         """Share of the held-out given labels that the student agrees with, in [0, 1], and its
@@ -71,22 +73,27 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
       DivergedError: every trial did.
     """
     workdir = workdir.resolve()  # teachers are found from anywhere
-    given = config
-    config, reasons, _ = preparation.load(config)  # what it leaves open is the same for all trials
-    for line in console.choices(config, reasons):
+    fill = preparation.filling(config)
+    filled, reasons = fill(config)
+    axes, is_fine = parse(filled, sweep)
+    trials = _trials(config, fill, combinations(axes), workdir)
+    # K alone is tried around the one that fits the config.
+    around_k = {"rgrl.k": reasons["rgrl.k"]} if is_fine and "rgrl.k" in reasons else {}
+    lines = console.choices(filled, around_k)
+    for trial in trials:
+        lines += console.choices(trial.cell.config, trial.reasons)
+    for line in dict.fromkeys(lines):
         print(line, flush=True)
-    axes, is_fine = parse(config, sweep)
-    trials = _trials(config, combinations(axes), workdir)
     grid.check([trial.cell for trial in trials])
-    workdirs.share(workdir, config.to_dict() | {"sweep": list(sweep)})
+    workdirs.share(workdir, filled.to_dict() | {"sweep": list(sweep)})
     _try(trials, workdir, command)
     if is_fine:
-        finer = _trials(config, around(choose(trials).values), workdir)
+        finer = _trials(config, fill, around(choose(trials).values), workdir)
         trials = sorted([*trials, *finer], key=lambda trial: trial.values["rgrl.k"])
         _try(trials, workdir, command)
     best = choose(trials)
-    chosen = _chosen(config, best.values, workdir)
-    again = command_of(command, given, chosen)
+    chosen = _chosen(config, best.cell, workdir)
+    again = command_of(command, config, chosen)
     sweep_table.write(workdir, rows(trials, best), again)
     for _ in grid.run([*(trial.cell for trial in trials), chosen], again):
         pass
@@ -108,7 +115,8 @@ def parse(config: ConfigDict, sweep: Sequence[str]) -> tuple[dict[str, list], bo
         if field in axes:
             raise InputError(f"--sweep names {field} twice; give all its values at once")
         if separator:
-            axes[field] = _values(values, is_text=isinstance(_get(config, field), str))
+            is_text = isinstance(configuration.get(config, field), str)
+            axes[field] = _values(values, is_text)
         elif field == "rgrl.k" and config.rgrl.k > 0:
             axes[field], is_fine = [_rounded(config.rgrl.k * factor) for factor in _WIDE], True
         else:
@@ -152,7 +160,8 @@ def rows(trials: Iterable[Trial], best: Trial | None) -> list[sweep_table.Row]:
         told.append(
             sweep_table.Row(
                 dict(trial.values), str(trial.cell.workdir), share, error,
-                results.get("test_accuracy"), trial.cell.divergence(), trial is best,
+                results.get("test_accuracy"), results.get("test_labels"), trial.cell.divergence(),
+                trial is best,
             )
         )  # fmt: skip
     return told
@@ -167,10 +176,13 @@ def command_of(command: str, config: ConfigDict, cell: Cell) -> str:
     words = iter(shlex.split(command))
     for word in words:
         name, separator, _ = word.lstrip("-").partition("=")
-        if word.startswith("-") and (name == "sweep" or name in changed):
-            if not separator:
+        if not word.startswith("-"):
+            kept.append(word)
+        elif name == "sweep" or name in changed:
+            is_switch = isinstance(before.get(name.removeprefix("config.")), bool)
+            if not separator and not is_switch:
                 next(words, None)  # its value, after a space
-        else:
+        elif name.removeprefix("no") not in changed:  # --noconfig.FIELD is False
             kept.append(word)
     return shlex.join(kept + [f"--{name}={value}" for name, value in changed.items()])
 
@@ -181,12 +193,18 @@ def _try(trials: Sequence[Trial], workdir: Path, command: str) -> None:
         sweep_table.write(workdir, rows(trials, None), None)
 
 
-def _trials(config: ConfigDict, combined: Iterable[Values], workdir: Path) -> list[Trial]:
-    """Trials on a part of the images. What they have in common, a baseline say, is not repeated."""
+def _trials(
+    config: ConfigDict, fill: preparation.Fill, combined: Iterable[Values], workdir: Path
+) -> list[Trial]:
+    """Trials on a part of the images. What they have in common, a baseline say, is not repeated.
+
+    What `config` leaves open is chosen for each: K goes with the loss.
+    """
     combined = list(combined)
-    cells = []
+    cells, reasons = [], []
     for values in combined:
-        cell_config = configuration.with_values(config, values, "--sweep=")
+        cell_config, why = fill(configuration.with_values(config, values, "--sweep="))
+        reasons.append(why)
         cell_config.dataset.validation = config.dataset.validation or _VALIDATION
         cell_config.rgrl.baseline = False
         cell_config.report.tsne_points = 0
@@ -196,16 +214,17 @@ def _trials(config: ConfigDict, combined: Iterable[Values], workdir: Path) -> li
         folder = urllib.parse.quote(name, safe="=,")  # a value may hold a slash
         cells.append(Cell(name, cell_config, workdir / "trials" / folder))
     cells = grid.with_teachers(cells, workdir / "teachers", config.seed)
-    return [Trial(values, cell) for values, cell in zip(combined, cells, strict=True)]
+    return [Trial(*of_one) for of_one in zip(combined, cells, reasons, strict=True)]
 
 
-def _chosen(config: ConfigDict, values: Values, workdir: Path) -> Cell:
-    """The values on all training images, and all that the config asks for."""
-    cell_config = configuration.with_values(config, values, "--sweep=")
+def _chosen(config: ConfigDict, best: Cell, workdir: Path) -> Cell:
+    """The best trial on all training images, with all that the config asks for."""
+    cell_config = best.config.copy_and_resolve_references()
     cell_config.dataset.validation = 0.0
-    cell_config.rgrl.baseline &= cell_config.rgrl.k > 0 and cell_config.teacher.kind != "none"
-    cell = Cell("chosen", cell_config, workdir / "chosen")
-    return grid.with_teachers([cell], workdir / "teachers", config.seed)[0]
+    is_guided = cell_config.rgrl.k > 0 and cell_config.teacher.kind != "none"
+    cell_config.rgrl.baseline = config.rgrl.baseline and is_guided
+    cell_config.report.tsne_points = config.report.tsne_points
+    return dataclasses.replace(best, name="chosen", config=cell_config, workdir=workdir / "chosen")
 
 
 def _check_field(config: ConfigDict, field: str) -> None:
@@ -228,10 +247,6 @@ def _values(text: str, is_text: bool) -> list:
         return list(ast.literal_eval(f"[{text}]"))
     except (ValueError, SyntaxError):
         return values  # whoever checks them against the field says what is wrong
-
-
-def _get(config: ConfigDict, field: str) -> Any:
-    return configuration.flat(config.to_dict())[field]
 
 
 def _rounded(value: float) -> float:

@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import json
 import os
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +25,10 @@ _FREE = (
     "dataset.memory_budget",
     "dataset.cache",
 )
+
+# Seconds after which who only asked whether a folder is held has asked. Up to so many, at random:
+# two that claim a folder at once also ask each other.
+_ASKING = 0.02
 
 
 @contextlib.contextmanager
@@ -64,11 +70,7 @@ def is_held(workdir: Path) -> bool:
     if not (workdir / ".lock").exists():
         return False
     with open(workdir / ".lock") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others may ask at the same time
-        except BlockingIOError:
-            return True
-    return False
+        return not _try_lock(file, fcntl.LOCK_SH)  # others may ask at the same time
 
 
 def identity(config: dict) -> dict:
@@ -130,18 +132,29 @@ def _is_foreign(path: Path) -> bool:
     return path.name != ".lock" and not path.name.startswith(".config.json.")
 
 
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _lock(workdir: Path) -> Iterator[IO[str]]:
     """Holds the folder's lock, which the kernel lets go of when this process ends, however."""
     with open(workdir / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise WorkdirInUseError(
-                f"the workdir {workdir} is in use by process {file.read().strip() or 'unknown'}; "
-                "wait for it, stop it, or give another --workdir"
-            ) from None
+        while not _try_lock(file, fcntl.LOCK_EX):
+            if not _try_lock(file, fcntl.LOCK_SH):
+                file.seek(0)
+                raise WorkdirInUseError(
+                    f"the workdir {workdir} is in use by process "
+                    f"{file.read().strip() or 'unknown'}; "
+                    "wait for it, stop it, or give another --workdir"
+                )
+            # Nobody held it but who asked whether anybody does (is_held): for an instant.
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(random.uniform(0, _ASKING))
         file.truncate(0)
         file.write(f"{os.getpid()}")
         file.flush()

@@ -12,10 +12,13 @@ from rmdnet_jax.errors import InputError
 PHOTOS = np.array([600, 480, 900])
 
 
-def fill(num_train=50_000, num_classes=10, sides=PHOTOS, backend="gpu", resizable=True, **fields):
+def fill(
+    num_train=50_000, num_classes=10, sides=PHOTOS, backend="gpu", resizable=True, devices=1,
+    **fields,
+):  # fmt: skip
     config = own_data.get_config()
     config.update_from_flattened_dict(fields)
-    return automatic.fill(config, num_train, num_classes, sides, backend, resizable)
+    return automatic.fill(config, num_train, num_classes, sides, backend, resizable, devices)
 
 
 def value(config, field):
@@ -96,6 +99,15 @@ def test_epochs_are_as_many_as_the_machine_can_do(num_train, backend, rm, rgrl):
 def test_small_sets_have_small_batches(num_train, size):
     config, _ = fill(num_train=num_train)
     assert config.rm.batch_size == config.rgrl.batch_size == size
+
+
+@pytest.mark.parametrize(
+    ("num_train", "devices", "size"), [(10**6, 8, 64), (10**6, 6, 66), (100, 32, 32)]
+)
+def test_every_device_gets_as_many_images_of_a_batch(num_train, devices, size):
+    config, reasons = fill(num_train=num_train, devices=devices)
+    assert config.rm.batch_size == config.rgrl.batch_size == size
+    assert f"multiple of {devices} devices" in reasons["rm.batch_size"] or devices == 8
 
 
 @pytest.mark.parametrize(

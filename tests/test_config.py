@@ -65,6 +65,8 @@ def test_the_defaults_pass():
         ("rgrl.loss.name", ""),
         ("rgrl.lr_drops", (0.5, 0.4)),
         ("rgrl.lr_drops", (0.5, 1.0)),
+        ("rgrl.lr_drops", ("a", "b")),
+        ("rm.epochs", "many"),
         ("rgrl.relation_norm", "l2"),
         ("teacher.kind", "moco"),
         ("report.tsne_classes", (1,)),
@@ -108,6 +110,12 @@ def test_an_unknown_loss_names_those_there_are():
     rgrl_cifar10 = importlib.import_module("configs.rgrl_cifar10")
     with pytest.raises(InputError, match="no recipe for the loss 'gec'"):
         rgrl_cifar10.get_config("gec")
+
+
+@pytest.mark.parametrize("field", ["model.width", "rgrl.k"])
+def test_true_is_no_number(field):
+    with pytest.raises(InputError, match=f"{field}: True does not fit; right is (int|float)"):
+        configuration.with_values(configuration.default(), {field: True}, "fields: ")
 
 
 def test_parameters_not_given_are_left_to_the_loss():

@@ -22,7 +22,8 @@ from rmdnet_jax.config import default
 def run(config, workdir, command):
     with workdirs.claim(workdir, config.to_dict()):
         time.sleep(0.2)
-        (workdir / "results.json").write_text("{}")
+        for name in ("results.json", "report.html"):
+            (workdir / name).write_text("{}")
 experiment.run, grid._POLL = run, 0.05
 folder = Path(sys.argv[1])
 cells = grid.with_teachers((grid.Cell(x, default(), folder / x) for x in "abcde"), folder, 0)
@@ -30,6 +31,11 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(*(cell.name for cell in grid.run(cells, "")), sep="\\n", file=sys.stderr)
 """
+
+
+def finish(workdir):
+    (workdir / "results.json").write_text("{}")
+    (workdir / "report.html").touch()
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def ran(monkeypatch):
         with workdirs.claim(workdir, config.to_dict()):
             if workdir.name == "bad":
                 raise DivergedError("the loss is not finite in epoch 1, step 2")
-            (workdir / "results.json").write_text("{}")
+            finish(workdir)
 
     monkeypatch.setattr(experiment, "run", run)
     monkeypatch.setattr(grid, "_POLL", 0.01)
@@ -65,6 +71,27 @@ def test_every_cell_is_run_once_and_finished_ones_not_again(tmp_path, ran):
     assert [cell.name for cell in grid.run(cells, "")] == ["b"]
     assert list(grid.run(cells, "")) == []
     assert ran == ["a", "b"]
+
+
+@pytest.mark.parametrize("stage", ["the cell's", "its teacher's"])
+def test_a_cell_killed_before_its_page_is_written_is_run_again(tmp_path, ran, stage):
+    cell = Cell("a", config(), tmp_path / "a")
+    (cell,) = grid.with_teachers([cell], tmp_path, seed=0)
+    list(grid.run([cell], ""))
+    killed = cell if stage == "the cell's" else cell.teacher
+    (killed.workdir / "report.html").unlink()  # results.json, written first, is there
+    assert (killed.is_done(), killed.results()) == (False, None)
+    assert list(grid.run([cell], "")) == [killed]
+    assert killed.results() == {}
+
+
+@pytest.mark.parametrize("name", ["results.json", "diverged.json"])
+def test_a_damaged_file_of_a_cell_is_named(tmp_path, ran, name):
+    cell = alone("bad" if name[0] == "d" else "a", tmp_path)
+    list(grid.run([cell], ""))
+    (cell.workdir / name).write_text("{")
+    with pytest.raises(InputError, match=f"{name} is not JSON .*; remove it"):
+        cell.is_done()
 
 
 def test_a_finished_grid_loads_nothing(tmp_path, ran, monkeypatch):
@@ -145,6 +172,7 @@ def test_a_cell_that_another_process_holds_is_done_by_it(tmp_path, ran):
         "with workdirs.claim(w, {'teacher': {'kind': 'none'}}):\n"
         "    print('held', flush=True)\n    sys.stdin.readline()\n"
         "    (w / 'results.json').write_text('{}')\n"
+        "    (w / 'report.html').touch()\n"
     )
     with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "a")], cwd=ROOT, text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # fmt: skip

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def ran(monkeypatch):
             accuracy = 0.5 + config.seed / 100
             results = {"test_accuracy": accuracy, "best_test_accuracy": 0.75, "train_seconds": 9}
             (workdir / "results.json").write_text(json.dumps(results))
+            (workdir / "report.html").touch()
 
     monkeypatch.setattr(experiment, "run", run)
     monkeypatch.setattr(grid, "check", lambda cells: None)
@@ -186,6 +188,15 @@ def test_a_folder_is_filled_cell_by_cell_and_seed_by_seed(tmp_path, ran, capsys)
         "k": 0.0, "teacher": "none", "seed": 0, "accuracy": 0.5, "best": 0.75, "seconds": 9,
         "scale": "full",
     }  # fmt: skip
+
+
+def test_a_folder_that_is_no_cell_is_passed_over(tmp_path, ran):
+    only = {"only.dataset": "cifar10", "only.rate": "0.2", "only.k": "0"}
+    paper_tables.run(config("table4", **only), tmp_path, COMMAND)
+    before = (tmp_path / "results.jsonl").read_text()
+    shutil.copytree(tmp_path / "cells" / ran[0], tmp_path / "cells" / f"{ran[0]}-old")
+    paper_tables.run(config("table4", **only), tmp_path, COMMAND)
+    assert (tmp_path / "results.jsonl").read_text() == before
 
 
 def test_tables_share_the_cells_of_a_folder(tmp_path, ran):

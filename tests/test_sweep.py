@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 
 import pytest
 from ml_collections import config_dict
@@ -33,11 +34,12 @@ def ran(monkeypatch):
             k = config.rgrl.k
             if config.rgrl.epochs and k >= 100:
                 raise DivergedError("the loss is not finite")
-            results = {"test_accuracy": 0.9 - 0.001 * k}
+            results = {"test_accuracy": 0.9 - 0.001 * k, "test_labels": "true"}
             if config.dataset.validation:
                 agreement = 0.5 - 0.1 * abs(math.log10(k / 0.3))
                 results |= {"validation_accuracy": agreement, "validation_size": 100}
             (workdir / "results.json").write_text(json.dumps(results))
+            (workdir / "report.html").touch()
 
     monkeypatch.setattr(experiment, "run", run)
     monkeypatch.setattr(grid, "check", lambda cells: None)
@@ -82,6 +84,8 @@ WRONG = {
     "rgrl.k=1,1": "names a value twice",
     "rgrl.k=much": "'much' does not fit; right is float",
     "rgrl.epochs=2.5": "2.5 does not fit; right is int",
+    "model.width=True,4": "True does not fit; right is int",
+    "rgrl.lr_drops=('a','b')": "rgrl.lr_drops is ('a', 'b'); right is increasing shares",
     "rgrl.epochs=0,2": "trains nothing that a sweep can judge",
     "noise.rate=0.1,0.2": "the same images and labels",
     "dataset.validation=0.1,0.2": "the same images and labels",
@@ -128,6 +132,24 @@ def test_wide_then_fine_then_the_chosen_on_all_images(tmp_path, ran, capsys):
     assert record["command"] in told
 
 
+def test_what_a_config_leaves_open_goes_with_the_values_of_each_trial(tmp_path, ran, capsys):
+    made = config(**{"rgrl.baseline": True})
+    with made.unlocked():
+        made.rgrl.k = config_dict.placeholder(float)
+        made.rm.epochs = config_dict.placeholder(int)
+    sweep.run(made, ["rgrl.loss.name=gce,nce_agce"], tmp_path, COMMAND)
+    tried = {c.rgrl.loss.name: c for p, c in ran.items() if p.parent.name == "trials"}
+    assert {name: c.rgrl.k for name, c in tried.items()} == {"gce": 0.2, "nce_agce": 0.001}
+    (teacher,) = (path for path in ran if path.parent.name == "teachers")
+    assert {c.teacher.path for c in tried.values()} == {str(teacher)}
+    chosen = ran[tmp_path / "chosen"]
+    assert (chosen.rgrl.loss.name, chosen.rgrl.k, chosen.rgrl.baseline) == ("gce", 0.2, True)
+    told = capsys.readouterr().out
+    assert "chosen   rgrl.k 0.2: for gce and 10 classes" in told
+    assert "chosen   rgrl.k 0.001: for nce_agce and 10 classes" in told
+    assert told.count("chosen   rm.epochs") == 1
+
+
 def test_what_a_config_leaves_open_is_chosen_once_and_is_in_the_command(tmp_path, ran, capsys):
     made = config()
     with made.unlocked():
@@ -136,6 +158,24 @@ def test_what_a_config_leaves_open_is_chosen_once_and_is_in_the_command(tmp_path
     assert "chosen   rgrl.k 1.0: for ce and 10 classes" in capsys.readouterr().out
     assert ran[tmp_path / "trials/rgrl.k=100.0"].rgrl.k == 100
     assert "--config.rgrl.k=0.3" in json.loads((tmp_path / "sweep.json").read_text())["command"]
+
+
+def test_no_trial_runs_beside_a_second_copy_of_the_data(tmp_path, ran, monkeypatch):
+    found = []
+    digits = sweep.preparation.sources.load_digits
+    monkeypatch.setattr(
+        sweep.preparation.sources, "load_digits",
+        lambda: (data := digits(), found.append(weakref.ref(data.train_images)))[0],
+    )  # fmt: skip
+    tried = grid.run
+
+    def run(cells, command):
+        assert [ref() for ref in found] == [None]
+        return tried(cells, command)
+
+    monkeypatch.setattr(grid, "run", run)
+    sweep.run(config(), ["rgrl.k=0.1"], tmp_path, COMMAND)
+    assert found
 
 
 def test_a_second_start_runs_nothing_and_says_the_same(tmp_path, ran, capsys):
@@ -173,3 +213,21 @@ def test_the_command_of_a_cell_is_the_sweeps_without_the_sweep(tmp_path, form):
     assert sweep.command_of(command, config(), cell) == (
         f"python launch.py --config=configs/demo.py --config.rgrl.k=0.3 --workdir={tmp_path / 'a'}"
     )
+
+
+# What a command says -> what is left of it where rgrl.baseline and seed are changed.
+SPELLINGS = {
+    "--config.rgrl.baseline --config.noise.seed=3": "--config.noise.seed=3",
+    "--config.rgrl.baseline=True --config.noise.seed=3": "--config.noise.seed=3",
+    "--noconfig.rgrl.baseline --config.noise.seed 3": "--config.noise.seed 3",
+    "--config.tensorboard --config.seed 1": "--config.tensorboard",
+    "--config.seed -1 --notensorboard": "--notensorboard",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_nothing_is_lost_of_the_command_of_a_cell(tmp_path, spelling):
+    cell = grid.Cell("a", config(**{"rgrl.baseline": True, "seed": 7}), tmp_path / "a")
+    again = sweep.command_of(f"python launch.py {spelling}", config(), cell)
+    changed = f"--config.rgrl.baseline=True --config.seed=7 --workdir={tmp_path / 'a'}"
+    assert again == " ".join(["python launch.py", SPELLINGS[spelling], changed])

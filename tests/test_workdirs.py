@@ -1,8 +1,11 @@
 """A folder belongs to one experiment, and nothing of anybody else's is touched."""
 
+import fcntl
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,17 @@ def test_a_second_run_in_a_folder_in_use_stops_and_names_the_first(tmp_path):
         holder.wait()
         assert not workdirs.is_held(tmp_path / "w")
         claim(tmp_path / "w")
+
+
+def test_who_asks_whether_a_folder_is_held_does_not_hold_it(tmp_path):
+    claim(tmp_path / "w")
+    with open(tmp_path / "w/.lock") as asking, ThreadPoolExecutor() as pool:
+        fcntl.flock(asking, fcntl.LOCK_SH)  # as is_held, in another process
+        claimed = pool.submit(claim, tmp_path / "w")
+        time.sleep(0.1)
+        assert not claimed.done()
+        fcntl.flock(asking, fcntl.LOCK_UN)
+        claimed.result(timeout=10)
 
 
 def test_a_folder_may_be_shared_by_those_of_one_config(tmp_path):

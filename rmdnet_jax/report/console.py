@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from rmdnet_jax import config as configuration
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.names import shown
@@ -49,13 +50,10 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
 
 def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
     """A line for every field that was chosen from the data: its value and the reason."""
-    lines = []
-    for field, reason in reasons.items():
-        value = config
-        for name in field.split("."):
-            value = value[name]
-        lines.append(f"chosen   {field} {value}: {reason}")
-    return lines
+    return [
+        f"chosen   {field} {configuration.get(config, field)}: {reason}"
+        for field, reason in reasons.items()
+    ]
 
 
 def closing(results: dict, workdir: Path, remark: str) -> str:

@@ -6,12 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 from PIL import Image
 
 from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.names import shown
-from rmdnet_jax.report import names, terms
+from rmdnet_jax.report import templates, terms
 from rmdnet_jax.report.gallery import Suspect
 
 # Pixels of a figure's file for one on the page: sharp on fine screens.
@@ -24,6 +22,13 @@ class Figure:
 
     caption: str
     path: Path
+
+    def inline(self) -> dict:
+        """The attributes of its <img>."""
+        with Image.open(self.path) as image:
+            width, height = (round(side / _DENSITY) for side in image.size)
+        png = base64.b64encode(self.path.read_bytes()).decode()
+        return {"src": f"data:image/png;base64,{png}", "width": width, "height": height}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +61,12 @@ def write(
       class_names: one a class.
       command: what started the run.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rmdnet_jax.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"shown": shown, "short": names.short, "inline": _inline}
     present = {
         field: sorted({getattr(suspect, field) for suspect in suspects})
         for field in ("given", "suggested")
     }
-    page = environment.get_template("page.html.j2").render(
+    page = templates.render(
+        "page.html.j2",
         dataset=results["dataset"],
         headline=headline(results, config),
         remarks=[text for text in (terms.of(results).caution, config["report"]["remark"]) if text],
@@ -146,11 +144,3 @@ def facts(results: dict, config: dict) -> list[tuple[str, str]]:
         rows.append(("training time", ", ".join(times)))
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return [*rows, ("devices", results["devices"]), ("versions", versions)]
-
-
-def _inline(path: Path) -> dict:
-    """The attributes of a PNG file's <img>."""
-    with Image.open(path) as image:
-        width, height = (round(side / _DENSITY) for side in image.size)
-    png = base64.b64encode(path.read_bytes()).decode()
-    return {"src": f"data:image/png;base64,{png}", "width": width, "height": height}

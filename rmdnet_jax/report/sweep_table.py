@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.report import terms
 
 CRITERION = "agreement with held-out given labels"
-
-_LEGEND = (
-    f"Chosen by {CRITERION} of the last epoch (± its standard error), never by test accuracy. "
-    "Trials were trained without the held-out images."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +22,7 @@ class Row:
       agreement: share of the held-out given labels that the student agrees with.
       standard_error: of that.
       test_accuracy: chooses nothing.
+      test_labels: results.json's, "true" or "given".
       diverged: why it has no results and will have none.
       is_chosen: whether it is the one.
     """
@@ -35,6 +32,7 @@ class Row:
     agreement: float | None
     standard_error: float | None
     test_accuracy: float | None
+    test_labels: str | None
     diverged: str | None
     is_chosen: bool
 
@@ -49,7 +47,7 @@ def write(workdir: Path, rows: Sequence[Row], command: str | None) -> None:
     }
     with open_atomic(workdir / "sweep.json") as file:
         json.dump(record, file, indent=2)
-    parts = ["# Sweep", table(rows), _LEGEND]
+    parts = ["# Sweep", table(rows), _legend(rows)]
     if command:
         parts.append(f"The chosen one, on all training images:\n\n```bash\n{command}\n```")
     with open_atomic(workdir / "sweep.md") as file:
@@ -60,9 +58,11 @@ def closing(rows: Sequence[Row], results: dict | None, workdir: Path, command: s
     """What the terminal says at the end; `results` are those of the chosen one on all images."""
     (chosen,) = (row.values for row in rows if row.is_chosen)
     said = ", ".join(f"{field} = {value}" for field, value in chosen.items())
-    ended = f": test accuracy {results['test_accuracy']:.1%}" if results else ", which diverged"
+    ended = ", which diverged"
+    if results:
+        ended = f": {terms.of(results).test} {results['test_accuracy']:.1%}"
     return (
-        f"\n{table(rows)}\n\n{_LEGEND}\n\n"
+        f"\n{table(rows)}\n\n{_legend(rows)}\n\n"
         f"chosen   {said}\ntrained  on all training images in {workdir / 'chosen'}{ended}\n"
         f"table    {workdir / 'sweep.md'}, sweep.json\nagain    {command}"
     )
@@ -71,7 +71,7 @@ def closing(rows: Sequence[Row], results: dict | None, workdir: Path, command: s
 def table(rows: Sequence[Row]) -> str:
     """The trials in Markdown."""
     fields = list(rows[0].values)
-    header = [*fields, CRITERION, "test accuracy", ""]
+    header = [*fields, CRITERION, _test(rows), ""]
     lines = [header, ["---"] * len(header)]
     for row in rows:
         share = "-"
@@ -80,6 +80,19 @@ def table(rows: Sequence[Row]) -> str:
         test = "-" if row.test_accuracy is None else f"{row.test_accuracy:.1%}"
         lines.append([*map(str, row.values.values()), share, test, _remark(row, rows)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _test(rows: Sequence[Row]) -> str:
+    """What the share of test images predicted as labelled is called; all trials have the same."""
+    known = (terms.of({"test_labels": row.test_labels}).test for row in rows if row.test_labels)
+    return next(known, "test")
+
+
+def _legend(rows: Sequence[Row]) -> str:
+    return (
+        f"Chosen by {CRITERION} of the last epoch (± its standard error), never by {_test(rows)}. "
+        "Trials were trained without the held-out images."
+    )
 
 
 def _remark(row: Row, rows: Sequence[Row]) -> str:

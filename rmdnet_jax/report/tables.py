@@ -6,9 +6,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.report import templates
 
 LEGEND = (
     "Test accuracy of the last epoch in percent: ours · the paper's. Ours is the mean ± standard "
@@ -65,16 +64,7 @@ def write(
         "| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)
     )
     markdown = f"# {title}\n\n{LEGEND}\n\n{markdown}\n"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rmdnet_jax.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("table.html.j2").render(
-        title=title, legend=LEGEND, header=header, rows=rows
-    )
+    page = templates.render("table.html.j2", title=title, legend=LEGEND, header=header, rows=rows)
     jsonl = "".join(json.dumps(line) + "\n" for line in lines)
     for file, text in (("md", markdown), ("html", page)):
         with open_atomic(folder / f"{name}.{file}") as out:

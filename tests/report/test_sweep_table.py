@@ -8,13 +8,17 @@ from rmdnet_jax.report import sweep_table
 from rmdnet_jax.report.sweep_table import Row
 
 ROWS = [
-    Row({"rgrl.k": 0.1}, "w/a", 0.40, 0.02, 0.61, None, False),
-    Row({"rgrl.k": 1.0}, "w/b", 0.50, 0.02, 0.72, None, True),
-    Row({"rgrl.k": 3.0}, "w/c", 0.49, 0.02, None, None, False),
-    Row({"rgrl.k": 9.0}, "w/d", None, None, None, "not finite", False),
-    Row({"rgrl.k": 99.0}, "w/e", None, None, None, None, False),
+    Row({"rgrl.k": 0.1}, "w/a", 0.40, 0.02, 0.61, "true", None, False),
+    Row({"rgrl.k": 1.0}, "w/b", 0.50, 0.02, 0.72, "true", None, True),
+    Row({"rgrl.k": 3.0}, "w/c", 0.49, 0.02, None, None, None, False),
+    Row({"rgrl.k": 9.0}, "w/d", None, None, None, None, "not finite", False),
+    Row({"rgrl.k": 99.0}, "w/e", None, None, None, None, None, False),
 ]
 COMMAND = "python launch.py --config.rgrl.k=1.0"
+
+
+def results(test_labels):
+    return {"test_accuracy": 0.75, "test_labels": test_labels}
 
 
 def test_a_row_a_trial():
@@ -45,8 +49,18 @@ def test_nothing_is_chosen_before_all_are_done(tmp_path):
     assert "within one standard error" not in sweep_table.table(undecided)
 
 
+def test_labels_that_nobody_vouches_for_are_agreed_with(tmp_path):
+    given = [dataclasses.replace(row, test_labels=row.test_labels and "given") for row in ROWS]
+    sweep_table.write(tmp_path, given, COMMAND)
+    told = sweep_table.closing(given, results("given"), Path("w"), COMMAND)
+    for text in (told, (tmp_path / "sweep.md").read_text()):
+        assert "agreement with the given test labels" in text
+        assert "test accuracy" not in text
+    assert "w/chosen: agreement with the given test labels 75.0%" in told
+
+
 def test_the_terminal_says_the_choice_and_how_to_run_it():
-    told = sweep_table.closing(ROWS, {"test_accuracy": 0.75}, Path("w"), COMMAND)
+    told = sweep_table.closing(ROWS, results("true"), Path("w"), COMMAND)
     assert "chosen   rgrl.k = 1.0" in told
     assert "w/chosen: test accuracy 75.0%" in told
     assert told.endswith(COMMAND)

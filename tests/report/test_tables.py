@@ -48,11 +48,12 @@ def test_the_files_of_a_table(tmp_path):
     read = (tmp_path / "results.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in read] == lines
 
-    cells, tags = [], []
+    cells, tags, attributes = [], [], []
     parser = html.parser.HTMLParser()
     parser.handle_data = lambda data: cells.append(data.strip())
-    parser.handle_starttag = lambda tag, attrs: tags.append(tag)
+    parser.handle_starttag = lambda tag, attrs: (tags.append(tag), attributes.extend(attrs))
     parser.feed((tmp_path / "table1.html").read_text())
     assert {"Table 1 · SMALL <SCALE>", "CIFAR-10", "61.50 [1] · 62.12"} <= set(cells)
     assert "scale" not in tags
     assert tags.count("td") == 4
+    assert any((value or "").startswith("default-src 'none'") for _, value in attributes)

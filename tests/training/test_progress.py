@@ -17,7 +17,7 @@ def test_the_last_epochs_line_says_all(capsys):
     run()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("student: epoch 3/3  loss 1.0000")
-    for text in ("test 50.0%", "1,234 img/s", "0:00 left"):
+    for text in ("agrees with test labels 50.0%", "1,234 img/s", "0:00 left"):
         assert text in last
 
 
@@ -29,7 +29,7 @@ def test_a_running_epoch_has_its_own_number_loss_and_speed(capsys, monkeypatch):
     now[0] += 20
     shown.step(5, loss=1.25)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("student: epoch 2/3  loss 1.2500  test 50.0%")
+    assert last.startswith("student: epoch 2/3  loss 1.2500  agrees with test labels 50.0%")
     assert "16 img/s" in last  # 5 * 64 images in 20 s
 
 
