@@ -57,7 +57,7 @@ class Dataset:
       train_index, test_index: int64 [N] and [M], ascending, the place of each image in what the
         user gave; None is 0 to N - 1 and 0 to M - 1.
       class_numbers: the user's own integers that the classes stand for; None: they go by name.
-      tests_truth: whether test_labels are true labels as far as train_labels, or true_labels, are.
+      tests_truth: whether test_labels are known to be true; None: if the training images' are.
       skipped_files: what the source found and could not use.
       not_cached: why decoded pictures are not kept in the cache, though there shall be one.
     """
@@ -76,7 +76,7 @@ class Dataset:
     train_index: np.ndarray | None = None
     test_index: np.ndarray | None = None
     class_numbers: tuple[int, ...] | None = None
-    tests_truth: bool = True
+    tests_truth: bool | None = None
     skipped_files: tuple[SkippedFile, ...] = ()
     not_cached: str = ""
 

@@ -75,13 +75,20 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
     train, test = _splits(rows, classes, held_out)
     true_labels = _training_truth(train, rows, named)
     number = {name: i for i, name in enumerate(classes)}
+    tested_by = [_best_label(rows[file]) for file in test]
+    is_known = all(rows[file].get("true_label") for file in test)
     return PictureFiles(
         place.stem,
         root,
         place,
         tuple(classes),
         _split(train, [rows[file]["label"] for file in train], number, true_labels),
-        _split(test, [_best_label(rows[file]) for file in test], number),
+        _split(
+            test,
+            tested_by,
+            number,
+            tested_by if is_known else None,
+        ),
     )
 
 

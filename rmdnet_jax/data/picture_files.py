@@ -186,11 +186,19 @@ class PictureFiles:
             class_names=tuple(map(shown, self.class_names)),
             train_digests=_digests(found.train.files, self.file_bytes),
             true_labels=found.train.true_labels,
+            tests_truth=found.tests_truth,
             train_files=tuple(map(shown, found.train.files)),
             test_files=tuple(map(shown, found.test.files)),
             skipped_files=found.skipped,
             not_cached=not_cached,
         )
+
+    @property
+    def tests_truth(self) -> bool | None:
+        """As Dataset has it: who corrected the training labels alone has not looked at the test."""
+        if self.test.true_labels is not None:
+            return True
+        return None if self.train.true_labels is None else False
 
     def _files(self) -> list[str]:
         return [*self.train.files, *self.test.files]

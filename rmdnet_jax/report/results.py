@@ -90,8 +90,9 @@ def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
         name = "teacher_knn_accuracy" if encoder == "knn_accuracy" else encoder
         results[name] = getattr(teacher, encoder, None)
     results["knn_labels"] = "given" if labels.true is None else "true"
-    # Who does not know the true labels of the training images does not know those of the test ones.
-    is_known = labels.true is not None and data.tests_truth
+    # Unless the source says more, who does not know the true labels of the training images does not
+    # know those of the test ones.
+    is_known = labels.true is not None if data.tests_truth is None else data.tests_truth
     results["test_labels"] = "true" if is_known else "given"
     results |= {"test_accuracy": None, "best_test_accuracy": None, "label_issue_auroc": None}
     for stage, student in outcome.students.items():

@@ -87,6 +87,9 @@ def test_true_labels_stand_beside_those_of_training_and_count_in_the_test(beasts
     at = data.train_files.index("00.png")
     assert (data.train_labels[at], data.true_labels[at]) == (1, 0)
     assert (data.train_labels != data.true_labels).sum() == 1
+    assert data.tests_truth
+    rows[8][3] = ""
+    assert sources.load("manifest", str(write_csv(folder, rows))).tests_truth is False
     np.testing.assert_array_equal(np.bincount(data.test_labels), [2, 2])
 
 
@@ -97,6 +100,7 @@ def test_true_labels_may_be_known_of_the_test_split_alone(beasts):
     found = manifest_source.find(str(write_csv(folder, rows)))
     assert found.train.true_labels is None
     assert not found.test.labels.any()
+    assert found.tests_truth
 
 
 def test_classes_that_are_numbers_are_sorted_as_numbers(beasts):
