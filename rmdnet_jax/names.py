@@ -9,9 +9,11 @@ _DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 # Control characters, halves of characters (from file names that are no UTF-8), line separators.
 _NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}
 
-# What a spreadsheet would take for a formula, and what was kept from being one.
-_FORMULA = re.compile(r"'*[=+\-@]")
-_KEPT = re.compile(r"'+[=+\-@]")
+# What a spreadsheet would take for a formula, and what was kept from being one. A negative number
+# is none, and a class may be called so.
+_START = r"(?:[=+@]|-(?!\d+(?:\.\d+)?$))"
+_FORMULA = re.compile(f"'*{_START}")
+_KEPT = re.compile(f"'+{_START}")
 
 
 def shown(text: str) -> str:
@@ -21,8 +23,8 @@ def shown(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """A shown text for a CSV: one that a spreadsheet would compute, as it begins with = + - or @,
-    begins with ' instead."""
+    """A shown text for a CSV: one that a spreadsheet would compute, as it begins with = + - or @ and
+    is no number, begins with ' instead."""
     text = shown(text)
     return f"'{text}" if _FORMULA.match(text) else text
 
