@@ -23,8 +23,8 @@ def shown(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """A shown text for a CSV: one that a spreadsheet would compute, as it begins with = + - or @ and
-    is no number, begins with ' instead."""
+    """A shown text for a CSV: one that a spreadsheet would compute, as it begins with = + - or @
+    and is no number, begins with ' instead."""
     text = shown(text)
     return f"'{text}" if _FORMULA.match(text) else text
 
