@@ -21,6 +21,7 @@ from rmdnet_jax.evaluation.label_issues import LabelIssues
 from rmdnet_jax.methods.rgrl import Classifier, Weights
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
 
 # In a saved model's folder, which may be a run's workdir.
@@ -132,7 +133,9 @@ class Model:
             backbone = self.network.backbone
             with Checkpoints(folder / _WEIGHTS, self._description()) as saved:
                 saved.check()
-                if saved.latest() is None:
+                is_new = saved.latest() is None
+                hosts.meet("looked for a model")  # all look before one writes
+                if is_new:
                     saved.save(0, self.weights, {"dtype": str(jnp.dtype(backbone.dtype))})
             if self.issues is not None:
                 label_issues.write_csv(

@@ -61,6 +61,11 @@ def is_writer() -> bool:
     return jax.process_index() == 0
 
 
+def meet(where: str) -> None:
+    """Returns when all processes have come to this point, which `where` names."""
+    multihost_utils.sync_global_devices(where)
+
+
 @contextlib.contextmanager
 def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
     """Enters `context` in process 0 alone; the others wait for that, and stop if it fails.
