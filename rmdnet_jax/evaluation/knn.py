@@ -26,7 +26,6 @@ def votes(
     *,
     k: int = 200,
     temperature: float = 0.1,
-    leave_one_out: bool = False,
 ) -> np.ndarray:
     """How the k nearest rows of the bank vote on each query's label.
 
@@ -39,28 +38,22 @@ def votes(
       num_classes: C.
       k: neighbours that vote; more than there are is all of them.
       temperature: > 0; the smaller, the more the nearest have the say.
-      leave_one_out: the queries are the bank, row for row, and none is its own neighbour.
 
     Returns:
       float32 [M, C] in [0, 1]; each row sums to 1.
 
     Raises:
-      ValueError: there is no neighbour, or `leave_one_out` with queries that are not the bank.
+      ValueError: there is no neighbour.
 
     References:
       Wu et al. 2018, arXiv 1805.01978, section 3.4.
     """
-    if leave_one_out and queries.shape != bank.shape:
-        raise ValueError(
-            f"leave_one_out with queries of shape {queries.shape} and a bank of {bank.shape}; "
-            "right is the bank itself as queries"
-        )
-    k = _available(k, bank, leave_one_out)
+    k = _available(k, bank, leave_one_out=False)
     unit_bank = unit_rows(jnp.asarray(bank, jnp.float32))
     labels = jnp.asarray(bank_labels, jnp.int32)
     return _in_chunks(
         queries,
-        leave_one_out,
+        False,
         num_classes,
         lambda rows, own: _chunk_votes(unit_bank, labels, rows, own, k, num_classes, temperature),
     )
