@@ -202,9 +202,9 @@ def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
         text.append(f"{labels.rate_realised:.1%} of the training labels are wrong.")
     if estimated is not None:
         text.append(f"Estimated without true labels: {results['noise_rate_estimated']:.1%}.")
-    if len(drawn) == 2:
-        gap = np.abs(np.asarray(estimated) - labels.transition).mean()
-        text.append(f"The two matrices differ by {gap:.3f} an entry on average.")
+    if "noise_transition_error" in results:
+        gap = results["noise_transition_error"]
+        text.append(f"A row of one is {gap:.3f} from that of the other (total variation, mean).")
     return Section("noise", "Label noise", " ".join(text), tuple(drawn)) if drawn else None
 
 

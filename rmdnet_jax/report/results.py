@@ -137,8 +137,8 @@ def suspect(outcome: Outcome) -> Suspicion:
         neighbours = knn.neighbours_mean(bank, student.said, k=_NEIGHBOURS)
         test_neighbours = knn.neighbours_mean(bank, student.said, queries, k=_NEIGHBOURS)
     test = classification.softmax(student.test.logits)
-    evidence = label_issues.evidence(student.said, neighbours)
-    estimated, rate = transition.estimate(evidence, given)
+    independent = student.said if neighbours is None else neighbours
+    estimated, rate = transition.estimate(independent, given)
     return Suspicion(
         label_issues.score(student.said, neighbours, given, rate, data.train_index),
         label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),

@@ -112,11 +112,14 @@ def test_the_largest_confusions_are_named(drawn):
 def test_an_estimated_transition_stands_beside_the_realised_one(drawn):
     estimate = np.full((4, 4), 0.25)
     sections, calls = drawn(
-        outcome(), noise_transition_estimated=estimate.tolist(), noise_rate_estimated=0.75
+        outcome(),
+        noise_transition_estimated=estimate.tolist(),
+        noise_rate_estimated=0.75,
+        noise_transition_error=0.75,
     )
     assert len(sections["noise"].figures) == 2
     assert "Estimated without true labels: 75.0%." in sections["noise"].text
-    assert "differ by 0.375" in sections["noise"].text
+    assert "0.750 from that of the other" in sections["noise"].text
     assert np.array_equal(calls["heat_map"][-1][0], estimate)
 
 

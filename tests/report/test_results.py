@@ -24,16 +24,16 @@ PROMISED = (
 )
 
 
-def outcome(kind="simsiam", students=("baseline", "student")):
-    true = np.arange(40, dtype=np.int32) % 4
-    given = np.where(np.arange(40) < 10, (true + 1) % 4, true).astype(np.int32)
-    images = np.zeros((40, 8, 8, 3), np.uint8)
+def outcome(kind="simsiam", students=("baseline", "student"), size=40):
+    true = np.arange(size, dtype=np.int32) % 4
+    given = np.where(np.arange(size) < size // 4, (true + 1) % 4, true).astype(np.int32)
+    images = np.zeros((size, 8, 8, 3), np.uint8)
     data = Dataset("colours", images, true, images, true, {}, ("red", "green", "blue", "grey"))
     labels = Labels(given, true, "symmetric", 0.25, 0.25, np.eye(4))
-    embedding = RNG.normal(size=(40, 6)).astype(np.float32)
-    teacher = teachers.Judged(kind, None, embedding, embedding, 0.5, 0.3, 0.4, tested=40)
+    embedding = RNG.normal(size=(size, 6)).astype(np.float32)
+    teacher = teachers.Judged(kind, None, embedding, embedding, 0.5, 0.3, 0.4, tested=size)
     prediction = Prediction(np.eye(4, dtype=np.float32)[true] * 5, embedding)
-    said = np.full((40, 4), 0.1) + 0.6 * np.eye(4)[true]
+    said = np.full((size, 4), 0.1) + 0.6 * np.eye(4)[true]
     line = {"epoch": 1, "loss": 1.0, "test_accuracy": 1.0, "seconds": 2.0, "images_per_second": 9.0}
     trained = {
         stage: Student(prediction, prediction, [line | {"stage": stage}], said)
@@ -53,6 +53,18 @@ def test_what_is_promised_is_there_even_where_there_is_nothing_to_say():
     assert set(PROMISED) <= found.keys()
     assert found["test_accuracy"] is None
     json.dumps(found)
+
+
+def test_a_student_that_knows_its_labels_by_heart_does_not_hide_the_noise():
+    """The images of a class are neighbours to the teacher, whatever their labels."""
+    found = outcome(students=("student",), size=2000)
+    true, given = found.labels.true, found.labels.given
+    embedding = np.eye(4)[true] + RNG.normal(scale=0.1, size=(len(true), 4))
+    teacher = dataclasses.replace(found.teacher, train_embedding=embedding)
+    teacher = dataclasses.replace(teacher, test_embedding=embedding)
+    by_heart = {"student": dataclasses.replace(found.students["student"], said=np.eye(4)[given])}
+    found = dataclasses.replace(found, teacher=teacher, students=by_heart)
+    assert results.suspect(found).rate == pytest.approx(0.25, abs=0.12)
 
 
 def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
