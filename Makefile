@@ -12,7 +12,10 @@ BIN = $(VENV)/bin
 TESTS ?= tests
 WORKDIR ?= runs/demo
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow clean
+
+# The tests start a hundred processes, and each would compile every module that it imports.
+test slow: export PYTHONDONTWRITEBYTECODE =
 
 demo: $(VENV)/user
 	$(BIN)/python launch.py --config=configs/demo.py --workdir=$(WORKDIR)

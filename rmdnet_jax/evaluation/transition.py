@@ -3,9 +3,9 @@
 By anchor points: where the evidence for a class is strongest, the class is taken to be the true
 one, and the given labels are counted. The evidence must not come from the very label that is
 counted: a student that has begun to learn its labels by heart is surest where label and picture
-agree, and finds no noise. What it says of an image's neighbours is free of that (0.40 in the demo,
-where 0.39 of the labels are wrong; 0.08 by its word on the image itself), but not all anchors are
-of their class where teacher and student are weak, and the rate comes out too high: by 0.19 in the
+agree, and finds no noise. What it says of an image's neighbours is free of that (0.39 in the demo,
+where 0.40 of the labels are wrong; 0.12 by its word on the image itself), but not all anchors are
+of their class where teacher and student are weak, and the rate comes out too high: by 0.20 in the
 mean of four runs on 10,000 CIFAR-10 images with a teacher whose neighbours are right in 48 % of
 the cases (docs/label_issues.md).
 """
