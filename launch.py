@@ -8,12 +8,14 @@ the teacher's relation graphs. Started again with the same command, a run goes o
 --sweep tries every combination of values and chooses without true labels (docs/sweeps.md).
 
 Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in one line on stderr;
-3 the loss is no longer finite; 4 another process of the run has stopped.
+3 the loss is no longer finite; 4 another process of the run has stopped; 143 and 130 a signal
+(SIGTERM, Ctrl-C) stopped it, with a checkpoint.
 """
 
 import ast
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +26,12 @@ sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from rmdnet_jax.errors import DivergedError, InputError, LostProcessError  # noqa: E402
+from rmdnet_jax.errors import (  # noqa: E402
+    DivergedError,
+    InputError,
+    LostProcessError,
+    StoppedError,
+)
 from rmdnet_jax.training import cpu  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to run: a file in configs/.")
@@ -61,7 +68,7 @@ def main(argv: list[str]) -> None:
         print(prediction.write(_PREDICT.value, str(_WORKDIR.value)))
         return
     from rmdnet_jax import start
-    from rmdnet_jax.training import hosts
+    from rmdnet_jax.training import hosts, stopping
 
     job = start.job(_CONFIG.value, _SWEEP.value)
     if _DISTRIBUTED.value or hosts.wanted():
@@ -70,7 +77,7 @@ def main(argv: list[str]) -> None:
     else:
         cpu.use_cores(job.batch_sizes)
     workdir = Path(_WORKDIR.value or f"runs/{_config_name()}")
-    with hosts.noticing_losses():
+    with stopping.on_signals(), hosts.noticing_losses():
         job.run(workdir, shlex.join(["python", *sys.argv]))
 
 
@@ -121,7 +128,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _end(error: Exception, status: int) -> NoReturn:
+def _end(error: BaseException, status: int) -> NoReturn:
     print(f"error: {error}", file=sys.stderr, flush=True)
     if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
         os._exit(status)  # at once: the usual way out waits for processes that wait for this one
@@ -129,6 +136,8 @@ def _end(error: Exception, status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    # Until a run begins Ctrl-C ends it without a word, as SIGTERM does.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     cpu.use_large_pages()
     try:
         app.run(main, flags_parser=_parse)
@@ -138,3 +147,5 @@ if __name__ == "__main__":
         _end(error, 3)
     except LostProcessError as error:
         _end(error, 4)
+    except StoppedError as error:
+        _end(error, error.status)

@@ -1,5 +1,7 @@
 """The ways a run ends early on purpose; launch.py makes each one line and an exit status."""
 
+import signal
+
 from rmdnet_jax.names import shown
 
 
@@ -24,3 +26,21 @@ class DivergedError(RuntimeError):
 
 class LostProcessError(RuntimeError):
     """Another process of a run of several has stopped (exit status 4)."""
+
+
+class StoppedError(BaseException):
+    """The run was asked to stop by a signal (exit status 128 + its number: 143 for SIGTERM, 130 for
+    Ctrl-C). No Exception, so that nobody handles it on the way.
+
+    Args:
+      number: of the signal.
+      where: in the run, if that is known.
+    """
+
+    def __init__(self, number: int, where: str = ""):
+        self.status = 128 + number
+        name = signal.Signals(number).name
+        place = f" {where}" if where else ""
+        super().__init__(
+            f"stopped by {name}{place}; start it again with the same command, and it goes on"
+        )

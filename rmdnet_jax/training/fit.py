@@ -17,7 +17,7 @@ import numpy as np
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.errors import DivergedError
 from rmdnet_jax.methods.interface import Method, Metrics, S, State
-from rmdnet_jax.training import chunks, sharding
+from rmdnet_jax.training import chunks, sharding, stopping
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.logging import StageLog
 
@@ -58,6 +58,7 @@ def fit(
 
     Raises:
       DivergedError: a loss or a parameter is not finite; the last checkpoint is a good one.
+      StoppedError: a signal asked for it; the last checkpoint is of that step.
       InputError: the checkpoints are of something else, or an image on disk cannot be read.
     """
     mesh = sharding.mesh()
@@ -70,10 +71,12 @@ def fit(
     begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
     state = sharding.replicate(state, mesh)
 
-    def save_if_due(state: S, done: _Done) -> None:
+    def save_if_due(state: S, done: _Done, stops: bool) -> None:
         number = done.epoch * steps + done.step
-        if number % interval == 0 or number == epochs * steps:
+        if stops or number % interval == 0 or number == epochs * steps:
             checkpoints.save(number, state, dataclasses.asdict(done))
+        if stops:
+            stopping.check(f"in stage {log.name} after {done.epoch} epochs and {done.step} steps")
 
     def run_epoch(state: S, done: _Done) -> tuple[S, dict[str, float]]:
         """The rest of an epoch: the state and the sums of its metrics."""
@@ -89,15 +92,18 @@ def fit(
                     totals = _add(totals, pending, done.epoch)
                     log.step(start, totals["loss"] / start)
                 pending = sums
-                if stop < steps and (before + stop) % interval == 0:
+                if stop == steps:
+                    break
+                stops = stopping.is_asked()
+                if stops or (before + stop) % interval == 0:
                     totals, pending = _add(totals, pending, done.epoch), None
                     _check_finite(state, done.epoch, stop)
                     seconds = done.seconds + time.perf_counter() - started
-                    save_if_due(state, _Done(done.epoch, stop, seconds, totals))
+                    save_if_due(state, _Done(done.epoch, stop, seconds, totals), stops)
         return state, _add(totals, pending, done.epoch) if pending else totals
 
     log.start(done.epoch, epochs, steps, batch_size)
-    with jax.set_mesh(mesh), checkpoints, log:
+    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log:
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
             state, totals = run_epoch(state, done)
@@ -108,7 +114,7 @@ def fit(
             seconds = done.seconds + time.perf_counter() - started
             log.epoch(epoch + 1, metrics | {"images_per_second": speed, "seconds": seconds})
             done = _Done(epoch + 1, seconds=seconds)
-            save_if_due(state, done)
+            save_if_due(state, done, stopping.is_asked())
     return state
 
 

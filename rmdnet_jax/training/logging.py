@@ -34,7 +34,7 @@ class RunLog:
 
     def stage(self, name: str) -> "StageLog":
         """The log of one stage of this run."""
-        return StageLog(name, self.path, self._writers) if self._writes else _Silent()
+        return StageLog(name, self.path, self._writers) if self._writes else _Silent(name)
 
     def history(self, stage: str) -> list[dict]:
         """The epochs of a stage so far, in order."""
@@ -56,7 +56,7 @@ class StageLog:
     """
 
     def __init__(self, name: str, path: Path, tensorboard: "_TensorBoard | None"):
-        self._name = name
+        self.name = name
         self._path = path
         self._tensorboard = tensorboard
         self._progress: Progress | None = None  # made by start, if there is anything to do
@@ -68,12 +68,12 @@ class StageLog:
         epochs are about to be run again.
         """
         lines = _read(self._path)
-        kept = [x for x in lines if x["stage"] != self._name or x["epoch"] <= done]
+        kept = [x for x in lines if x["stage"] != self.name or x["epoch"] <= done]
         if self._path.exists():
             with open_atomic(self._path) as file:
                 file.writelines(json.dumps(line) + "\n" for line in kept)
         if done < epochs:
-            self._progress = Progress(self._name, done, epochs, steps, batch_size)
+            self._progress = Progress(self.name, done, epochs, steps, batch_size)
 
     def __enter__(self) -> "StageLog":
         return self
@@ -89,7 +89,7 @@ class StageLog:
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Epoch number `epoch` (from 1) is done."""
-        line = {"stage": self._name, "epoch": epoch, **metrics, "time": time.time()}
+        line = {"stage": self.name, "epoch": epoch, **metrics, "time": time.time()}
         with open(self._path, "a") as file:
             file.write(json.dumps(line) + "\n")
         if self._tensorboard:
@@ -101,7 +101,8 @@ class StageLog:
 class _Silent(StageLog):
     """The log of a stage in a process that does not write."""
 
-    def __init__(self):
+    def __init__(self, name: str):
+        self.name = name
         self._progress = None
 
     def start(self, done: int, epochs: int, steps: int, batch_size: int) -> None:

@@ -1,4 +1,4 @@
-"""A run that is killed and started again ends as the run that was left alone: bit for bit."""
+"""A run that is killed or stopped, and started again, ends as the run that was left alone: bit for bit."""
 
 import json
 import signal
@@ -32,25 +32,34 @@ def lines(workdir):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def kill_when(workdir, data, stage, epoch):
-    """Starts a run and kills it as soon as it has told of this epoch."""
+def stop_when(workdir, data, stage, epoch, number):
+    """Starts a run, sends it a signal as soon as it has told of this epoch, and returns its exit
+    status and what it said on stderr."""
     child = subprocess.Popen(
-        arguments(*flags(data, workdir)), env=environment(), stdout=subprocess.DEVNULL
+        arguments(*flags(data, workdir)),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wanted = f'"stage": "{stage}", "epoch": {epoch}'
     while child.poll() is None and not any(wanted in line for line in lines(workdir)):
         time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    child.send_signal(number)
+    _, said = child.communicate()
+    return child.returncode, said
 
 
 @pytest.mark.filterwarnings("ignore:.*[Ss]harding")
-def test_killed_in_both_stages_it_ends_as_if_nothing_had_happened(tmp_path):
+def test_killed_and_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
     data = write_npz(tmp_path / "data.npz")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert launch(*flags(data, whole)).returncode == 0
-    kill_when(broken, data, "teacher", 2)
-    kill_when(broken, data, "student", 3)
+    assert stop_when(broken, data, "teacher", 2, signal.SIGKILL)[0] == -signal.SIGKILL
+    status, said = stop_when(broken, data, "student", 3, signal.SIGTERM)
+    assert status == 143, said
+    assert "error: stopped by SIGTERM in stage student" in said
+    assert "Traceback" not in said
     done = launch(*flags(data, broken))
     assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, parameters(whole), parameters(broken))

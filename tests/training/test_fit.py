@@ -1,6 +1,8 @@
 """The loop: every image, resuming bit for bit, stopping at the first loss that is not finite."""
 
 import json
+import os
+import signal
 import sys
 
 import flax.struct
@@ -10,9 +12,9 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.data.lazy_images import LazyImages
-from rmdnet_jax.errors import DivergedError
+from rmdnet_jax.errors import DivergedError, StoppedError
 from rmdnet_jax.methods.interface import State
-from rmdnet_jax.training import chunks, progress
+from rmdnet_jax.training import chunks, progress, stopping
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog, StageLog
@@ -185,6 +187,28 @@ def test_images_on_disk_train_as_in_memory(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, memory, disk)
     losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("memory", "disk")]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("moment", range(7))
+def test_asked_to_stop_it_saves_and_goes_on_as_if_nothing_had_happened(tmp_path, moment):
+    """Asked while the first, second, ... picture of 5 epochs of 2 steps is read, or none."""
+    read = []
+
+    def images(rows):
+        for row in rows:
+            if len(read) == 5 * moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+            read.append(row)
+            yield IMAGES[row]
+
+    on_disk = LazyImages(images, np.arange(10), (8, 8, 3))
+    whole = run(tmp_path / "whole", 5)
+    rarely = {"workers": 0, "checkpoint_every": 100}
+    with pytest.raises(StoppedError, match="in stage stage after"), stopping.on_signals():
+        run(tmp_path / "cut", 5, images=on_disk, **rarely)
+    assert len(read) < 40
+    assert Checkpoints(tmp_path / "cut" / "stage").latest() >= 5 * moment // 4
+    jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path / "cut", 5, **rarely))
 
 
 def test_accelerators_scan_is_the_cpus_loop(tmp_path, monkeypatch):

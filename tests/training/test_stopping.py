@@ -1,0 +1,60 @@
+"""Asked to stop by a signal: at once where nothing would be lost, else where training looks."""
+
+import os
+import signal
+
+import pytest
+
+from rmdnet_jax.errors import StoppedError
+from rmdnet_jax.training import stopping
+
+
+def ask(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+@stopping.on_signals()
+def idle(number=signal.SIGTERM):
+    ask(number)
+    raise AssertionError("it went on")
+
+
+@stopping.on_signals()
+def train(done, look):
+    with stopping.between_steps():
+        assert not stopping.is_asked()
+        stopping.check()
+        ask()
+        assert stopping.is_asked()
+        done.append("step")
+        if look:
+            stopping.check("in stage x")
+        done.append("last step")
+    done.append("report")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_what_is_not_training(number, status):
+    with pytest.raises(StoppedError, match=number.name) as stopped:
+        idle(number)
+    assert stopped.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("look", "done", "where"),
+    [(True, ["step"], "SIGTERM in stage x"), (False, ["step", "last step"], "SIGTERM;")],
+)
+def test_training_goes_on_until_it_looks_or_ends(look, done, where):
+    trained = []
+    with pytest.raises(StoppedError, match=where):
+        train(trained, look)
+    assert trained == done
+
+
+def test_nothing_stays_behind():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(StoppedError):
+        idle()
+    assert signal.getsignal(signal.SIGTERM) is before
+    with stopping.on_signals():
+        assert not stopping.is_asked()
