@@ -1,8 +1,8 @@
 """A run that is asked to stop (SIGTERM, or Ctrl-C) saves first, and goes on at its next start.
 
-Training looks for the question between two chunks of steps and leaves a checkpoint; everywhere else,
-where nothing would be lost, the run ends at once. A process has one set of signals: so has this
-module one state.
+Training looks between two chunks of steps whether it is asked, and leaves a checkpoint; everywhere
+else, where nothing would be lost, the run ends at once. A process has one set of signals: so has
+this module one state.
 """
 
 import contextlib

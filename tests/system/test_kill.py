@@ -1,4 +1,4 @@
-"""A run that is killed or stopped, and started again, ends as the run that was left alone: bit for bit."""
+"""A run that was killed or stopped and goes on ends as one that was left alone: bit for bit."""
 
 import json
 import signal
