@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # what Orbax raises it also logs, with a traceback
     if _PREDICT.value is not None:
         from rmdnet_jax import prediction
 
@@ -128,6 +128,13 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
+def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
+    """Shows what no thread could raise, but for a storage thread's word to a loop that is gone:
+    when one array of a checkpoint cannot be written, Orbax does not wait for the others."""
+    if str(ignored.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(ignored)
+
+
 def _end(error: BaseException, status: int) -> NoReturn:
     print(f"error: {error}", file=sys.stderr, flush=True)
     if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
@@ -138,6 +145,7 @@ def _end(error: BaseException, status: int) -> NoReturn:
 if __name__ == "__main__":
     # Until a run begins Ctrl-C ends it without a word, as SIGTERM does.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.unraisablehook = _unraisable
     cpu.use_large_pages()
     try:
         app.run(main, flags_parser=_parse)

@@ -55,7 +55,8 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
     """
     this = prepare(config, workdir, data)
     config = this.config
-    with hosts.by_writer(workdirs.claim(workdir, config.to_dict())), this.log:
+    claim = hosts.by_writer(workdirs.claim(workdir, config.to_dict()))
+    with workdirs.writable(workdir), claim, this.log:
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
                 saved.check()

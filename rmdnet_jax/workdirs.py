@@ -44,7 +44,7 @@ def claim(workdir: Path, config: dict) -> Iterator[None]:
       WorkdirInUseError: it is held by a process that still runs.
     """
     with contextlib.ExitStack() as held:
-        with _writable(workdir):
+        with writable(workdir):
             check_same(workdir, config)
             workdir.mkdir(parents=True, exist_ok=True)
             held.enter_context(_lock(workdir))
@@ -59,7 +59,7 @@ def share(workdir: Path, config: dict) -> None:
     Raises:
       InputError: as `claim`.
     """
-    with _writable(workdir):
+    with writable(workdir):
         check_same(workdir, config)
         workdir.mkdir(parents=True, exist_ok=True)
         _write_config(workdir, config)
@@ -112,13 +112,15 @@ def check_same(workdir: Path, config: dict) -> None:
 
 
 @contextlib.contextmanager
-def _writable(workdir: Path) -> Iterator[None]:
+def writable(workdir: Path) -> Iterator[None]:
+    """Raises InputError if something in the block cannot be written, to `workdir` in the main."""
     try:
         yield
     except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
         raise InputError(
-            f"cannot write the workdir {workdir} ({error.strerror}); "
-            "give a folder that can be written with --workdir"
+            f"cannot write the workdir {workdir} ({file}{error.strerror or error}); once that is "
+            "mended the same command goes on, or give another folder with --workdir"
         ) from error
 
 

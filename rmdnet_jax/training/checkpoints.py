@@ -4,9 +4,14 @@ The state's fields are separate items, so that a later stage reads a teacher's p
 its optimiser's state.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,17 +20,28 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rmdnet_jax.errors import InputError
-from rmdnet_jax.training import sharding
+from rmdnet_jax.training import checksums, hosts, sharding
 
-# Orbax warns of what is meant to be, such as a manager that only reads.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax warns of what is meant to be, such as a manager that only reads, and logs the errors that it
+# raises.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 # Any dataclass whose fields are pytrees of arrays: methods/interface.py's State, or a method's own.
 S = TypeVar("S")
+R = TypeVar("R")
+
+# A file of Orbax's in a checkpoint, which it changes when the rest is done.
+_TIMES = "_CHECKPOINT_METADATA"
+
+# In a checkpoint's meta: the version of what is saved.
+_FORMAT, _NEWEST = "format", 1
 
 
 class Checkpoints:
     """The checkpoints of one stage in one folder. Nothing in the folder changes before a save.
+
+    A checkpoint that is damaged is passed over, with a warning, for the one before it; the next
+    save puts it aside as damaged-NUMBER.
 
     Args:
       directory: the folder; made at the first save.
@@ -37,20 +53,24 @@ class Checkpoints:
         self._description = description or {}
         self._reader: ocp.CheckpointManager | None = None
         self._writer: ocp.CheckpointManager | None = None
+        self._damaged: set[int] = set()
+        self._saving = 0
 
     def latest(self) -> int | None:
-        """Number of the last whole checkpoint; None where there is none.
+        """Number of the last checkpoint that is not known to be damaged; None where there is none.
 
         Raises:
           InputError: the folder cannot be read.
         """
         try:
-            return self._read().latest_step() if self._directory.is_dir() else None
+            numbers = self._read().all_steps() if self._directory.is_dir() else []
         except OSError as error:
             raise InputError(f"cannot read {self._directory} ({error.strerror})") from error
+        return max(set(numbers) - self._damaged, default=None)
 
     def check(self) -> None:
-        """Raises InputError if the last checkpoint is of something else than the description."""
+        """Raises InputError if the last checkpoint is of something else than the description, or
+        if there are checkpoints and all are damaged."""
         if self.latest() is None:
             return
         saved = self.meta()
@@ -62,18 +82,12 @@ class Checkpoints:
                 )
 
     def meta(self) -> dict:
-        """What was saved beside the last checkpoint's arrays.
+        """What was saved beside the last whole checkpoint's arrays.
 
         Raises:
-          InputError: it is not a checkpoint of this program.
+          InputError: there is none, or it is not of this program, or of a newer one.
         """
-        try:
-            items = ocp.args.Composite(meta=ocp.args.JsonRestore())
-            return self._read().restore(self.latest(), args=items)["meta"]
-        except (KeyError, ValueError, FileNotFoundError) as error:
-            raise InputError(
-                f"{self._directory} holds checkpoints, but not of rmdnet_jax; give another folder"
-            ) from error
+        return self._whole(self._meta)
 
     def save(self, number: int, state: S, meta: dict) -> None:
         """Saves `state` with JSON-able `meta`; copies it first, so the state may be donated at
@@ -83,17 +97,28 @@ class Checkpoints:
           number: larger than those before, the number of steps done say.
           state: what to save.
           meta: what to keep beside it and the description.
+
+        Raises:
+          InputError: it, or the one before it, cannot be written.
         """
         items = {name: ocp.args.StandardSave(getattr(state, name)) for name in _fields(state)}
-        items["meta"] = ocp.args.JsonSave(self._description | meta)
-        self._write().save(number, args=ocp.args.Composite(**items))
+        items["meta"] = ocp.args.JsonSave(self._description | meta | {_FORMAT: _NEWEST})
+        with self._writing():
+            manager = self._write()
+            manager.wait_until_finished()  # so that the one being written is this one
+            self._saving = number
+            manager.save(number, args=ocp.args.Composite(**items))
 
     def restore(self, like: S, fields: tuple[str, ...] | None = None) -> S:
-        """The last checkpoint's state, of the shapes and dtypes of `like`, on every device.
+        """The last whole checkpoint's state, of the shapes and dtypes of `like`, on every device;
+        `meta` speaks of the same one afterwards.
 
         Args:
           like: a state, fresh for example.
           fields: those to read; the others stay as they are in `like`. None is all.
+
+        Raises:
+          InputError: there are checkpoints, and none is whole.
         """
         everywhere = sharding.replicated(sharding.mesh())
 
@@ -104,19 +129,27 @@ class Checkpoints:
             name: ocp.args.StandardRestore(jax.tree.map(shape, getattr(like, name)))
             for name in fields or _fields(like)
         }
-        restored = self._read().restore(self.latest(), args=ocp.args.Composite(**items))
-        return dataclasses.replace(like, **{name: restored[name] for name in items})  # type: ignore[type-var]
+
+        def read(number: int) -> dict:
+            restored = self._read().restore(number, args=ocp.args.Composite(**items))
+            return {name: restored[name] for name in items}
+
+        return dataclasses.replace(like, **self._whole(read))  # type: ignore[type-var]
 
     def holds(self, field: str) -> bool:
         """Whether the last checkpoint has this field of the state."""
         return (self._directory / str(self.latest()) / field).is_dir()
 
     def close(self) -> None:
-        """Returns when everything saved is on disk, and lets go of the folder."""
-        for manager in (self._reader, self._writer):
-            if manager:
+        """Returns when everything saved is on disk, and lets go of the folder.
+
+        Raises:
+          InputError: the last save could not be written.
+        """
+        managers, self._reader, self._writer = (self._reader, self._writer), None, None
+        with self._writing():
+            for manager in filter(None, managers):
                 manager.close()
-        self._reader = self._writer = None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -135,9 +168,73 @@ class Checkpoints:
             self._reader = ocp.CheckpointManager(self._directory, options=options)
         return self._reader
 
+    def _meta(self, number: int) -> dict:
+        items = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = self._read().restore(number, args=items)["meta"]
+        if meta.get(_FORMAT, _NEWEST) > _NEWEST:
+            raise InputError(
+                f"{self._directory / str(number)} was written by a newer rmdnet_jax (format "
+                f"{meta[_FORMAT]}; here {_NEWEST}); right is that version, or another folder"
+            )
+        return meta
+
+    def _whole(self, read: Callable[[int], R]) -> R:
+        """What `read` reads from the last checkpoint that it can read."""
+        reason = ""
+        while (number := self.latest()) is not None:
+            try:
+                checksums.check(self._directory / str(number))
+                return read(number)
+            except InputError:
+                raise
+            except Exception as error:  # whatever Orbax and its storage raise of damaged files
+                reason = reason or f"{number}: {' '.join(str(error).split())[:200]}"
+                self._damaged.add(number)
+            if (before := self.latest()) is not None and hosts.is_writer():
+                print(
+                    f"warning: the checkpoint {self._directory / str(number)} is damaged; "
+                    f"{before}, the one before, is used",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        raise InputError(
+            f"{self._directory} holds checkpoints, but none that is whole and of rmdnet_jax "
+            f"({reason}); nothing was changed: give another folder, or remove this one"
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises InputError for what fails in the block."""
+        try:
+            yield
+        except Exception as error:  # whatever Orbax and its storage raise of a disk
+            reason = _disk_error(error) or " ".join(str(error).split())[:200]
+            raise InputError(
+                f"cannot write checkpoints to {self._directory} ({reason}); once that is mended, "
+                "the same command goes on from the last one"
+            ) from error
+
+    def _seal(self) -> None:
+        """Adds checksums to what has been written, before Orbax gives it its name; in Orbax's
+        background thread."""
+        if hosts.is_writer():
+            (unnamed,) = self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+            checksums.write(unnamed, without=_TIMES)
+
+    def _put_damaged_aside(self) -> None:
+        for number in self._damaged if hosts.is_writer() else ():
+            (self._directory / str(number)).rename(self._directory / f"damaged-{number}")
+        hosts.meet("put damaged checkpoints aside")
+        self._damaged.clear()
+
     def _write(self) -> ocp.CheckpointManager:
         if self._writer is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
+            self._put_damaged_aside()
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=2,
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            )
             self._writer = ocp.CheckpointManager(self._directory, options=options)
         return self._writer
 
@@ -154,6 +251,17 @@ def _fields(state) -> list[str]:
     """Those that hold arrays."""
     names = (field.name for field in dataclasses.fields(state))
     return [name for name in names if jax.tree.leaves(getattr(state, name))]
+
+
+def _disk_error(error: BaseException | None) -> str | None:
+    """What the operating system said, if it is what `error` came from; TensorStore quotes it."""
+    while error:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        if quoted := re.search(r"os_error_code='(\d+)'", str(error)):
+            return os.strerror(int(quoted[1]))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _short(value) -> str:

@@ -1,6 +1,9 @@
 """What is saved comes back; what is another's, or another process is writing, is left alone."""
 
 import dataclasses
+import json
+import subprocess
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +76,7 @@ def test_looking_makes_no_folder(tmp_path):
 def test_somebody_elses_orbax_folder_is_told_from_ours(tmp_path):
     with ocp.CheckpointManager(tmp_path / "theirs") as manager:
         manager.save(1, args=ocp.args.StandardSave({"w": jnp.ones(2)}))
-    with pytest.raises(InputError, match="not of rmdnet_jax"):
+    with pytest.raises(InputError, match="none that is whole and of rmdnet_jax"):
         Checkpoints(tmp_path / "theirs").meta()
 
 
@@ -86,3 +89,74 @@ def test_a_field_without_arrays_is_not_kept_and_not_asked_for(tmp_path):
         assert not found.holds("opt_state")
         restored = found.restore(dataclasses.replace(STATE, opt_state={}))
     assert restored.opt_state == {}
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+# What happens to a file of the last checkpoint.
+DAMAGES = {"flipped": flip, "truncated": truncate, "missing": Path.unlink}
+FILES = ("params/d/*", "opt_state/manifest.ocdbt", "params/_METADATA", "meta/metadata")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_checkpoint_is_passed_over_and_put_aside(tmp_path, capsys, file, damage):
+    folder = tmp_path / "stage"
+    save(folder, numbers=(1, 2), width=16)
+    DAMAGES[damage](next((folder / "2").glob(file)))
+    with Checkpoints(folder, {"width": 16}) as saved:
+        saved.check()
+        restored = saved.restore(jax.tree.map(jnp.zeros_like, STATE))
+        assert (saved.latest(), saved.meta()["epoch"]) == (1, 1)
+        jax.tree.map(np.testing.assert_array_equal, restored, STATE)
+        said = capsys.readouterr().err
+        assert (
+            said == f"warning: the checkpoint {folder}/2 is damaged; 1, the one before, is used\n"
+        )
+        assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+        saved.save(2, STATE, {"epoch": 2})
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "damaged-2"]
+    with Checkpoints(folder) as again:
+        assert again.meta()["epoch"] == 2
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_where_none_is_whole_nothing_is_changed(tmp_path, file):
+    folder = tmp_path / "stage"
+    save(folder)
+    flip(next((folder / "1").glob(file)))
+    with Checkpoints(folder) as saved, pytest.raises(InputError, match="nothing was changed"):
+        saved.restore(STATE)
+    assert [path.name for path in folder.iterdir()] == ["1"]
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path):
+    save(tmp_path)
+    (tmp_path / "1" / "sha256.txt").unlink()
+    with Checkpoints(tmp_path) as saved:
+        assert saved.meta()["epoch"] == 1
+
+
+def test_one_of_a_newer_program_is_refused(tmp_path):
+    save(tmp_path)
+    meta = tmp_path / "1" / "meta" / "metadata"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 2}))
+    (tmp_path / "1" / "sha256.txt").unlink()
+    with pytest.raises(InputError, match=r"newer rmdnet_jax \(format 2; here 1\)"):
+        Checkpoints(tmp_path).check()
+
+
+def test_the_checksums_are_those_that_sha256sum_knows(tmp_path):
+    save(tmp_path)
+    checked = subprocess.run(
+        ["sha256sum", "-c", "sha256.txt"], cwd=tmp_path / "1", check=True, capture_output=True
+    )
+    assert b"params/_METADATA: OK" in checked.stdout

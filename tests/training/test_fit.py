@@ -151,6 +151,7 @@ def test_a_checkpoint_that_knows_only_epochs_is_gone_on_from(tmp_path):
     for file in files:
         meta = json.loads(file.read_text())
         file.write_text(json.dumps({name: meta[name] for name in ("epoch", "seconds")}))
+        (file.parents[1] / "sha256.txt").unlink()
     jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path / "old", 3))
 
 
