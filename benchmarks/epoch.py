@@ -53,11 +53,11 @@ def evaluation(method: Method, train, test, classes: int) -> Callable[[State, in
     predict = inference.predictor(method)
     (images, labels), (test_images, test_labels) = train, test
 
-    def accuracy(state, epoch):
+    def accuracy(state, epoch, metrics):
         logits = predict(state, test_images).logits
         return {"test_accuracy": classification.accuracy(logits, test_labels)}
 
-    def probe(state, epoch):
+    def probe(state, epoch, metrics):
         bank, queries = (predict(state, split).embedding for split in (images, test_images))
         return {"knn_accuracy": knn.accuracy(bank, labels, queries, test_labels, classes)}
 
@@ -74,7 +74,7 @@ def epochs(method: Method, batch_size: int, count: int, train, evaluate) -> list
             fit(
                 method, method.init(jax.random.key(0), jnp.asarray(images[:1])), images, labels,
                 epochs=count + 1, batch_size=batch_size, key=jax.random.key(1), checkpoints=saved,
-                log=run_log.stage("stage"), evaluate=evaluate,
+                log=run_log.stage("stage"), evaluate=evaluate, learning_rate=lambda _: 0.0,
             )  # fmt: skip
         lines = run_log.history("stage")
     for before, line in itertools.pairwise(lines):

@@ -127,7 +127,8 @@ def bookkeeping(stage: str, batch_size: int, options: argparse.Namespace) -> lis
             fit(
                 method, method.init(jax.random.key(0), jnp.asarray(images[:1])), images, labels,
                 epochs=2 * options.rounds + 4, batch_size=batch_size, key=jax.random.key(1),
-                checkpoints=saved, log=log, evaluate=lambda state, epoch: {}, checkpoint_every=2,
+                checkpoints=saved, log=log, evaluate=lambda *_: {}, checkpoint_every=2,
+                learning_rate=lambda _: 0.0,
             )  # fmt: skip
         stamps = [line["time"] for line in run_log.history("stage")]
     # walls[i] is the time from the end of epoch i + 1 to the end of epoch i + 2: with the save of

@@ -84,6 +84,7 @@ def default() -> ConfigDict:
     config.rm.min_area = 0.2  # smallest share of the image in a view
     config.rm.knn_every = 10  # epochs between two kNN probes; 0 is never
     config.rm.knn_k = 200
+    config.rm.on_collapse = "warn"  # or "stop", when SimSiam's embeddings become all the same
 
     config.rgrl = ConfigDict()
     config.rgrl.epochs = 240  # 0: stop after stage RM
@@ -269,6 +270,7 @@ _RULES: dict[str, tuple[str, Callable]] = {
     "rm.min_area": ("in (0, 1]", _number(0, 1, open_low=True)),
     "rm.knn_every": _AT_LEAST_0,
     "rm.knn_k": _AT_LEAST_1,
+    "rm.on_collapse": _one_of("warn", "stop"),
     "rgrl.loss.name": ("the name of a loss", bool),
     "rgrl.epochs": _AT_LEAST_0,
     "rgrl.batch_size": _BATCH,

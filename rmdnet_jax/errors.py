@@ -21,7 +21,12 @@ class WorkdirInUseError(InputError):
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite; the last good checkpoint stays (exit status 3)."""
+    """Training has failed, with a loss that is not finite say; the last good checkpoint stays (exit
+    status 3)."""
+
+
+class CollapsedError(DivergedError):
+    """SimSiam's embeddings have become all the same, and rm.on_collapse is "stop"."""
 
 
 class LostProcessError(RuntimeError):

@@ -24,6 +24,7 @@ from rmdnet_jax.data import memory as host_memory
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.evaluation import classification, inference, knn
+from rmdnet_jax.losses.simsiam import COLLAPSED
 from rmdnet_jax.methods import memory
 from rmdnet_jax.methods.interface import State
 from rmdnet_jax.methods.rgrl import RGRL, Classifier, StudentState, Weights
@@ -98,7 +99,11 @@ def relation_modelling(run: Run) -> teachers.Judged:
         bank_labels, k = run.labels.reference, config.rm.knn_k
         return knn.accuracy(bank, bank_labels, queries, data.test_labels, data.num_classes, k=k)
 
-    def evaluate(state: State, epoch: int) -> dict[str, float]:
+    def evaluate(state: State, epoch: int, metrics: dict[str, float]) -> dict[str, float]:
+        if metrics["spread"] < COLLAPSED:
+            teachers.tell_collapse(
+                metrics["spread"], epoch, run.log.history("teacher"), config.rm.on_collapse
+            )
         every, last = config.rm.knn_every, epoch == config.rm.epochs
         due = every and (epoch % every == 0 or last)
         return {"knn_accuracy": probe(*embed(state))} if due else {}
@@ -114,6 +119,7 @@ def relation_modelling(run: Run) -> teachers.Judged:
             epochs=config.rm.epochs, batch_size=config.rm.batch_size,
             key=run.key("teacher epochs"), checkpoints=checkpoints(run, "teacher"),
             log=run.log.stage("teacher"), evaluate=evaluate,
+            learning_rate=recipes.simsiam_schedule(config, len(data.train_images)),
             checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
         )  # fmt: skip
     train_embedding, test_embedding = embed(state)
@@ -147,7 +153,7 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     method = recipes.rgrl_method(config, data, run.loss, network, guided, len(images), remembers)
     predict = inference.predictor(method)
 
-    def evaluate(state: StudentState, epoch: int) -> dict[str, float]:
+    def evaluate(state: StudentState, epoch: int, metrics: dict[str, float]) -> dict[str, float]:
         judged_on = {"test_accuracy": (data.test_images, data.test_labels)}
         if len(split.held_out_given):
             judged_on["validation_accuracy"] = split.held_out_images, split.held_out_given
@@ -162,6 +168,7 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
         batch_size=config.rgrl.batch_size, key=run.key("student epochs"),
         checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
+        learning_rate=recipes.rgrl_schedule(config, len(images)),
     )  # fmt: skip
     if stage == "student":
         trained_model(run, method, state).save(run.workdir)
@@ -189,7 +196,7 @@ def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) ->
     """The checkpoints of a stage of this run; a student's know the teacher that guided it."""
     if stage == "teacher":
         recipe = run.config.rm.to_dict() | {"flip": run.config.augment.flip}
-        for probe in ("knn_every", "knn_k"):  # measures the teacher, does not change it
+        for probe in ("knn_every", "knn_k", "on_collapse"):  # watches it, does not change it
             del recipe[probe]
         description = teacher_description(run) | {"recipe": recipe, "seed": run.config.seed}
     else:

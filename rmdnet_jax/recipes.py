@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset
@@ -27,10 +28,12 @@ def simsiam_method(config: ConfigDict, data: Dataset) -> SimSiam:
     """Stage RM as the config describes it."""
     dtype = convolution_dtype(config.model.precision)
     width = teacher_width(config)
-    total = config.rm.epochs * (len(data.train_images) // config.rm.batch_size)
     constant, decayed = (
         optimizers.sgd(schedule, config.rm.momentum, config.rm.weight_decay)
-        for schedule in (optimizers.constant(config.rm.lr), optimizers.cosine(config.rm.lr, total))
+        for schedule in (
+            optimizers.constant(config.rm.lr),
+            simsiam_schedule(config, len(data.train_images)),
+        )
     )
     mean, std = data.mean_std()
     features = 2048 * width // 64
@@ -48,6 +51,18 @@ def simsiam_method(config: ConfigDict, data: Dataset) -> SimSiam:
     )
 
 
+def simsiam_schedule(config: ConfigDict, images: int) -> optax.Schedule:
+    """The learning rate of stage RM by update, on so many training images."""
+    return optimizers.cosine(config.rm.lr, config.rm.epochs * (images // config.rm.batch_size))
+
+
+def rgrl_schedule(config: ConfigDict, images: int) -> optax.Schedule:
+    """The learning rate of stage RGRL by update, on so many training images."""
+    recipe = config.rgrl
+    total = recipe.epochs * (images // recipe.batch_size)
+    return optimizers.step_decay(recipe.lr, total, recipe.lr_drops)
+
+
 def rgrl_method(
     config: ConfigDict,
     data: Dataset,
@@ -61,8 +76,7 @@ def rgrl_method(
     the robust loss alone. One that `remembers` keeps what it says of them, if that is not too
     much."""
     recipe = config.rgrl
-    total = recipe.epochs * (images // recipe.batch_size)
-    schedule = optimizers.step_decay(recipe.lr, total, recipe.lr_drops)
+    schedule = rgrl_schedule(config, images)
     mean, std = data.mean_std()
     return RGRL(
         backbone=ResNet(

@@ -4,12 +4,16 @@ from. Training it is methods/simsiam.py's."""
 import dataclasses
 import math
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.errors import CollapsedError, InputError
+from rmdnet_jax.losses.simsiam import COLLAPSED
 from rmdnet_jax.methods.rgrl import Teacher
+from rmdnet_jax.training import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
 
 
@@ -40,6 +44,35 @@ def find(path: str, description: dict) -> Checkpoints:
             "start its own run again to finish it"
         )
     return checkpoints
+
+
+def tell_collapse(spread: float, epoch: int, history: Sequence[dict], then: str) -> None:
+    """Warns that a teacher in training has collapsed, once.
+
+    Args:
+      spread: of the epoch; below losses.simsiam.COLLAPSED.
+      epoch: its number, from 1.
+      history: the lines of metrics.jsonl of the epochs before.
+      then: "warn", or "stop" to raise.
+
+    Raises:
+      CollapsedError: it is to stop.
+    """
+    verdict = (
+        f"the teacher has collapsed in epoch {epoch}: the spread of its embeddings is {spread:.3f} "
+        f"(below {COLLAPSED}; 1 is spread evenly, 0 the same for every image)"
+    )
+    if then == "stop":
+        raise CollapsedError(
+            f"{verdict}; a smaller rm.lr or other views may help, in a new workdir"
+        )
+    is_new = not history or history[-1]["spread"] >= COLLAPSED
+    if is_new and hosts.is_writer():
+        print(
+            f"warning: {verdict}; its relations will say nothing (rm.on_collapse=stop ends here)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ _FREE = (
     "report.",
     "tensorboard",
     "checkpoint_every",
+    "rm.on_collapse",
     "dataset.workers",
     "dataset.memory_budget",
     "dataset.cache",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rmdnet_jax import teachers
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.errors import CollapsedError, InputError
 from rmdnet_jax.methods.interface import State
 from rmdnet_jax.methods.rgrl import Teacher
 from rmdnet_jax.training.checkpoints import Checkpoints
@@ -90,3 +90,15 @@ def test_teachers_of_other_weights_have_other_fingerprints():
 
     assert fingerprint(1.0) == fingerprint(1.0)
     assert fingerprint(1.0) != fingerprint(2.0)
+
+
+def test_a_collapse_is_told_once_or_stops(capsys):
+    healthy, collapsed = {"spread": 0.8}, {"spread": 0.05}
+    teachers.tell_collapse(0.04, 2, [healthy], "warn")
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the teacher has collapsed in epoch 2: the spread")
+    assert "0.040" in said
+    teachers.tell_collapse(0.04, 3, [healthy, collapsed], "warn")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(CollapsedError, match=r"spread of its embeddings is 0.040"):
+        teachers.tell_collapse(0.04, 3, [healthy, collapsed], "stop")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rmdnet_jax.evaluation import classification
+from rmdnet_jax.losses.simsiam import COLLAPSED
 from rmdnet_jax.report import figures, names, terms
 from rmdnet_jax.report.outcome import Outcome
 from rmdnet_jax.report.page import Figure, Section
@@ -12,9 +13,8 @@ from rmdnet_jax.report.page import Figure, Section
 # Of fewer t-SNE draws nothing.
 _FEWEST_POINTS = 10
 
-# Where the collapse monitor changes its words. A healthy teacher's spread ends between 0.7 and 1,
-# and often dips to 0.4 in the first epochs.
-_HEALTHY, _COLLAPSED = 0.5, 0.1
+# Where the collapse monitor changes its words, beside losses.simsiam.COLLAPSED.
+_HEALTHY = 0.5
 _SPREADS = {1.0: "1: spread evenly", 0.0: "0: collapsed"}
 
 # Confusions that are named.
@@ -144,7 +144,7 @@ def _collapse(history: list[dict]) -> str:
     spreads = [line["spread"] for line in history]
     if spreads[-1] >= _HEALTHY:
         verdict = "It has not collapsed"
-    elif spreads[-1] > _COLLAPSED:
+    elif spreads[-1] >= COLLAPSED:
         verdict = "It has partly collapsed, and its relations say less than they could"
     else:
         verdict = (

@@ -4,6 +4,7 @@ A batch is a function of (seed, epoch, step), so there is nothing to save of it 
 repeats itself.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.errors import DivergedError
@@ -33,7 +35,8 @@ def fit(
     key: jax.Array,
     checkpoints: Checkpoints,
     log: StageLog,
-    evaluate: Callable[[S, int], dict[str, float]],
+    evaluate: Callable[[S, int, dict[str, float]], dict[str, float]],
+    learning_rate: optax.Schedule,
     checkpoint_every: float = 1,
     workers: int = -1,
 ) -> S:
@@ -52,7 +55,8 @@ def fit(
       key: all randomness of the training comes from (key, epoch, step).
       checkpoints: where the state is saved and resumed from.
       log: told of every epoch's metrics.
-      evaluate: (state, epochs done) -> further metrics of the epoch.
+      evaluate: (state, epochs done, metrics of the epoch so far) -> further ones.
+      learning_rate: that of the method's optimiser, by update; told where the loss diverges.
       checkpoint_every: epochs between two checkpoints; 0.25 is four an epoch. The end is saved.
       workers: processes that decode images on disk, as streaming.batches takes them.
 
@@ -103,19 +107,40 @@ def fit(
         return state, _add(totals, pending, done.epoch) if pending else totals
 
     log.start(done.epoch, epochs, steps, batch_size)
-    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log:
+    naming = _naming(log.name, steps, learning_rate)
+    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming:
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
             state, totals = run_epoch(state, done)
             _check_finite(state, epoch, steps)
             speed = (steps - done.step) * batch_size / (time.perf_counter() - started)
             metrics = {name: total / steps for name, total in totals.items()}
-            metrics |= evaluate(state, epoch + 1)
+            metrics |= evaluate(state, epoch + 1, metrics)
             seconds = done.seconds + time.perf_counter() - started
             log.epoch(epoch + 1, metrics | {"images_per_second": speed, "seconds": seconds})
             done = _Done(epoch + 1, seconds=seconds)
             save_if_due(state, done, stopping.is_asked())
     return state
+
+
+class _NotFiniteError(Exception):
+    """What is not finite after which epoch and step, from 0."""
+
+
+@contextlib.contextmanager
+def _naming(stage: str, steps: int, learning_rate: optax.Schedule) -> Iterator[None]:
+    """Raises DivergedError, which names the stage and the learning rate too, for what is not
+    finite."""
+    try:
+        yield
+    except _NotFiniteError as error:
+        what, epoch, step = error.args
+        rate = float(learning_rate(epoch * steps + step))
+        raise DivergedError(
+            f"{what} not finite in stage {stage}, epoch {epoch + 1}, step {step + 1}, at a "
+            f"learning rate of {rate:.3g}; the checkpoint before stays: try a smaller rate in a new "
+            "workdir"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,19 +178,19 @@ def _cuts(before: int, first: int, steps: int, interval: int) -> Iterator[tuple[
 
 
 def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float]:
-    """The epoch's totals with a chunk's sums; raises DivergedError if a loss was not finite."""
+    """The epoch's totals with a chunk's sums; raises _NotFiniteError if a loss was not finite."""
     values = jax.device_get(sums)
     bad = int(values.pop(chunks.BAD))
     if bad != chunks.NEVER:
-        raise DivergedError(f"the loss is not finite in epoch {epoch + 1}, step {bad + 1}")
+        raise _NotFiniteError("the loss is", epoch, bad)
     return {name: totals.get(name, 0.0) + float(value) for name, value in values.items()}
 
 
 def _check_finite(state: State, epoch: int, step: int) -> None:
-    """Raises DivergedError if a parameter is not finite: the harm of the last update shows in no
+    """Raises _NotFiniteError if a parameter is not finite: the harm of the last update shows in no
     loss so far, and must not be saved."""
     if not jax.device_get(_all_finite(state)):
-        raise DivergedError(f"the parameters are not finite after epoch {epoch + 1}, step {step}")
+        raise _NotFiniteError("the parameters are", epoch, step - 1)
 
 
 @jax.jit

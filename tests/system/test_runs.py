@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_ends_with_status_3(data, tmp_path):
     done = launch(*flags(data, tmp_path / "w", "--config.rgrl.lr=1e30",
                          "--config.teacher.kind=none"))  # fmt: skip
     assert done.returncode == 3
-    assert "the loss is not finite in epoch 1, step" in done.stderr.splitlines()[-1]
+    assert "the loss is not finite in stage student, epoch 1, step" in done.stderr.splitlines()[-1]
 
 
 def test_training_neither_imports_tensorflow_nor_needs_it(data, tmp_path):

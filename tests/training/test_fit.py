@@ -48,7 +48,7 @@ class Counter:
         return State({"net": net}, state.batch_stats, state.opt_state), {"loss": loss}
 
 
-def run(folder, epochs, method=None, evaluate=lambda state, epoch: {"epoch_seen": epoch},
+def run(folder, epochs, method=None, evaluate=lambda state, epoch, _: {"epoch_seen": epoch},
         images=IMAGES, **options):  # fmt: skip
     folder.mkdir(exist_ok=True)
     method = method or Counter()
@@ -64,6 +64,7 @@ def run(folder, epochs, method=None, evaluate=lambda state, epoch: {"epoch_seen"
         checkpoints=checkpoints,
         log=RunLog(folder, tensorboard=False).stage("stage"),
         evaluate=evaluate,
+        learning_rate=lambda update: 0.5 / (update + 1),
         **options,
     )
     checkpoints.close()
@@ -117,7 +118,8 @@ def test_lines_past_the_last_checkpoint_and_torn_lines_are_dropped(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_checkpoint(tmp_path):
-    with pytest.raises(DivergedError, match="epoch 2, step 1"):
+    where = "loss is not finite in stage stage, epoch 2, step 1, at a learning rate of 0.167;"
+    with pytest.raises(DivergedError, match=where):
         run(tmp_path, 4, Counter(explode_at=3))
     assert Checkpoints(tmp_path / "stage").meta()["epoch"] == 1
 
@@ -125,7 +127,9 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_checkpoint(tmp_p
 @pytest.mark.parametrize("epochs", [2, 4])
 def test_an_update_that_is_not_finite_is_never_saved(tmp_path, epochs):
     """The loss of its step was still fine, and so was the epoch's mean."""
-    with pytest.raises(DivergedError, match="parameters are not finite after epoch 2, step 2"):
+    with pytest.raises(
+        DivergedError, match="parameters are not finite in stage stage, epoch 2, step 2"
+    ):
         run(tmp_path, epochs, Counter(overflow_at=4))
     assert Checkpoints(tmp_path / "stage").meta()["epoch"] == 1
     assert len(lines(tmp_path)) == 1
@@ -251,7 +255,8 @@ def test_a_method_may_carry_more_than_the_usual_state(tmp_path):
         with Checkpoints(tmp_path / "stage") as saved:
             state = fit(
                 method, method.init(), IMAGES, LABELS, epochs=epochs, batch_size=5,
-                key=jax.random.key(0), checkpoints=saved, evaluate=lambda state, epoch: {},
+                key=jax.random.key(0), checkpoints=saved, evaluate=lambda *_: {},
+                learning_rate=lambda _: 0.1,
                 log=RunLog(tmp_path, tensorboard=False).stage("stage"),
             )  # fmt: skip
         np.testing.assert_array_equal(state.pool["sum"], epochs * LABELS)
@@ -263,7 +268,7 @@ def test_the_terminal_is_given_back_when_training_fails(tmp_path, monkeypatch):
     stopped = []
     monkeypatch.setattr(progress.Bar, "stop", lambda self: stopped.append(True))
 
-    def broken(state, epoch):
+    def broken(state, epoch, metrics):
         raise RuntimeError("evaluation failed")
 
     with pytest.raises(RuntimeError, match="evaluation failed"):
