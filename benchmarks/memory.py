@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import ours
 import stopwatch
 
-from rmdnet_jax.methods.interface import Batch
+from rmdnet_jax.training import device_memory
 
 _GIB = 2**30
 _TOO_LITTLE = 9  # exit status of a process whose memory did not do
@@ -30,13 +30,7 @@ def assigned(stage: str, width: int, size: int, batch_size: int) -> int:
     method = ours.method(stage, width)
     example = jnp.zeros((1, size, size, 3), jnp.uint8)
     state = jax.eval_shape(method.init, jax.random.key(0), example)
-    labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    images = jax.ShapeDtypeStruct((batch_size, size, size, 3), jnp.uint8)
-    step = jax.jit(method.step, donate_argnums=0)
-    compiled = step.lower(state, Batch(images, labels, labels), jax.random.key(0)).compile()
-    memory = compiled.memory_analysis()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    return held + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    return device_memory.assigned(method, state, (size, size, 3), batch_size)
 
 
 def seen(form: str, stage: str, width: int, size: int, batch_size: int) -> int:

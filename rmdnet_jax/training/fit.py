@@ -19,7 +19,7 @@ import optax
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.errors import DivergedError
 from rmdnet_jax.methods.interface import Method, Metrics, S, State
-from rmdnet_jax.training import chunks, sharding, stopping
+from rmdnet_jax.training import chunks, device_memory, sharding, stopping
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.logging import StageLog
 
@@ -72,8 +72,8 @@ def fit(
     done = _Done()
     if checkpoints.latest() is not None:
         state, done = checkpoints.restore(state), _Done.of(checkpoints.meta())
-    begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
-    state = sharding.replicate(state, mesh)
+    resident = images.nbytes if isinstance(images, np.ndarray) else 0
+    telling = device_memory.telling(method, state, images.shape[1:], batch_size, resident)
 
     def save_if_due(state: S, done: _Done, stops: bool) -> None:
         number = done.epoch * steps + done.step
@@ -108,7 +108,9 @@ def fit(
 
     log.start(done.epoch, epochs, steps, batch_size)
     naming = _naming(log.name, steps, learning_rate)
-    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming:
+    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming, telling:
+        begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
+        state = sharding.replicate(state, mesh)
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
             state, totals = run_epoch(state, done)
@@ -138,8 +140,8 @@ def _naming(stage: str, steps: int, learning_rate: optax.Schedule) -> Iterator[N
         rate = float(learning_rate(epoch * steps + step))
         raise DivergedError(
             f"{what} not finite in stage {stage}, epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g}; the checkpoint before stays: try a smaller rate in a new "
-            "workdir"
+            f"learning rate of {rate:.3g}; the checkpoint before stays: try a smaller rate in "
+            "another workdir"
         ) from error
 
 
