@@ -24,10 +24,13 @@ def assigned(method: Method, state: State, image_shape: tuple[int, ...], batch_s
       batch_size: images on the device.
     """
     shapes = jax.eval_shape(lambda state: state, state)
-    labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.uint8)
+
+    def batch() -> Batch:
+        labels = jnp.zeros(batch_size, jnp.int32)
+        return Batch(jnp.zeros((batch_size, *image_shape), jnp.uint8), labels, labels)
+
     step = jax.jit(method.step, donate_argnums=0)
-    compiled = step.lower(shapes, Batch(images, labels, labels), jax.random.key(0)).compile()
+    compiled = step.lower(shapes, jax.eval_shape(batch), jax.random.key(0)).compile()
     memory: Any = compiled.memory_analysis()
     if memory is None:  # a backend that keeps no account
         return 0
