@@ -23,6 +23,7 @@ from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_th
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import shown
 
 _NPZ_IMAGES = ("x_train", "x_test")
 _NPZ_LABELS = ("y_train", "y_test")
@@ -228,7 +229,7 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     check_labels(test_labels, len(images["x_test"]), len(class_names), f"y_test of {file}")
     labels = {key: value.astype(np.int32) for key, value in arrays.items()}
     return Dataset(
-        name=name or file.stem,
+        name=shown(name or file.stem),
         train_images=images["x_train"],
         train_labels=labels.pop("y_train"),
         test_images=images["x_test"],
@@ -280,4 +281,4 @@ def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
 def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U":
         raise InputError(f"{where} is {names.dtype} {names.shape}; right is one string a class")
-    return tuple(str(name) for name in names)
+    return tuple(shown(str(name)) for name in names)
