@@ -252,7 +252,7 @@ def check_images(images: Images, where: str) -> None:
 
 def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
     """Raises InputError unless `labels` is int [size] with values in [0, num_classes)."""
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
         raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
     if labels.shape != (size,):
         raise InputError(f"{where} have shape {labels.shape}; right is one a image, ({size},)")
