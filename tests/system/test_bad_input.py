@@ -1,4 +1,4 @@
-"""Whatever is wrong is said in one line, and nothing is written or changed; that the command ends so
+"""Whatever is wrong is said in one line, and nothing is written or changed. That a command ends so,
 with exit status 2, test_bad_commands.py sees to."""
 
 import dataclasses
