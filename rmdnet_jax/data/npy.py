@@ -3,6 +3,7 @@ loaded, and nothing is allocated that the file does not hold."""
 
 import math
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,9 @@ _RIGHT = "right is a whole file of numbers and strings, not of Python objects"
 
 # How numpy.savez and numpy.savez_compressed write. Others can take far more memory to unpack.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+# Arrays of Python 2 are read like others.
+warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required additional header")
 
 _BLOCK = 1 << 24  # bytes that are unpacked at a time
 

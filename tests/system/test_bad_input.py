@@ -261,6 +261,7 @@ CASES = {
     # Prediction.
     "a model that is not there": Case("no model in w", files=PHOTO, predict="photos"),
     "a folder to predict that is not there": Case("no folder 'nowhere'", predict="nowhere"),
+    "no folder to predict": Case("no folder ''", predict=""),
     "a folder to predict that is a file": Case("no folder 'data.npz'", predict="data.npz"),
     "a model of something else": Case("but not of rmdnet_jax", files=PHOTO | {"w/model/0/x": b""},
                                       predict="photos"),
