@@ -3,6 +3,7 @@ loaded, and nothing is allocated that the file does not hold."""
 
 import math
 import os
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -105,6 +106,8 @@ def _array(source: IO[bytes], size: int) -> np.ndarray:
         part = data[start : start + _BLOCK]
         if source.readinto(part.data) != len(part):  # type: ignore[attr-defined]
             raise ValueError("it is cut")
+    if dtype.kind == "U" and held and data.view(dtype.byteorder + "u4").max() > sys.maxunicode:
+        raise ValueError("it holds text with characters that there are not")
     return data.view(dtype).reshape(shape, order="F" if is_fortran else "C")
 
 

@@ -81,6 +81,7 @@ BAD = {
     "a shape below zero": (head("(-2, -2)") + b"abcd", "has 4 bytes"),
     "a string of gigabytes": (head("(1,)", "|S2000000000"), "has 0 bytes"),
     "pointers to objects": (head("(1,)", "|O") + bytes(8), "Python objects"),
+    "no characters": (head("(1,)", "<U1") + b"\xff" * 4, "characters that there are not"),
     "a pickle": (pickle.dumps([1]), "magic string"),
 }
 
