@@ -178,6 +178,9 @@ CASES = {
     "labels beyond int64": arrays("go up to", y_train=np.full(64, 2**64 - 1, np.uint64)),
     "labels that are times": arrays("timedelta64", y_train=LABELS.astype("m8[s]")),
     "labels that are objects": arrays("Python objects", y_train=np.array([None] * 64)),
+    "a class an image": arrays(
+        "10,001 classes", y_train=np.arange(10_001), x_train=np.zeros((10_001, 8, 8), np.uint8)
+    ),
     "an empty class": arrays("class 2 (2) is empty", y_train=np.where(LABELS == 2, 1, LABELS)),
     "images of rank 2": arrays("x_train", x_train=IMAGES.reshape(64, -1)),
     "float images": arrays("float32", x_train=IMAGES.astype(np.float32)),
