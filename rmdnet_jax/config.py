@@ -6,7 +6,6 @@ import functools
 import operator
 import os
 from collections.abc import Container, Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -43,7 +42,7 @@ def default() -> ConfigDict:
     # Share of every given class that stage RGRL does not see and is judged on (docs/sweeps.md).
     config.dataset.validation = 0.0
     config.dataset.max_broken = 0.01  # share of files that may be no pictures, and are left out
-    config.dataset.cache = str(_cache_home() / "rmdnet_jax" / "pictures")  # decoded ones; "": none
+    config.dataset.cache = _picture_cache()  # of decoded ones; "": none
     # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
     # most a quarter of the host's.
     config.dataset.memory_budget = 0.0
@@ -113,8 +112,10 @@ def default() -> ConfigDict:
     return config
 
 
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _picture_cache() -> str:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # The ~ stays where the user has no home, in some containers.
+    return "" if home.startswith("~") else os.path.join(home, "rmdnet_jax", "pictures")
 
 
 def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import pwd
 import re
 import tomllib
 from pathlib import Path
@@ -176,6 +177,15 @@ def test_an_unknown_loss_names_those_there_are():
 def test_true_is_no_number(field):
     with pytest.raises(InputError, match=f"{field}: True does not fit; right is (int|float)"):
         configuration.with_values(configuration.default(), {field: True}, "fields: ")
+
+
+def test_where_the_user_has_no_home_there_is_no_cache(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/there")
+    assert configuration.default().dataset.cache == "/there/rmdnet_jax/pictures"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert configuration.default().dataset.cache == ""
 
 
 def test_parameters_not_given_are_left_to_the_loss():
