@@ -159,11 +159,12 @@ class Model:
         devices.check()
         folder = Path(folder)
         with Checkpoints(folder / _WEIGHTS) as saved:
-            if saved.latest() is None:
-                raise InputError(
-                    f"no model in {folder}; right is the workdir of a finished run with a student"
-                )
             try:
+                if saved.latest() is None:
+                    raise InputError(
+                        f"no model in {folder}; right is the workdir of a finished run with a "
+                        "student"
+                    )
                 meta = saved.meta()
                 network, shape, classes = _described(meta)
                 weights = jax.device_get(saved.restore(_shapes(network, shape)))

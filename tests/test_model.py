@@ -200,6 +200,31 @@ def test_a_model_without_a_fact_is_refused(stranger, missing):
         Model.load(stranger)
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b"null", b"{", b"\xff"])
+@pytest.mark.parametrize("file", ["meta/metadata", "_CHECKPOINT_METADATA", "params/_METADATA"])
+def test_damaged_json_of_a_model_is_refused_or_not_needed(model, stranger, file, content):
+    (stranger / "model/0" / file).write_bytes(content)
+    loaded, refusal = None, ""
+    try:
+        loaded = Model.load(stranger)
+    except InputError as error:
+        refusal = str(error)
+    assert (loaded is None) == bool(refusal)
+    assert "\n" not in refusal
+    if loaded:
+        np.testing.assert_array_equal(loaded.predict(IMAGES), model.predict(IMAGES))
+
+
+def test_a_flipped_bit_of_the_weights_is_noticed(stranger):
+    """TensorStore's own checksums do not cover the numbers."""
+    largest = max(stranger.glob("model/0/params/**/d/*"), key=lambda file: file.stat().st_size)
+    raw = bytearray(largest.read_bytes())
+    raw[len(raw) // 2] ^= 16
+    largest.write_bytes(raw)
+    with pytest.raises(InputError, match=r"the model in .* cannot be read"):
+        Model.load(stranger)
+
+
 def test_weights_that_changed_since_they_were_saved_are_noticed(model, stranger):
     head = {"Dense_0": {"kernel": np.zeros((16, 3), np.float32), "bias": np.zeros(3, np.float32)}}
     other = Weights(model.weights.params | {"classifier": head}, model.weights.batch_stats)

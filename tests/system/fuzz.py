@@ -236,9 +236,8 @@ def read_noise(content: bytes, path: Path) -> None:
     path = path.with_suffix(".csv")
     path.write_bytes(content)
     with contextlib.suppress(InputError):
-        noise.load_matrix(path)
-    with contextlib.suppress(InputError):
         noise.load_mapping(path)
+    noise.load_matrix(path)
 
 
 # Models
