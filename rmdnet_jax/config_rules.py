@@ -7,8 +7,8 @@ from typing import Any
 # A rule: what is right, in words, and whether a value of the field's type is.
 Rule = tuple[str, Callable[[Any], bool]]
 
-# Beyond it a factor or a rate means nothing, and float32 overflows in a step.
-_MOST = 1e6
+# Far beyond what means anything, and yet a number in float32, whose largest is 3e38.
+_MOST = 1e30
 
 _SHOWN = 100  # characters of a wrong value
 
@@ -66,21 +66,21 @@ def _is_increasing(drops: tuple) -> bool:
     return are_numbers and all(a < b for a, b in itertools.pairwise((0, *drops, 1)))
 
 
-_AT_LEAST_0 = (f"a number from 0 to {_MOST:,.0f}", _number(0))
-_POSITIVE = (f"a number > 0, up to {_MOST:,.0f}", _number(0, open_low=True))
+_AT_LEAST_0 = (f"a number from 0 to {_MOST:g}", _number(0))
+_POSITIVE = (f"a number > 0, up to {_MOST:g}", _number(0, open_low=True))
 _BELOW_1 = ("a number in [0, 1)", lambda x: 0 <= x < 1)
 _COUNT = _whole(0, 10**9)
 _EPOCHS = _whole(0, 10**6)
 _BATCH = (
     "a whole number of 2 or more, up to 1,000,000 (batch statistics and relations need pairs)",
-    _number(2),
+    _number(2, 10**6),
 )
 
 # For fields without a rule of their own.
 _ANY: dict[type, Rule] = {
     bool: ("True or False", _always),
-    int: ("a whole number up to 1,000,000", _number(-_MOST)),
-    float: ("a number up to 1,000,000", _number(-_MOST)),
+    int: _whole(-(10**6), 10**6),
+    float: (f"a number up to {_MOST:g}", _number(-_MOST)),
     # No file has NUL in its name, and no reader of text expects it.
     str: ("text", lambda text: "\0" not in text),
 }

@@ -20,7 +20,8 @@ def check() -> None:
         # As it was: who tries again must not silently get other devices.
         backend.clear_backends()
         jax.config.update("jax_platforms", asked)
+        reason = " ".join(str(error).split())[:150] or "nothing is installed for them"
         raise InputError(
-            f"JAX_PLATFORMS is {asked} and JAX finds no such devices here; right is one of "
-            f"{there}, or to leave it out (docs/running.md has what a GPU or TPU needs)"
+            f"JAX_PLATFORMS is {asked} and JAX finds no such devices here ({reason}); right is one "
+            f"of {there}, or to leave it out (docs/running.md has what a GPU or TPU needs)"
         ) from error
