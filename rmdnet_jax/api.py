@@ -97,7 +97,9 @@ def fit(
 
 
 def _config(fields: Mapping[str, Any]) -> ConfigDict:
-    """The config of a run on data in memory, with the values of `fields`."""
+    """The config of a run on data in memory, with the values of `fields`, checked."""
+    if not isinstance(fields, Mapping) or not all(isinstance(field, str) for field in fields):
+        raise InputError('fields are not by their names; right is {"rgrl.epochs": 20}, say')
     foreign = [
         field
         for field in fields
@@ -113,6 +115,7 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
     config = configuration.with_values(config, fields, "fields: ")
     if config.rgrl.epochs == 0:
         raise InputError("fields: rgrl.epochs is 0, which trains no classifier; right is 1 or more")
+    configuration.check(config, automatic.FIELDS)  # before pictures are decoded by it
     return config
 
 
@@ -120,7 +123,12 @@ def _labels(labels: Labels, images: Pictures) -> np.ndarray:
     """The labels [N] as strings or integers, one an image."""
     if isinstance(images, str | Path):
         raise InputError(f"images is one path, {images}; right is a list of paths or an array")
-    given = np.asarray(labels)
+    if not hasattr(images, "__len__") or getattr(images, "ndim", 1) == 0:
+        raise InputError(f"images is {type(images).__name__}; right is a list of paths or an array")
+    try:
+        given = np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise InputError("labels are lists in a list; right is one label an image") from error
     if given.shape != (len(images),):
         raise InputError(
             f"labels have shape {given.shape} with {len(images)} images; right is one an image"
@@ -139,8 +147,8 @@ def _labels(labels: Labels, images: Pictures) -> np.ndarray:
 def _split(numbers: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     """Which of the samples [N] to train on and which to hold out: the same share of every class,
     the same samples at every call."""
-    if not 0 < held_out < 1:
-        raise InputError(f"held_out is {held_out}; right is in (0, 1)")
+    if not (isinstance(held_out, float | np.floating) and 0 < held_out < 1):
+        raise InputError(f"held_out is {held_out!r}; right is a number in (0, 1)")
     draw = np.random.default_rng(0).random(len(numbers))
     is_held = per_class(numbers, held_out, draw, at_least=1)
     if not is_held.any():

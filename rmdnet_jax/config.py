@@ -3,15 +3,14 @@ from `default()` and state what differs."""
 
 import difflib
 import functools
-import math
 import operator
 import os
-from collections.abc import Callable, Container, Mapping
-from pathlib import Path
+from collections.abc import Container, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from rmdnet_jax import config_rules
 from rmdnet_jax.errors import InputError
 
 # The robust losses' own parameters; None (not given) is the loss's default.
@@ -43,7 +42,7 @@ def default() -> ConfigDict:
     # Share of every given class that stage RGRL does not see and is judged on (docs/sweeps.md).
     config.dataset.validation = 0.0
     config.dataset.max_broken = 0.01  # share of files that may be no pictures, and are left out
-    config.dataset.cache = str(_cache_home() / "rmdnet_jax" / "pictures")  # decoded ones; "": none
+    config.dataset.cache = _picture_cache()  # of decoded ones; "": none
     # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
     # most a quarter of the host's.
     config.dataset.memory_budget = 0.0
@@ -114,8 +113,10 @@ def default() -> ConfigDict:
     return config
 
 
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _picture_cache() -> str:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # The ~ stays where the user has no home, in some containers.
+    return "" if home.startswith("~") else os.path.join(home, "rmdnet_jax", "pictures")
 
 
 def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:
@@ -135,15 +136,22 @@ def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
       config: all of it.
       open_fields: may be None, to be filled from the data (rmdnet_jax/automatic.py).
     """
-    for field, (right, fits) in _RULES.items():
-        value = get(config, field)
-        is_open = value is None and field in open_fields
-        try:
-            is_right = is_open or (value is not None and fits(value))
-        except TypeError:  # a tuple of other things than numbers, say
-            is_right = False
-        if not is_right:
-            raise InputError(f"config.{field} is {value!r}; right is {right}")
+    base = flat(default().to_dict())
+    there = flat(config.to_dict()) if isinstance(config, ConfigDict) else {}
+    if missing := [field for field in base if field not in there]:
+        raise InputError(
+            f"the config has no field {missing[0]}; right is to start from "
+            "rmdnet_jax.config.default() and set what differs"
+        )
+    for field in there.keys() - base.keys():
+        check_field(default(), field, "config.")
+    for field, standard in base.items():
+        value = there[field]
+        if value is None and (standard is None or field in open_fields):
+            continue
+        kind = _LOSS_PARAMETERS[field.rpartition(".")[2]] if standard is None else type(standard)
+        if wrong := config_rules.wrong(field, value, kind):
+            raise InputError(wrong)
     _check_together(config)
 
 
@@ -223,72 +231,3 @@ def loss_parameters(config: ConfigDict) -> dict[str, float]:
     """The parameters of the robust loss that the config gives."""
     given = {name: config.rgrl.loss[name] for name in _LOSS_PARAMETERS}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _number(low: float, high: float = math.inf, open_low: bool = False) -> Callable:
-    def fits(value):
-        return math.isfinite(value) and low <= value <= high and not (open_low and value == low)
-
-    return fits
-
-
-def _one_of(*values: str) -> tuple[str, Callable]:
-    return "one of " + ", ".join(values), values.__contains__
-
-
-_AT_LEAST_0 = ("a number >= 0", _number(0))
-_AT_LEAST_1 = ("1 or more", _number(1))
-_BATCH = ("2 or more (batch statistics and relations need pairs)", _number(2))
-_POSITIVE = ("a number > 0", _number(0, open_low=True))
-_MOMENTUM = ("in [0, 1)", lambda x: 0 <= x < 1)
-_SHARE = ("in [0, 1]", _number(0, 1))
-
-_RULES: dict[str, tuple[str, Callable]] = {
-    "seed": ("an integer from 0 to 2**32 - 1", _number(0, 2**32 - 1)),
-    "checkpoint_every": _POSITIVE,
-    "dataset.train_size": _AT_LEAST_0,
-    "dataset.test_size": _AT_LEAST_0,
-    "dataset.image_size": ("0 or 8 and more", lambda side: side == 0 or side >= 8),
-    "dataset.max_broken": ("in [0, 1)", lambda share: 0 <= share < 1),
-    "dataset.held_out": ("in (0, 1)", lambda share: 0 < share < 1),
-    "dataset.validation": ("in [0, 1)", lambda share: 0 <= share < 1),
-    "dataset.memory_budget": _AT_LEAST_0,
-    "dataset.workers": ("-1 or more", _number(-1)),
-    "noise.rate": _SHARE,
-    "noise.seed": _AT_LEAST_0,
-    "model.width": _AT_LEAST_1,
-    "model.stem": _one_of("cifar", "imagenet"),
-    "model.precision": _one_of("auto", "float32", "bfloat16"),
-    "augment.pad": _AT_LEAST_0,
-    "teacher.kind": _one_of("simsiam", "random", "none"),
-    "teacher.width": _AT_LEAST_0,
-    "rm.epochs": _AT_LEAST_1,
-    "rm.batch_size": _BATCH,
-    "rm.lr": _POSITIVE,
-    "rm.momentum": _MOMENTUM,
-    "rm.weight_decay": _AT_LEAST_0,
-    "rm.min_area": ("in (0, 1]", _number(0, 1, open_low=True)),
-    "rm.knn_every": _AT_LEAST_0,
-    "rm.knn_k": _AT_LEAST_1,
-    "rm.on_collapse": _one_of("warn", "stop"),
-    "rgrl.loss.name": ("the name of a loss", bool),
-    "rgrl.epochs": _AT_LEAST_0,
-    "rgrl.batch_size": _BATCH,
-    "rgrl.lr": _POSITIVE,
-    "rgrl.lr_drops": (
-        "increasing shares of training in (0, 1)",
-        lambda drops: all(a < b for a, b in zip((0, *drops), (*drops, 1), strict=True)),
-    ),
-    "rgrl.momentum": _MOMENTUM,
-    "rgrl.weight_decay": _AT_LEAST_0,
-    "rgrl.grad_clip": _AT_LEAST_0,
-    "rgrl.k": _AT_LEAST_0,
-    "rgrl.alpha": _AT_LEAST_0,
-    "rgrl.beta": _AT_LEAST_0,
-    "rgrl.relation_norm": _one_of("frobenius", "frobenius_per_sample"),
-    "rgrl.teacher_embedding": _one_of("backbone", "projector"),
-    "rgrl.teacher_view": _one_of("same", "own"),
-    "report.tsne_points": _AT_LEAST_0,
-    "report.gallery": _AT_LEAST_0,
-    "report.tsne_classes": ("two class numbers", lambda pair: len(pair) == 2),
-}

@@ -23,6 +23,7 @@ from rmdnet_jax import experiment, preparation, recipes, workdirs
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.errors import DivergedError, InputError, WorkdirInUseError
+from rmdnet_jax.names import shown
 from rmdnet_jax.training.progress import clock
 
 # Seconds between two looks at what other processes hold.
@@ -145,7 +146,7 @@ def _announcement(cell: Cell, cells: Sequence[Cell], left: int, each: float | No
     """ "cell 3 of 45: NAME, about 1:02:03 left", where a cell has taken `each` seconds so far."""
     number = len(cells) - left + 1
     about = "" if each is None else f", about {clock(left * each)} left"
-    return f"\ncell {number} of {len(cells)}: {cell.name}{about}"
+    return f"\ncell {number} of {len(cells)}: {shown(cell.name)}{about}"
 
 
 def _with_their_teachers(cells: Iterable[Cell]) -> list[Cell]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rmdnet_jax.data import pictures
-from rmdnet_jax.data.dataset import with_three_channels
+from rmdnet_jax.data.dataset import check_labels, with_three_channels
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import classification, inference, label_issues
@@ -21,7 +21,8 @@ from rmdnet_jax.evaluation.label_issues import LabelIssues
 from rmdnet_jax.methods.rgrl import Classifier, Weights
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import hosts
+from rmdnet_jax.names import shown
+from rmdnet_jax.training import devices, hosts
 from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
 
 # In a saved model's folder, which may be a run's workdir.
@@ -29,6 +30,8 @@ _WEIGHTS = "model"
 _ISSUES = "label_issues.csv"
 
 _CHOSEN_IN_REPR = 6  # class names
+
+_LARGEST_SIDE = 1 << 14  # of images, in pixels
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -148,31 +151,42 @@ class Model:
     def load(cls, folder: str | Path) -> "Model":
         """The model that `save`, or a run with this workdir, has left in `folder`.
 
+        Only numbers and JSON are read, nothing that could run: the folder may be anybody's.
+
         Raises:
-          InputError: there is none.
+          InputError: there is none, or it is damaged.
         """
+        devices.check()
         folder = Path(folder)
         with Checkpoints(folder / _WEIGHTS) as saved:
-            if saved.latest() is None:
+            try:
+                if saved.latest() is None:
+                    raise InputError(
+                        f"no model in {folder}; right is the workdir of a finished run with a "
+                        "student"
+                    )
+                meta = saved.meta()
+                network, shape, classes = _described(meta)
+                weights = jax.device_get(saved.restore(_shapes(network, shape)))
+                if fingerprint(weights) != meta["weights"]:
+                    raise ValueError("its weights are not those that were saved")
+            except InputError:
+                raise
+            except Exception as error:  # whatever somebody's files make the readers raise
+                reason = " ".join(str(error).split())[:200]
                 raise InputError(
-                    f"no model in {folder}; right is the workdir of a finished run with a student"
-                )
-            meta = saved.meta()
-            facts = meta["model"]
-            network = Classifier(
-                ResNet(facts["width"], facts["stem"], jnp.dtype(meta["dtype"])),
-                Linear(len(facts["classes"])),
-                *(np.array(facts[name], np.float32) for name in ("mean", "std")),
-            )
-            height, width, channels = facts["image_shape"]
-            shape = height, width, channels
-            weights = jax.device_get(saved.restore(_shapes(network, shape)))
+                    f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); "
+                    "right is the workdir of a finished run with a student, whole"
+                ) from error
         path = folder / _ISSUES
         issues, files = label_issues.read_csv(path) if path.is_file() else (None, None)
-        return cls(network, weights, shape, tuple(facts["classes"]), issues, files)
+        if issues is not None:
+            for labels in (issues.given, issues.suggested):
+                check_labels(labels, len(issues.index), len(classes), f"labels in {path}")
+        return cls(network, weights, shape, classes, issues, files)
 
     def __repr__(self) -> str:
-        names = ", ".join(map(str, self.classes[:_CHOSEN_IN_REPR]))
+        names = ", ".join(shown(str(name)) for name in self.classes[:_CHOSEN_IN_REPR])
         names += ", ..." if len(self.classes) > _CHOSEN_IN_REPR else ""
         height, width, _ = self.image_shape
         text = (
@@ -221,6 +235,29 @@ class Model:
                 "3], or the paths of pictures"
             )
         return images
+
+
+def _described(meta: dict) -> tuple[Classifier, tuple[int, int, int], tuple]:
+    """The network, the shape of its images and its classes, from what was saved beside the weights;
+    ValueError, or what Python raises, where that is not what `_description` writes."""
+    facts = meta["model"]
+    height, width, channels = facts["image_shape"]
+    channel_statistics = [np.array(facts[name], np.float32) for name in ("mean", "std")]
+    classes, kinds = tuple(facts["classes"]), set(map(type, facts["classes"]))
+    is_right = {
+        "width": facts["width"] in range(1, 1025),
+        "stem": facts["stem"] in ("cifar", "imagenet"),
+        "dtype": meta["dtype"] in ("float32", "bfloat16"),
+        "image_shape": channels == 3 and {height, width} <= set(range(8, _LARGEST_SIDE + 1)),
+        "mean and std": all(x.shape == (3,) and np.isfinite(x).all() for x in channel_statistics),
+        "classes": len(classes) > 1 and kinds in ({str}, {int}),
+    }
+    for name, right in is_right.items():
+        if not right:
+            raise ValueError(f"its {name} cannot be right")
+    backbone = ResNet(facts["width"], facts["stem"], jnp.dtype(meta["dtype"]))
+    network = Classifier(backbone, Linear(len(classes)), *channel_statistics)
+    return network, (height, width, channels), classes
 
 
 def _shapes(network: Classifier, image_shape: tuple[int, int, int]) -> Weights:

@@ -34,9 +34,10 @@ def write(folder: str | Path, workdir: str | Path) -> str:
     Raises:
       InputError: there is no such folder, no picture in it, or no model in the workdir.
     """
-    folder, path = Path(folder).expanduser(), Path(workdir) / NAME
-    if not folder.is_dir():
-        raise InputError(f"no folder {str(folder)!r} (--predict); right is a folder of pictures")
+    given, path = os.fspath(folder), Path(workdir) / NAME
+    folder = Path(os.path.expanduser(given))
+    if not given or not os.path.isdir(folder):
+        raise InputError(f"no folder {given!r} (--predict); right is a folder of pictures")
     model = Model.load(workdir)
     files = sorted(_pictures(folder))
     if not files:

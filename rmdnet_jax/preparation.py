@@ -21,7 +21,7 @@ from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.losses import robust
-from rmdnet_jax.training import hosts
+from rmdnet_jax.training import devices, hosts
 from rmdnet_jax.training.logging import RunLog
 
 # Chooses what a config leaves open: the whole config, and the reasons by field.
@@ -85,6 +85,7 @@ def load(
       InputError: a value of the config cannot be right, or the data cannot be used.
     """
     configuration.check(config, automatic.FIELDS)
+    devices.check()
     given = config.dataset
     found = data.check() if data else _find(config)
     config, chosen = _filling(found, given.train_size)(config)
@@ -106,6 +107,7 @@ def filling(config: ConfigDict) -> Fill:
       InputError: as `load`, as far as that can be known without decoding pictures.
     """
     configuration.check(config, automatic.FIELDS)
+    devices.check()
     return _filling(_find(config), config.dataset.train_size)
 
 
@@ -142,7 +144,8 @@ def teacher_description(run: Run) -> dict:
 
 
 def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
-    """Raises InputError for a batch that the data or the devices cannot fill."""
+    """Raises InputError for a batch that the data or the devices cannot fill, or a border that is
+    wider than the images."""
     trains_teacher = recipes.wants_teacher(config) and config.teacher.kind == "simsiam"
     runs = {"rm": trains_teacher and not config.teacher.path, "rgrl": config.rgrl.epochs > 0}
     for field in (field for field, is_run in runs.items() if is_run):
@@ -158,6 +161,11 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
                 f"config.{field}.batch_size is {size}; right is a multiple of the "
                 f"{jax.device_count()} devices"
             )
+    if config.augment.pad >= min(data.image_shape[:2]):
+        raise InputError(
+            f"config.augment.pad is {config.augment.pad} but the images of {data.name} have "
+            "{}x{} pixels; right is less than their side".format(*data.image_shape)
+        )
 
 
 def _check_report(config: ConfigDict, data: Dataset) -> None:

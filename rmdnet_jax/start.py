@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rmdnet_jax import automatic, experiment, paper_tables, sweep
+from rmdnet_jax import config as configuration
 from rmdnet_jax.errors import InputError
 
 
@@ -38,13 +39,14 @@ def job(config: ConfigDict, swept: Sequence[str]) -> Job:
     """What `config` and the flags --sweep describe.
 
     Raises:
-      InputError: a table cannot be swept.
+      InputError: a table cannot be swept, or a value of the config cannot be right.
     """
-    if "table" in config:
+    if isinstance(config, ConfigDict) and "table" in config:
         if swept:
             raise InputError(f"--sweep={swept[0]} with a table of the paper; right is one of both")
         sizes = [n for name in paper_tables.DATASETS for n in _batch_sizes(config[name])]
         return Job(partial(paper_tables.run, config), sizes, is_grid=True)
+    configuration.check(config, automatic.FIELDS)
     if swept:
         return Job(partial(sweep.run, config, swept), _batch_sizes(config), is_grid=True)
     return Job(partial(experiment.run, config), _batch_sizes(config))

@@ -243,10 +243,17 @@ def _values(text: str, is_text: bool) -> list:
         raise InputError(f"--sweep: an empty value in {text!r}; right is VALUE,VALUE")
     if is_text:
         return values
+    whole = _literal(f"[{text}]")
+    # What is none stays text: whoever checks the values against the field says what is wrong.
+    return whole if isinstance(whole, list) else list(map(_literal, values))
+
+
+def _literal(text: str) -> Any:
+    """What a text is in Python, a number or a tuple say; else the text."""
     try:
-        return list(ast.literal_eval(f"[{text}]"))
-    except (ValueError, SyntaxError):
-        return values  # whoever checks them against the field says what is wrong
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two of ((((...
+        return text
 
 
 def _rounded(value: float) -> float:

@@ -37,7 +37,13 @@ def find(path: str, description: dict) -> Checkpoints:
         )
     checkpoints.check()
     meta = checkpoints.meta()
-    epoch, epochs = meta["epoch"], meta["recipe"]["epochs"]
+    try:
+        epoch, epochs = int(meta["epoch"]), int(meta["recipe"]["epochs"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the checkpoints in {folder} (teacher.path) are of no teacher; give the workdir of a "
+            "run that trained one"
+        ) from error
     if epoch < epochs:
         raise InputError(
             f"the teacher in {path} (teacher.path) has done {epoch} of its {epochs} epochs; "

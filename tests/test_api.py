@@ -92,6 +92,19 @@ def test_paths_and_names_of_classes(tmp_path):
         (IMAGES, np.zeros(60, int), {}, {}, "class"),
         (["nowhere.png"] * 60, LABELS, {}, {}, "nowhere.png"),
         (IMAGES[:3], LABELS[:3], {}, {}, "too few"),
+        (None, LABELS, {}, {}, "images is NoneType"),
+        (np.array(3), LABELS, {}, {}, "images is ndarray"),
+        (IMAGES, [[1], [2, 3]], {}, {}, "lists in a list"),
+        (IMAGES, LABELS, {}, {"held_out": "much"}, "held_out is 'much'"),
+        (IMAGES, LABELS, ["rgrl.epochs"], {}, "not by their names"),
+        (IMAGES, LABELS, {3: 4}, {}, "not by their names"),
+        (
+            ["nowhere.png"] * 60,
+            LABELS,
+            {"dataset.image_size": 10**9},
+            {},
+            "image_size is 1000000000",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_written(images, labels, fields, options, says, tmp_path):

@@ -1,13 +1,17 @@
 """Configs: every field is read by something, every value is checked, every file can be started."""
 
 import importlib
+import json
 import math
+import pwd
 import re
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rmdnet_jax import automatic
 from rmdnet_jax import config as configuration
@@ -70,11 +74,68 @@ def test_the_defaults_pass():
         ("rgrl.relation_norm", "l2"),
         ("teacher.kind", "moco"),
         ("report.tsne_classes", (1,)),
+        ("report.tsne_classes", "ab"),
+        ("rgrl.lr_drops", "ab"),
+        ("rgrl.lr_drops", (0.5, math.nan)),
+        ("rm.epochs", 1.5),
+        ("rm.epochs", True),
+        ("rm.epochs", 10**12),
+        ("rgrl.k", 10**400),
+        pytest.param("seed", 10**5000, id="more digits than Python writes"),
+        ("rgrl.loss.q", 10**400),
+        ("noise.exact", 1),
+        ("augment.flip", "False"),
+        ("dataset.path", 3),
+        ("dataset.path", "a\0b"),
+        ("dataset.path", None),
     ],
 )
 def test_a_value_that_cannot_be_right_is_named(field, value):
     with pytest.raises(InputError, match=re.escape(f"config.{field} is")):
         configuration.check(with_value(field, value))
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(10**5000), 2**31, 2**63, 1e300, np.int64(3), np.zeros(2)]),
+    st.floats(),
+    st.text(max_size=8),
+    st.binary(max_size=3),
+    st.complex_numbers(),
+    st.lists(st.floats() | st.text(max_size=2), max_size=3),
+    st.lists(st.floats() | st.integers(-3, 3), max_size=3).map(tuple),
+    st.builds(object),
+)
+
+
+@settings(deadline=None, max_examples=400, derandomize=True)
+@given(field=st.sampled_from(sorted(configuration.flat(configuration.default().to_dict()))),
+       value=ANYTHING)  # fmt: skip
+def test_whatever_a_field_is_it_passes_or_is_refused_in_one_line(field, value):
+    config, refusal = with_value(field, value), ""
+    try:
+        configuration.check(config)
+    except InputError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert len(refusal) < 500
+    if not refusal:
+        json.dumps(config.to_dict())  # as the workdir's config.json
+
+
+def test_a_field_that_a_config_file_invents_or_takes_away_is_named():
+    config = configuration.default()
+    config.rgrl.epoch = 3
+    with pytest.raises(InputError, match=r"config\.rgrl\.epoch: .* did you mean 'rgrl\.epochs'"):
+        configuration.check(config)
+    del config.rgrl.epoch, config.rm.lr
+    with pytest.raises(InputError, match=r"no field rm\.lr; right is to start from"):
+        configuration.check(config)
+    for nothing in (None, 3, {}):
+        with pytest.raises(InputError, match="the config has no field"):
+            configuration.check(nothing)
 
 
 def test_every_field_is_read_by_something():
@@ -116,6 +177,15 @@ def test_an_unknown_loss_names_those_there_are():
 def test_true_is_no_number(field):
     with pytest.raises(InputError, match=f"{field}: True does not fit; right is (int|float)"):
         configuration.with_values(configuration.default(), {field: True}, "fields: ")
+
+
+def test_where_the_user_has_no_home_there_is_no_cache(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/there")
+    assert configuration.default().dataset.cache == "/there/rmdnet_jax/pictures"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert configuration.default().dataset.cache == ""
 
 
 def test_parameters_not_given_are_left_to_the_loss():

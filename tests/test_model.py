@@ -1,6 +1,12 @@
 """A model says the same after it was saved and loaded, of arrays and of files."""
 
+import contextlib
 import dataclasses
+import json
+import pickle
+import re
+import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -139,3 +145,136 @@ def test_a_model_of_a_gpu_is_the_same_on_a_cpu(model, tmp_path):
 def test_files_must_be_those_that_were_judged(model):
     with pytest.raises(ValueError, match="2 files of 3"):
         dataclasses.replace(model, files=("a", "b"))
+
+
+@pytest.fixture(scope="module")
+def original(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    model.save(folder)
+    return folder
+
+
+@pytest.fixture
+def stranger(original, tmp_path):
+    """A saved model to be tampered with."""
+    return shutil.copytree(original, tmp_path / "stranger")
+
+
+# What a model's description is made to say of itself.
+LIES = {
+    "a width of a petabyte": ({"width": 10**9}, "its width cannot be right"),
+    "no width": ({"width": None}, "its width cannot be right"),
+    "a stem to import": ({"stem": "os:system"}, "its stem cannot be right"),
+    "huge images": ({"image_shape": [10**9, 8, 3]}, "its image_shape cannot be right"),
+    "two sides": ({"image_shape": [8, 8]}, "cannot be read"),
+    "one class": ({"classes": ["cat"]}, "its classes cannot be right"),
+    "classes that are no names": ({"classes": [{}, "dog", "eel"]}, "its classes cannot be right"),
+    "a mean that is none": ({"mean": [0.5, float("nan"), 0.5]}, "its mean and std cannot be right"),
+    "a mean that is text": ({"mean": "../../mean"}, "cannot be read"),
+}
+
+
+def describe(folder, change):
+    """Changes the JSON that lies beside the weights of a saved model."""
+    (file,) = folder.glob("model/*/meta/metadata")
+    meta = json.loads(file.read_text())
+    change(meta)
+    file.write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_a_model_that_lies_about_itself_is_refused_in_one_line(stranger, case):
+    facts, says = LIES[case]
+    describe(stranger, lambda meta: meta["model"].update(facts))
+    with pytest.raises(InputError, match=says) as caught:
+        Model.load(stranger)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert str(stranger) in said
+
+
+@pytest.mark.parametrize("missing", ["model", "weights", "dtype"])
+def test_a_model_without_a_fact_is_refused(stranger, missing):
+    describe(stranger, lambda meta: meta.pop(missing))
+    with pytest.raises(InputError, match=f"cannot be read .KeyError: '{missing}'"):
+        Model.load(stranger)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"null", b"{", b"\xff"])
+@pytest.mark.parametrize("file", ["meta/metadata", "_CHECKPOINT_METADATA", "params/_METADATA"])
+def test_damaged_json_of_a_model_is_refused_or_not_needed(model, stranger, file, content):
+    (stranger / "model/0" / file).write_bytes(content)
+    loaded, refusal = None, ""
+    try:
+        loaded = Model.load(stranger)
+    except InputError as error:
+        refusal = str(error)
+    assert (loaded is None) == bool(refusal)
+    assert "\n" not in refusal
+    if loaded:
+        np.testing.assert_array_equal(loaded.predict(IMAGES), model.predict(IMAGES))
+
+
+def test_a_flipped_bit_of_the_weights_is_noticed(stranger):
+    """TensorStore's own checksums do not cover the numbers."""
+    largest = max(stranger.glob("model/0/params/**/d/*"), key=lambda file: file.stat().st_size)
+    raw = bytearray(largest.read_bytes())
+    raw[len(raw) // 2] ^= 16
+    largest.write_bytes(raw)
+    with pytest.raises(InputError, match=r"the model in .* cannot be read"):
+        Model.load(stranger)
+
+
+def test_weights_that_changed_since_they_were_saved_are_noticed(model, stranger):
+    head = {"Dense_0": {"kernel": np.zeros((16, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+    other = Weights(model.weights.params | {"classifier": head}, model.weights.batch_stats)
+    dataclasses.replace(model, weights=other).save(stranger.parent / "other")
+    shutil.rmtree(stranger / "model/0/params")
+    shutil.copytree(stranger.parent / "other/model/0/params", stranger / "model/0/params")
+    with pytest.raises(InputError, match="weights are not those that were saved"):
+        Model.load(stranger)
+
+
+def test_loading_runs_nothing_that_the_files_name(stranger, monkeypatch):
+    """Orbax's own JSON names the Python classes that wrote it: they are not imported, and no pickle
+    is looked into."""
+    (stranger / "evil.py").write_text("open('hacked', 'w')\nclass Handler:\n    pass\n")
+    monkeypatch.chdir(stranger)
+    monkeypatch.syspath_prepend(stranger)
+    for file in stranger.glob("model/**/_*METADATA"):
+        text = re.sub(r'"orbax\.checkpoint[^"]*"', '"evil.Handler"', file.read_text())
+        file.write_text(text.replace('"np.ndarray"', '"evil.Handler"'))
+
+    def unpickle(*args, **kwargs):
+        raise AssertionError("something was unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, unpickle)
+    with contextlib.suppress(InputError):  # to refuse it is as good
+        Model.load(stranger)
+    assert "evil" not in sys.modules
+    assert not (stranger / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "0,0,1,0.5,0.5,1,cat,dog,a\n1,9,1,0.5,0.5,1,cat,dog,b\n",
+        "0,0,1,0.5,0.5,1,cat,dog,a\n1\n",
+        "99999999999999999999,0,1,0.5,0.5,1,cat,dog,a\n",
+        "0,0,1,0.5,0.5,1\n",
+        "\xff\n",
+    ],
+    ids=["a class there is not", "cut", "huge", "no path", "no numbers"],
+)
+def test_damaged_label_issues_are_refused(stranger, rows):
+    head = "index,given_label,suggested_label,score,student_score,is_issue,given_class,suggested_"
+    (stranger / "label_issues.csv").write_text(f"{head}class,path\n{rows}", "latin-1")
+    with pytest.raises(InputError, match=r"label_issues\.csv") as caught:
+        Model.load(stranger)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_name_of_a_class_steers_the_terminal(model):
+    hostile = dataclasses.replace(model, classes=("\x1b[2J", "a\nb", "\u202egnp"), issues=None)
+    assert r"3 classes: \x1b[2J, a\nb, \u202egnp" in repr(dataclasses.replace(hostile, files=None))

@@ -22,7 +22,12 @@ from rmdnet_jax.losses import robust
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PAGES = [ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "RESULTS.md",
+    ROOT / "SECURITY.md",
+    ROOT / "benchmarks" / "README.md",
+]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 LINES = sorted(
     {
@@ -157,6 +162,13 @@ def test_what_python_blocks_import_is_there(page):
             r"^from (rmdnet_jax[\w.]*) import (\w+)", block, re.MULTILINE
         ):
             assert hasattr(importlib.import_module(module), name), name
+
+
+def test_every_test_that_the_security_page_names_is_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 10
+    for file, test in named:
+        assert f"\ndef {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
 
 
 def test_files_and_functions_that_the_method_page_names_are_there():

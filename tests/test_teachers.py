@@ -46,6 +46,23 @@ def test_unfinished(tmp_path):
         teachers.find(str(tmp_path), FITS)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "meta"),
+    [
+        ({}, {}),
+        ({"epochs": "many"}, {"epoch": 2}),
+        ({"epochs": [2]}, {"epoch": 2}),
+        ([], {"epoch": 2}),
+    ],
+)
+def test_checkpoints_of_something_else_under_a_teachers_name(tmp_path, recipe, meta):
+    tree = {"net": {"w": jnp.ones(2)}}
+    with Checkpoints(tmp_path / "teacher", FITS | {"recipe": recipe}) as checkpoints:
+        checkpoints.save(2, State(tree, tree, tree), meta)
+    with pytest.raises(InputError, match="are of no teacher; give the workdir"):
+        teachers.find(str(tmp_path), FITS)
+
+
 @pytest.mark.parametrize(("field", "value"), [("images", "xyz"), ("width", 32)])
 def test_of_another_kind(workdir, field, value):
     with pytest.raises(InputError, match=f"other {field}"):

@@ -28,6 +28,10 @@ _LARGE = 4 << 30
 _SAMPLE = 10_000
 
 
+# What is told of noise and mistakes are matrices of all classes by all, 0.8 GB each with so many.
+_MOST_CLASSES = 10_000
+
+
 @dataclasses.dataclass(frozen=True)
 class SkippedFile:
     """A file that is left out of a data set: its path as the user knows it, and why."""
@@ -123,6 +127,11 @@ class Dataset:
         if self.num_classes == 1:
             raise InputError(
                 f"{self.name} has one class, {self.class_names[0]!r}; right are two or more"
+            )
+        if self.num_classes > _MOST_CLASSES:
+            raise InputError(
+                f"{self.name} has {self.num_classes:,} classes; right is up to {_MOST_CLASSES:,} "
+                "(is its label the number of an image?)"
             )
         labels = {"train labels": self.train_labels, **self.label_sets}
         for field, values in labels.items():
@@ -252,7 +261,7 @@ def check_images(images: Images, where: str) -> None:
 
 def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
     """Raises InputError unless `labels` is int [size] with values in [0, num_classes)."""
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
         raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
     if labels.shape != (size,):
         raise InputError(f"{where} have shape {labels.shape}; right is one a image, ({size},)")

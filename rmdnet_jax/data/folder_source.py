@@ -37,8 +37,8 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
       InputError: there is no such folder, or it is laid out otherwise, or something in it leads out
         of it.
     """
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
+    root = Path(os.path.expanduser(path))
+    if not path or not os.path.isdir(root):
         raise InputError(f"no folder {path!r} (dataset.path); {_LAYOUT}")
     top = _folders(root, root)
     test = next((name for name in _TEST_FOLDERS if name in top), None)

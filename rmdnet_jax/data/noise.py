@@ -6,12 +6,14 @@ Human labels are not drawn: labels.py takes them from the data set's label sets.
 import csv
 import difflib
 import numbers
+import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from rmdnet_jax.data import npy
 from rmdnet_jax.data.cifar100_classes import coarse_labels
 from rmdnet_jax.data.dataset import check_labels
 from rmdnet_jax.errors import InputError
@@ -52,6 +54,8 @@ _CIFAR10_PAIRS = {
 _BLOCK = 5
 
 _ROW_SUM_TOLERANCE = 1e-6
+
+_SHOWN = 100  # characters of what is wrong in a file
 
 
 def transition_matrix(
@@ -206,8 +210,8 @@ def load_mapping(path: str | Path) -> dict[int, int]:
             true, given = (int(cell) for cell in row)
         except ValueError:
             raise InputError(
-                f"noise mapping {path} has the line {','.join(row)!r}; right is two integers, "
-                "'true,given', under at most that header"
+                f"noise mapping {path} has the line {','.join(row)[:_SHOWN]!r}; right is two "
+                "integers, 'true,given', under at most that header"
             ) from None
         if true in mapping:
             raise InputError(f"noise mapping {path} names true class {true} twice; right is once")
@@ -224,19 +228,15 @@ def load_matrix(path: str | Path) -> np.ndarray:
     suffix = Path(path).suffix
     if suffix not in (".npy", ".csv"):
         raise InputError(f"transition matrix {path} ends in {suffix!r}; right is .npy or .csv")
+    if suffix == ".npy":
+        return _checked_matrix(npy.load(Path(path)), f"transition matrix {path}")
+    rows = _csv_rows(path)
     try:
-        if suffix == ".csv":
-            matrix = np.array([[float(cell) for cell in row] for row in _csv_rows(path)])
-        else:
-            # Not np.load, which takes an .npz under this name as well.
-            with open(path, "rb") as file:
-                matrix = np.lib.format.read_array(file, allow_pickle=False)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        matrix = np.array([[float(cell) for cell in row] for row in rows])
+    except ValueError as error:
         raise InputError(
-            f"transition matrix {path} cannot be read ({reason}); right is plain numbers, [C, C]"
+            f"transition matrix {path} cannot be read ({str(error)[:_SHOWN]}); right is plain "
+            "numbers, [C, C]"
         ) from None
     return _checked_matrix(matrix, f"transition matrix {path}")
 
@@ -384,6 +384,8 @@ def _is_integer(value: object) -> bool:
 
 def _csv_rows(path: str | Path) -> list[list[str]]:
     """The cells of the lines that are not blank; the byte-order mark of spreadsheets is dropped."""
+    if not os.path.isfile(path):  # a pipe, which nobody may ever write to, is none
+        raise InputError(f"{path} cannot be read (no such file); right is a CSV file")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             return [row for row in csv.reader(file) if any(cell.strip() for cell in row)]

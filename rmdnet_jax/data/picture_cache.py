@@ -59,7 +59,7 @@ class PictureCache:
         for path, size, mtime, ctime in files:
             state.update(b"%s\0%d %d %d\n" % (_bytes(path), size, mtime, ctime))
         return cls(
-            Path(folder).expanduser(),
+            Path(os.path.expanduser(folder)),
             hashlib.sha256(_bytes(str(place.resolve()))).hexdigest()[:12],
             state.hexdigest()[:20],
         )

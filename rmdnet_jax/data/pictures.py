@@ -23,6 +23,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # Pillow only warns of a picture of up to twice its limit (179 million pixels), and refuses beyond;
 # a warning would be no obstacle to a file that unpacks to half a gigabyte.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# Of what is odd beside the pixels, in EXIF say, nobody needs a line a picture.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 

@@ -5,8 +5,7 @@ Everything ends as one checked `Dataset`, in memory if it fits there. Noise and 
 applied here.
 """
 
-import zipfile
-import zlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from rmdnet_jax.data import (
     folder_source,
     manifest_source,
     memory,
+    npy,
     picture_files,
     tfds_source,
 )
@@ -23,6 +23,7 @@ from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_th
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import shown
 
 _NPZ_IMAGES = ("x_train", "x_test")
 _NPZ_LABELS = ("y_train", "y_test")
@@ -31,6 +32,9 @@ _KNOWN_CLASSES = {
     **dict.fromkeys(("cifar10", "cifar10_n"), CIFAR10_CLASSES),
     **dict.fromkeys(("cifar100", "cifar100_n"), CIFAR100_CLASSES),
 }
+# Of a machine's memory, for the arrays of a .npz: training needs the rest.
+_MEMORY_SHARE = 1 / 2
+
 _NPZ_CONTENTS = (
     "right are x_train, y_train, x_test, y_test, optionally y_train_true and class_names, and "
     "further label sets with one integer a training image"
@@ -100,7 +104,7 @@ def find(
     if is_npz:
         if not path:
             raise InputError("data set 'npz' has no file; right is dataset.path=FILE.npz")
-        return load_npz(Path(path).expanduser(), "" if name == "npz" else name)
+        return load_npz(Path(os.path.expanduser(path)), "" if name == "npz" else name)
     if name == "digits":
         if path:
             raise InputError(f"data set 'digits' is built in; right is no dataset.path, not {path}")
@@ -142,15 +146,15 @@ def read(
 
 def _kind(path: str) -> str:
     """Whether a path is a folder of pictures, a manifest of them or a .npz."""
-    place = Path(path).expanduser()
-    if path and place.is_dir():
+    place = Path(os.path.expanduser(path))
+    if path and os.path.isdir(place):
         return "folder"
     suffix = place.suffix.lower()
     if suffix in manifest_source.SUFFIXES:
         return "manifest"
     if suffix == ".npz":
         return "npz"
-    there = "no folder or file" if not path or not place.exists() else "no data in"
+    there = "no folder or file" if not path or not os.path.exists(place) else "no data in"
     raise InputError(
         f"{there} {path!r} (dataset.path); right is a folder with a subfolder a class, a manifest "
         f"({', '.join(manifest_source.SUFFIXES)}), or a .npz"
@@ -188,7 +192,7 @@ def load_digits() -> Dataset:
 
 
 def load_npz(file: Path, name: str = "") -> Dataset:
-    """A data set from one .npz file, read without pickle.
+    """A data set from one .npz file, read without pickle and up to half of the host's memory.
 
     The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1];
     y_train and y_test integers [N]; optionally class_names, C strings, without which there are as
@@ -203,7 +207,7 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     Raises:
       InputError: the file or one of its arrays is missing or not as above; both are named.
     """
-    arrays = _read_arrays(file)
+    arrays = npy.load_all(file, _MEMORY_SHARE * memory.host_bytes())
     missing = [key for key in (*_NPZ_IMAGES, *_NPZ_LABELS) if key not in arrays]
     if missing:
         raise InputError(f"{file} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
@@ -228,7 +232,7 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     check_labels(test_labels, len(images["x_test"]), len(class_names), f"y_test of {file}")
     labels = {key: value.astype(np.int32) for key, value in arrays.items()}
     return Dataset(
-        name=name or file.stem,
+        name=shown(name or file.stem),
         train_images=images["x_train"],
         train_labels=labels.pop("y_train"),
         test_images=images["x_test"],
@@ -239,34 +243,10 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     )
 
 
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a .npz file by name; InputError for anything else."""
-    if not file.is_file():
-        raise InputError(f"no file {file}; right is a .npz file with x_train, y_train and so on")
-    if not zipfile.is_zipfile(file):
-        raise InputError(f"{file} is not a .npz file; right is a file that numpy.savez wrote")
-    arrays = {}
-    key = "the list of arrays"
-    try:
-        # Without pickle: a pickled array could run code when it is read.
-        with np.load(file, allow_pickle=False) as archive:
-            for key in archive.files:
-                arrays[key] = archive[key]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{key} of {file} cannot be read ({error}); "
-            "right is a whole file of numbers and strings, not of Python objects"
-        ) from error
-    foreign = [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]
-    if foreign:
-        raise InputError(f"{file} holds {foreign[0]}, which is no array; {_NPZ_CONTENTS}")
-    return arrays
-
-
 def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
     """'0', '1', ... up to the largest label."""
     # Labels that are no integers say nothing here; the check of each array names them.
-    integers = [labels for labels in label_arrays if np.issubdtype(labels.dtype, np.integer)]
+    integers = [labels for labels in label_arrays if labels.dtype.kind in "iu"]
     largest = max((int(labels.max()) for labels in integers if labels.size), default=-1)
     images = max(labels.size for labels in label_arrays)
     if largest >= images:
@@ -280,4 +260,4 @@ def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
 def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U":
         raise InputError(f"{where} is {names.dtype} {names.shape}; right is one string a class")
-    return tuple(str(name) for name in names)
+    return tuple(shown(str(name)) for name in names)

@@ -23,6 +23,7 @@ from rmdnet_jax.data import pictures
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import shown
 
 # Read this many records at a time: twice as fast as one by one.
 _CHUNK = 1000
@@ -92,7 +93,7 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
     _check_prepared(builder)
     test_split = _test_split(builder)
     features = builder.info.features
-    class_names = tuple(features["label"].names or ())
+    class_names = tuple(map(shown, features["label"].names or ()))
     label_sets = [
         key
         for key in _class_labels(builder)

@@ -182,12 +182,15 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             if "is_issue" in rows[0]
             else column("suggested_label", np.int32) != column("given_label", np.int32),
         )
-    except (ValueError, KeyError, IndexError, csv.Error) as error:
+        files = [row["path"] for row in rows] if "path" in rows[0] else None
+        if files and not all(isinstance(file, str) for file in files):
+            raise ValueError("a row is cut")
+    except (ValueError, LookupError, TypeError, OverflowError, OSError, csv.Error) as error:
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); right is a label_issues.csv "
-            "as a run writes it"
+            f"{path} cannot be read ({type(error).__name__}: {str(error)[:200]}); right is a "
+            "label_issues.csv as a run writes it"
         ) from error
-    return issues, tuple(of_cell(row["path"]) for row in rows) if "path" in rows[0] else None
+    return issues, tuple(map(of_cell, files)) if files else None
 
 
 def quality(issues: LabelIssues, is_wrong: np.ndarray) -> dict[str, float] | None:

@@ -109,5 +109,5 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
     for text in filter(
         None, (called.caution if results["test_accuracy"] is not None else "", remark)
     ):
-        lines += ["", *textwrap.wrap(text, 88)]
+        lines += ["", *map(shown, textwrap.wrap(text, 88))]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.names import shown
 from rmdnet_jax.report import terms
 
 CRITERION = "agreement with held-out given labels"
@@ -49,7 +50,7 @@ def write(workdir: Path, rows: Sequence[Row], command: str | None) -> None:
         json.dump(record, file, indent=2)
     parts = ["# Sweep", table(rows), _legend(rows)]
     if command:
-        parts.append(f"The chosen one, on all training images:\n\n```bash\n{command}\n```")
+        parts.append(f"The chosen one, on all training images:\n\n```bash\n{shown(command)}\n```")
     with open_atomic(workdir / "sweep.md") as file:
         file.write("\n\n".join(parts) + "\n")
 
@@ -63,8 +64,9 @@ def closing(rows: Sequence[Row], results: dict | None, workdir: Path, command: s
         ended = f": {terms.of(results).test} {results['test_accuracy']:.1%}"
     return (
         f"\n{table(rows)}\n\n{_legend(rows)}\n\n"
-        f"chosen   {said}\ntrained  on all training images in {workdir / 'chosen'}{ended}\n"
-        f"table    {workdir / 'sweep.md'}, sweep.json\nagain    {command}"
+        f"chosen   {shown(said)}\n"
+        f"trained  on all training images in {shown(str(workdir / 'chosen'))}{ended}\n"
+        f"table    {shown(str(workdir / 'sweep.md'))}, sweep.json\nagain    {shown(command)}"
     )
 
 
@@ -78,7 +80,8 @@ def table(rows: Sequence[Row]) -> str:
         if row.agreement is not None:
             share = f"{row.agreement:.1%} ± {row.standard_error:.1%}"
         test = "-" if row.test_accuracy is None else f"{row.test_accuracy:.1%}"
-        lines.append([*map(str, row.values.values()), share, test, _remark(row, rows)])
+        values = (shown(str(value)) for value in row.values.values())
+        lines.append([*values, share, test, _remark(row, rows)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

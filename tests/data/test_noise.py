@@ -489,7 +489,7 @@ def test_matrix_csv_files_that_are_refused(tmp_path, content, words):
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.array([[1, 0], [0, None]], object), ("cannot be read", "allow_pickle")),
+        (np.array([[1, 0], [0, None]], object), ("cannot be read", "Python objects")),
         (np.array([[1, 0], [0, np.nan]]), ("row 1",)),
         (np.eye(2, dtype=np.complex64), ("complex64", "real numbers")),
         (np.array(1.0), ("()", "[C, C]")),

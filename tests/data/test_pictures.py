@@ -4,6 +4,9 @@ import contextlib
 import errno
 import io
 import os
+import resource
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -123,6 +126,31 @@ def test_another_size_is_refused():
 
 BOMB = encoded(Image.new("1", (10_000, 10_000)))  # 100 million pixels in 12 kB
 
+
+def claiming(kind, height, width):
+    """A small JPEG or WebP whose head tells of another size."""
+    if kind == "JPEG":
+        file = bytearray(encoded(RGB, "JPEG"))
+        place = file.index(b"\xff\xc0") + 5
+        file[place : place + 4] = struct.pack(">HH", height, width)
+    else:
+        frames = [Image.fromarray(np.rot90(RGB, 2))]
+        file = bytearray(encoded(RGB, "WEBP", save_all=True, append_images=frames))
+        place = file.index(b"VP8X") + 12
+        for start, side in ((place, width), (place + 3, height)):
+            file[start : start + 3] = (side - 1).to_bytes(3, "little")
+    return bytes(file)
+
+
+def with_comment(size):
+    """A PNG with a compressed comment of so many bytes, in a thousandth of that."""
+    file, text = encoded(RGB), zlib.compress(bytes(size), 9)
+    chunk = b"zTXt" + b"Comment\0\0" + text
+    place = file.index(b"IDAT") - 4
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return file[:place] + framed + file[place:]
+
+
 BAD = {
     "text": (b"hello", "another format, or none"),
     "nothing": (b"", "another format, or none"),
@@ -131,16 +159,22 @@ BAD = {
     "a cut PNG": (encoded(RGB)[:200], "it cannot be read"),
     "a flipped byte": (encoded(RGB)[:60] + b"\0" + encoded(RGB)[61:], "it cannot be read"),
     "a bomb": (BOMB, "decompression bomb"),
+    "a JPEG of 4,000 million pixels": (claiming("JPEG", 65_500, 65_500), "decompression bomb"),
+    "a WebP of 268 million pixels": (claiming("WEBP", 16_383, 16_383), "cannot be read"),
+    "a comment of 100 MB": (with_comment(100_000_000), "Decompressed data too large"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_no_whole_picture_is_refused_in_one_line(case):
+    """And soon: what a head tells of is not allocated, let alone unpacked."""
     file, says = BAD[case]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=says) as caught:
         decode(file)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("it cannot be read as a picture")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < peak + 50_000  # kB
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)

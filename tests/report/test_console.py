@@ -114,7 +114,9 @@ def test_no_name_steers_the_terminal():
     told = console.opening(data, 10**9, given, "float32", Path("w\udce9"))
     assert r"(\x1b[2J.png)" in told
     assert told.endswith(r"workdir  w\xe9")
-    assert r"w\xe9/report.html" in console.closing(RESULTS, Path("w\udce9"), remark="")
+    told = console.closing(RESULTS, Path("w\udce9"), remark="\x1b[2J\udce9")
+    assert r"w\xe9/report.html" in told
+    assert told.endswith(r"\x1b[2J\xe9")
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

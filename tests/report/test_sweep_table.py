@@ -59,6 +59,18 @@ def test_labels_that_nobody_vouches_for_are_agreed_with(tmp_path):
     assert "w/chosen: agreement with the given test labels 75.0%" in told
 
 
+def test_no_name_steers_the_terminal_or_keeps_the_table_from_being_written(tmp_path):
+    rows = [dataclasses.replace(row, values={"teacher.path": "\x1b[2J\udce9"}) for row in ROWS]
+    command = "python launch.py --workdir=\udce9"
+    sweep_table.write(tmp_path, rows, command)
+    told = sweep_table.closing(rows, results("true"), Path("\udce9"), command)
+    for text in (told, (tmp_path / "sweep.md").read_text()):
+        assert r"\x1b[2J\xe9" in text
+        assert r"--workdir=\xe9" in text
+    assert r"\xe9/chosen: test" in told
+    told.encode()  # can be printed
+
+
 def test_the_terminal_says_the_choice_and_how_to_run_it():
     told = sweep_table.closing(ROWS, results("true"), Path("w"), COMMAND)
     assert "chosen   rgrl.k = 1.0" in told

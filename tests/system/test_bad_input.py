@@ -1,162 +1,312 @@
-"""Whatever is wrong is said in one line, with exit status 2, and nothing is written."""
+"""Whatever is wrong is said in one line, and nothing is written or changed. That a command ends so,
+with exit status 2, test_bad_commands.py sees to."""
 
+import dataclasses
+import io
+import math
+import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
-from command import TINY, launch, write_npz
+from command import write_npz
+from PIL import Image
 
 from rmdnet_jax import config as configuration
-from rmdnet_jax import experiment
+from rmdnet_jax import prediction, start
 from rmdnet_jax.errors import InputError
 
 LABELS = np.arange(64) % 4
 IMAGES = np.zeros((64, 8, 8, 3), np.uint8)
 
-# What is wrong with the data -> (arrays changed, what the line must say).
-DATA = {
-    "float labels": ({"y_train": LABELS / 3}, "y_train"),
-    "NaN labels": ({"y_train": np.full(64, np.nan)}, "y_train"),
-    "negative labels": ({"y_train": LABELS - 1}, "y_train"),
-    "an empty class": ({"y_train": np.where(LABELS == 2, 1, LABELS)}, "class 2 (2) is empty"),
-    "images of rank 2": ({"x_train": IMAGES.reshape(64, -1)}, "x_train"),
-    "float images": ({"x_train": IMAGES.astype(np.float32)}, "float32"),
-    "NaN images": ({"x_train": np.full((64, 8, 8, 3), np.nan)}, "float64"),
-    "images without labels": ({"y_train": LABELS[:60]}, "y_train"),
-    "no test images": ({"x_test": None}, "x_test"),
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What a user gives in a folder that holds data.npz, and what the one line must say.
+
+    Attributes:
+      says: part of the line.
+      fields: of the config, that differ from a run on data.npz.
+      arrays: of data.npz, that differ from right ones; None leaves one out.
+      files: by path; bytes, or what makes the file when it is given its path.
+      sweep: values of --sweep.
+      predict: the value of --predict; nothing else is read then.
+    """
+
+    says: str
+    fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    arrays: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, bytes | Callable[[Path], object]] = dataclasses.field(default_factory=dict)
+    sweep: Sequence[str] = ()
+    predict: str | None = None
+
+
+def config(says, **fields):
+    """A case of one value: config("...", rgrl__lr=0.0)."""
+    return Case(says, {name.replace("__", "."): value for name, value in fields.items()})
+
+
+def arrays(says, **changed):
+    return Case(says, arrays=changed)
+
+
+def matrix(says, file, content):
+    fields = {"noise.kind": "matrix", "noise.matrix": file}
+    return Case(says, fields, files={} if content is None else {file: content})
+
+
+def pairs(says, content):
+    return Case(says, {"noise.kind": "asymmetric", "noise.map": "m.csv"}, files={"m.csv": content})
+
+
+def manifest(says, content, file="rows.csv", **files):
+    return Case(says, {"dataset.name": "own", "dataset.path": file}, files={file: content, **files})
+
+
+def folder(says, files, **fields):
+    fields = {"dataset.name": "own", "dataset.path": "photos"} | fields
+    return Case(says, fields, files={f"photos/{name}": content for name, content in files.items()})
+
+
+def png(height=8, width=8):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def link(target):
+    return lambda path: path.symlink_to(target)
+
+
+def parquet(**columns):
+    def write(path):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table(columns), path)
+
+    return write
+
+
+TWO_CLASSES = {f"{label}/{i}.png": png() for label in "ab" for i in range(5)}
+PHOTO = {"photos/0.png": png()}
+BOMB = io.BytesIO()
+Image.new("1", (10_000, 10_000)).save(BOMB, "PNG")
+
+LOSSES = {
+    "own_losses.py": b"def fails(logits, labels):\n    return labels.shape[7]\n\n"
+    b"def mean(logits, labels):\n    return logits.mean()\n",
+    "broken_losses.py": b"def loss(:",
 }
 
-OWN_LOSSES = """
-def fails(logits, labels):
-    return labels.shape[7]
 
-def mean(logits, labels):
-    return logits.mean()
-"""
-
-# What is wrong with the config -> (fields changed, what the line must say).
-CONFIG = {
-    "unknown loss": ({"rgrl.loss.name": "gec"}, "did you mean 'gce'"),
-    "parameter of another loss": ({"rgrl.loss.q": 0.5}, "'ce' has no parameter 'q'"),
-    "own loss that is not there": ({"rgrl.loss.name": "nowhere:loss"}, "nowhere"),
-    "unknown noise": ({"noise.kind": "symetric"}, "symmetric"),
-    "rate above 1": ({"noise.rate": 1.5}, "noise.rate is 1.5"),
-    "rate below 0": ({"noise.rate": -0.1}, "noise.rate is -0.1"),
-    "rate is NaN": ({"noise.rate": float("nan")}, "noise.rate is nan"),
-    "fewer images than a batch": ({"rgrl.batch_size": 65}, "only 64 training images"),
-    "human labels that are not there": (
-        {"noise.kind": "human", "noise.field": "mturk"},
-        "mturk",
-    ),
-    "asymmetric noise without pairs": ({"noise.kind": "asymmetric"}, "asymmetric"),
-    "a matrix that is not there": (
-        {"noise.kind": "matrix", "noise.matrix": "nowhere.npy"},
-        "nowhere.npy",
-    ),
-    "a teacher that is not there": ({"teacher.path": "nowhere"}, "no teacher in nowhere"),
-    "unknown teacher": ({"teacher.kind": "moco"}, "teacher.kind is 'moco'"),
-    "a path to a teacher that is random": (
-        {"teacher.kind": "random", "teacher.path": "somewhere"},
-        "teacher.path with config.teacher.kind = 'random'",
-    ),
-    "nothing to run": ({"teacher.kind": "none", "rgrl.epochs": 0}, "runs nothing"),
-    "a baseline to itself": ({"teacher.kind": "none", "rgrl.baseline": True}, "needs a teacher"),
-    "a baseline to K = 0": ({"rgrl.k": 0.0, "rgrl.baseline": True}, "needs a teacher"),
-    "a start from a wider teacher": (
-        {"rgrl.init_from_teacher": True, "teacher.width": 8, "model.width": 4},
-        "teacher of width 8",
-    ),
-    "own loss that cannot be imported": (
-        {"rgrl.loss.name": "broken_losses:loss"},
-        "invalid syntax",
-    ),
-    "own loss that fails": ({"rgrl.loss.name": "own_losses:fails"}, "IndexError"),
-    "own loss that is a mean": ({"rgrl.loss.name": "own_losses:mean"}, "one value an example"),
-    "t-SNE of classes there are not": ({"report.tsne_classes": (2, 4)}, "tsne_classes"),
-    "unknown data set": ({"dataset.name": "cifar11", "dataset.path": ""}, "cifar10"),
-    "data that is not there": ({"dataset.path": "nowhere.npz"}, "nowhere.npz"),
-}
+def own_loss(says, name):
+    return Case(says, {"rgrl.loss.name": name}, files=LOSSES)
 
 
-def refusal(tmp_path, fields, workdir=None, **arrays):
-    """What is said of this config and data; nothing may have been written."""
+CASES = {
+    # A value of the config.
+    "a number of epochs below 0": config("rgrl.epochs is -1; right is", rgrl__epochs=-1),
+    "a million million epochs": config("rm.epochs is 1000000000000;", rm__epochs=10**12),
+    "half an epoch": config("rm.epochs is 0.5; right is a whole number", rm__epochs=0.5),
+    "epochs in words": config("rm.epochs is 'many'", rm__epochs="many"),
+    "no batch": config("rgrl.batch_size is 0; right is a whole", rgrl__batch_size=0),
+    "a batch of one": config("batch statistics and relations need pairs", rm__batch_size=1),
+    "a batch of True": config("rm.batch_size is True", rm__batch_size=True),
+    "a learning rate of NaN": config("rgrl.lr is nan", rgrl__lr=math.nan),
+    "an infinite learning rate": config("rm.lr is inf", rm__lr=math.inf),
+    "a learning rate of 0": config("rm.lr is 0.0; right is a number > 0", rm__lr=0.0),
+    "an alpha of NaN": config("rgrl.alpha is nan", rgrl__alpha=math.nan),
+    "a beta below 0": config("rgrl.beta is -0.35", rgrl__beta=-0.35),
+    "a K beyond float32": config("rgrl.k is 1e+300", rgrl__k=1e300),
+    "a momentum of 1": config("right is a number in [0, 1)", rgrl__momentum=1.0),
+    "a width of 0": config("model.width is 0;", model__width=0),
+    "a million channels": config("model.width is 1000000;", model__width=10**6),
+    "an unknown stem": config("model.stem is 'vgg'; right is one of", model__stem="vgg"),
+    "images of 10**9 pixels": config("image_size is 1000000000", dataset__image_size=10**9),
+    "a share as text": config("held_out is '0.2'", dataset__held_out="0.2"),
+    "a path that is a number": config("dataset.path is 3; right is text", dataset__path=3),
+    "a path with NUL": config(r"dataset.path is 'a\x00b'", dataset__path="a\0b"),
+    "a path that is no text": config("dataset.path is b'x'", dataset__path=b"x"),
+    "a path too long for any file": config("no file aaa", dataset__path="a" * 300 + ".npz"),
+    "a home that nobody has": config("no file ~no-body/x.npz", dataset__path="~no-body/x.npz"),
+    "no value": config("noise.rate is None", noise__rate=None),
+    "a switch as text": config("noise.exact is 'False'; right is True", noise__exact="False"),
+    "drops that do not increase": config("rgrl.lr_drops is (0.5, 0.4)", rgrl__lr_drops=(0.5, 0.4)),
+    "drops in words": config("rgrl.lr_drops is ('a', 'b')", rgrl__lr_drops=("a", "b")),
+    "a seed of 400 digits": config("seed is 1000", seed=10**400),
+    "a field nobody knows": config("rgrl.epoch: the config has no such field", rgrl__epoch=3),
+    "a group that is a number": config("no field augment.flip", augment=4),
+    # Values that do not go together.
+    "an unknown loss": config("did you mean 'gce'", rgrl__loss__name="gec"),
+    "a loss without a name": config("rgrl.loss.name is ''", rgrl__loss__name=""),
+    "a parameter of another loss": config("'ce' has no parameter 'q'", rgrl__loss__q=0.5),
+    "a loss that is not there": config("nowhere", rgrl__loss__name="nowhere:loss"),
+    "a loss that is no import path": config("is not an import path", rgrl__loss__name="os:path:x"),
+    "a loss that cannot be imported": own_loss("invalid syntax", "broken_losses:loss"),
+    "a loss that fails": own_loss("IndexError", "own_losses:fails"),
+    "a loss that is a mean": own_loss("one value an example", "own_losses:mean"),
+    "an unknown noise": config("symmetric", noise__kind="symetric"),
+    "a rate above 1": config("noise.rate is 1.5", noise__rate=1.5),
+    "a batch larger than the data": config("only 64 training images", rgrl__batch_size=65),
+    "a border as wide as the images": config("pad is 8 but the images", augment__pad=8),
+    "more images than there are": config("train_size 65 of data", dataset__train_size=65),
+    "a share that holds nothing out": config("holds none of 64", dataset__validation=1e-9),
+    "arrays to be resized": config("are not resized", dataset__image_size=16),
+    "human labels that are not there": config("mturk", noise__kind="human", noise__field="mturk"),
+    "labels nobody reads": config("only human reads it", noise__field="mturk"),
+    "asymmetric noise without pairs": config("asymmetric", noise__kind="asymmetric"),
+    "an unknown teacher": config("teacher.kind is 'moco'", teacher__kind="moco"),
+    "a path to a random teacher": config(
+        "with config.teacher.kind = 'random'", teacher__kind="random", teacher__path="x"
+    ),
+    "nothing to run": config("runs nothing", teacher__kind="none", rgrl__epochs=0),
+    "a baseline to itself": config("needs a teacher", teacher__kind="none", rgrl__baseline=True),
+    "a baseline to K = 0": config("needs a teacher", rgrl__k=0.0, rgrl__baseline=True),
+    "a start from a wider teacher": config(
+        "teacher of width 8", rgrl__init_from_teacher=True, teacher__width=8, model__width=4
+    ),
+    "classes to draw that there are not": config("tsne_classes", report__tsne_classes=(2, 4)),
+    "an unknown data set": config("cifar10", dataset__name="cifar11", dataset__path=""),
+    "a data set by a path": config("unknown data set", dataset__name="../x", dataset__path=""),
+    # Arrays and labels.
+    "float labels": arrays("y_train", y_train=LABELS / 3),
+    "NaN labels": arrays("y_train", y_train=np.full(64, np.nan)),
+    "negative labels": arrays("y_train", y_train=LABELS - 1),
+    "labels beyond int64": arrays("go up to", y_train=np.full(64, 2**64 - 1, np.uint64)),
+    "labels that are times": arrays("timedelta64", y_train=LABELS.astype("m8[s]")),
+    "labels that are objects": arrays("Python objects", y_train=np.array([None] * 64)),
+    "a class an image": arrays(
+        "10,001 classes", y_train=np.arange(10_001), x_train=np.zeros((10_001, 8, 8), np.uint8)
+    ),
+    "an empty class": arrays("class 2 (2) is empty", y_train=np.where(LABELS == 2, 1, LABELS)),
+    "images of rank 2": arrays("x_train", x_train=IMAGES.reshape(64, -1)),
+    "float images": arrays("float32", x_train=IMAGES.astype(np.float32)),
+    "NaN images": arrays("float64", x_train=np.full((64, 8, 8, 3), np.nan)),
+    "images without labels": arrays("y_train", y_train=LABELS[:60]),
+    "no test images": arrays("x_test", x_test=None),
+    "names that are no text": arrays("class_names", class_names=np.arange(4)),
+    "an array nobody knows": arrays("unknown array extra", extra=np.zeros((64, 2))),
+    "a .npz that is cut": Case(
+        "is not a .npz file",
+        {"dataset.path": "cut.npz"},
+        files={"cut.npz": lambda path: path.write_bytes(Path("data.npz").read_bytes()[:9000])},
+    ),
+    "a .npz that is a folder": Case("no file here.npz", {"dataset.path": "here.npz"},
+                                    files={"here.npz/x": b""}),
+    "a .npz that is a pipe": Case("no file pipe.npz", {"dataset.path": "pipe.npz"},
+                                  files={"pipe.npz": os.mkfifo}),
+    # Noise.
+    "a matrix that is not there": matrix("cannot be read", "m.npy", None),
+    "a matrix of another kind": matrix("right is .npy or .csv", "m.txt", b"1"),
+    "a matrix that is cut": matrix("cannot be read", "m.npy", b"\x93NUMPY\x01"),
+    "a matrix of other classes": matrix("for 2 classes; right is 4", "m.csv", b"1,0\n0,1"),
+    "a matrix that sums to 2": matrix("wrong in row 1", "m.csv", b"1,0\n1,1"),
+    "a matrix of NaN": matrix("wrong in row 0", "m.csv", b"nan,0\n0,1"),
+    "a matrix that is a pipe": matrix("no such file", "m.csv", os.mkfifo),
+    "a map to no class": pairs("0 -> 9", b"0,9\n"),
+    "a map of words": pairs("two integers", b"cat,dog\n"),
+    # Manifests.
+    "a manifest without labels": manifest("has no column label", b"path\na.png\n"),
+    "a manifest in UTF-16": manifest("not UTF-8", "path,label\n".encode("utf-16")),
+    "a manifest that climbs out": manifest("line 2: ../x.png leads", b"path,label\n../x.png,a\n"),
+    "a manifest with an absolute path": manifest("leads out", b"path,label\n/etc/passwd,a\n"),
+    "a manifest that follows a link out": manifest(
+        "leads out", b"path,label\nout/x.png,a\n", out=link("/tmp")
+    ),
+    "a manifest of what is not there": manifest("there is no such file", b"path,label\na.png,a\n"),
+    "a manifest that is a folder": manifest("dataset.path", b"", file="rows.csv/x"),
+    "a manifest of numbers beyond Python's": manifest(
+        "there is no such file", b"path,label\na.png," + b"1" * 5000 + b"\nb.png,2\n"
+    ),
+    "a Parquet file that is text": manifest("as Parquet", b"path,label\n", "rows.parquet"),
+    "a Parquet file of lists": manifest("the path is list", parquet(path=[["a"]], label=["x"]),
+                                        "rows.parquet"),
+    # Pictures and folders.
+    "no path": config("no folder or file ''", dataset__name="own", dataset__path=""),
+    "a folder without classes": folder("no folders of classes", {"notes.txt": b""}),
+    "a folder of one class": folder("has 1 class, 'a'", {"a/0.png": png(), "a/1.png": png()}),
+    "an empty class folder": folder("no pictures in", TWO_CLASSES | {"c/.keep": b""}),
+    "a link out of the folder": folder("leads out", TWO_CLASSES | {"a/x.png": link("/etc/passwd")}),
+    "a picture that is text": folder("another format, or none", TWO_CLASSES | {"a/x.png": b"no"}),
+    "a picture that is cut": folder("(a/x.png: ", TWO_CLASSES | {"a/x.png": png()[:43]}),
+    "a picture of 100 million pixels": folder(
+        "decompression bomb", TWO_CLASSES | {"a/x.png": BOMB.getvalue()}
+    ),
+    "pictures of two sizes": folder("image_size=SIDE", TWO_CLASSES | {"a/x.png": png(9, 9)}),
+    "pictures too small": folder("at least 8x8", {k: png(7, 7) for k in TWO_CLASSES}),
+    "a cache that cannot be written": folder(
+        "cannot write the cache", TWO_CLASSES, **{"dataset.cache": "photos/a/0.png/cache"}
+    ),
+    # Teachers and workdirs.
+    "a teacher that is not there": config("no teacher in nowhere", teacher__path="nowhere"),
+    "a teacher that is a file": config("no teacher in data.npz", teacher__path="data.npz"),
+    "a teacher that is an empty folder": Case("no teacher in t", {"teacher.path": "t"},
+                                              files={"t/teacher/.keep": b""}),
+    "a workdir that is a file": Case("cannot write the workdir", files={"w": b"mine"}),
+    "a workdir with other files": Case("holds files but no config.json", files={"w/mine": b"mine"}),
+    "a workdir of another experiment": Case("dataset.name is 'cifar10' there, 'npz' here",
+                                            files={"w/config.json": b'{"seed": 7}'}),
+    "a workdir whose config is damaged": Case("is not JSON", files={"w/config.json": b'{"seed": '}),
+    # Sweeps.
+    "a sweep of nothing": Case("has no values", sweep=["rgrl.lr"]),
+    "a sweep of a field nobody knows": Case("did you mean 'rgrl.lr'", sweep=["rgrl.lrr=1,2"]),
+    "a sweep of the data": Case("the same images and labels", sweep=["dataset.train_size=8,9"]),
+    "a sweep of a value that cannot be": Case(
+        "rgrl.lr is -1.0", {"rm.batch_size": 8, "rgrl.batch_size": 8}, sweep=["rgrl.lr=0.1,-1"]
+    ),
+    "a sweep of NaN": Case("'nan' does not fit", sweep=["rgrl.lr=0.1,nan"]),
+    "a sweep of words": Case("does not fit; right is int", sweep=["rgrl.epochs=1,many"]),
+    "a sweep of the same twice": Case("names a value twice", sweep=["rgrl.lr=0.1,0.1"]),
+    "a sweep with a gap": Case("an empty value", sweep=["rgrl.lr=0.1,,0.2"]),
+    # Prediction.
+    "a model that is not there": Case("no model in w", files=PHOTO, predict="photos"),
+    "a folder to predict that is not there": Case("no folder 'nowhere'", predict="nowhere"),
+    "no folder to predict": Case("no folder ''", predict=""),
+    "a folder to predict that is a file": Case("no folder 'data.npz'", predict="data.npz"),
+    "a model of something else": Case("but not of rmdnet_jax", files=PHOTO | {"w/model/0/x": b""},
+                                      predict="photos"),
+}  # fmt: skip
+
+
+def begin(case, folder):
+    """Starts what launch.py would start."""
+    workdir = folder / "w"
+    if case.predict is not None:
+        return prediction.write(case.predict, "w")
     config = configuration.default()
-    config.dataset.name = "npz"
-    config.dataset.path = str(write_npz(tmp_path / "data.npz", **arrays))
-    config.update_from_flattened_dict(fields)
-    workdir = workdir or tmp_path / "w"
-    with pytest.raises(InputError) as error:
-        experiment.run(config, workdir, command="")
-    assert "\n" not in str(error.value)
-    assert not workdir.exists()
-    return str(error.value)
+    config.dataset.name, config.dataset.path, config.dataset.cache = "npz", "data.npz", ""
+    for field, value in case.fields.items():
+        group, _, leaf = field.rpartition(".")
+        # As a config file may leave it, whatever the type.
+        (configuration.get(config, group) if group else config)._fields[leaf] = value
+    return start.job(config, case.sweep).run(workdir, "")
 
 
-@pytest.mark.parametrize("case", DATA)
-def test_bad_data(case, tmp_path):
-    arrays, says = DATA[case]
-    assert says in refusal(tmp_path, {}, **arrays)
+def everything(folder):
+    """Every file, folder and link below a folder; of files, what they hold."""
+    found = {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+    return {path: path.read_bytes() if path.is_file() else path.is_dir() for path in found}
 
 
-@pytest.mark.parametrize("case", CONFIG)
-def test_bad_config(case, tmp_path, monkeypatch):
-    (tmp_path / "own_losses.py").write_text(OWN_LOSSES)
-    (tmp_path / "broken_losses.py").write_text("def loss(:")
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(name, tmp_path, monkeypatch):
+    case = CASES[name]
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("own_losses", "broken_losses"):
-        sys.modules.pop(name, None)
-    fields, says = CONFIG[case]
-    assert says in refusal(tmp_path, fields)
-
-
-def test_unwritable_workdir(tmp_path):
-    (tmp_path / "file").write_text("")
-    said = refusal(tmp_path, {"rgrl.batch_size": 32, "rm.batch_size": 32},
-                   workdir=tmp_path / "file" / "w")  # fmt: skip
-    assert "cannot write the workdir" in said
-
-
-# What is wrong with the command -> (config, flags, what the line must say).
-COMMANDS = {
-    "mistyped field": ("rgrl_cifar10.py", ["--config.rgrl.epoch=3"], "epochs"),
-    "no such group": ("rgrl_cifar10.py", ["--config.student.k=3"], "student"),
-    "rate is no number": ("rgrl_cifar10.py", ["--config.noise.rate=much"], "noise.rate"),
-    "stray argument": ("rgrl_cifar10.py", ["rgrl.k=3"], "unexpected argument"),
-    "unknown flag": ("rgrl_cifar10.py", ["--wrkdir=x"], "workdir"),
-    "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
-    "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
-    "a config to predict": ("rgrl_cifar10.py", ["--predict=."], "no --config"),
-    "bad data": ("rgrl_cifar10.py", ["--config.dataset.path=nowhere.npz"], "nowhere.npz"),
-}
-
-
-def test_a_config_after_a_space_is_looked_for_too():
-    refused = launch("--config", "configs/rgrl_cifar01.py")
-    assert refused.returncode == 2
-    assert "no config file 'configs/rgrl_cifar01.py'" in refused.stderr
-
-
-@pytest.mark.parametrize("case", COMMANDS)
-def test_a_bad_command_ends_with_status_2_and_one_line(case, tmp_path):
-    config, flags, says = COMMANDS[case]
-    workdir = tmp_path / "w"
-    refused = launch(*TINY, f"--workdir={workdir}", *flags, config=f"configs/{config}")
-    assert refused.returncode == 2, refused.stderr
-    assert refused.stderr.startswith("error: ")
-    assert refused.stderr.count("\n") == 1, refused.stderr
-    assert says in refused.stderr
-    assert not workdir.exists()
-
-
-def test_a_workdir_without_a_model_predicts_nothing(tmp_path):
-    refused = launch(f"--predict={tmp_path}", f"--workdir={tmp_path}", config=None)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: no model in {tmp_path}")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_help_lists_configs_and_fields():
-    told = launch("--help")
-    assert told.returncode == 0
-    for text in ("configs/demo.py", "rgrl:", "Exit status"):
-        assert text in told.stdout
+    for module in ("own_losses", "broken_losses"):
+        sys.modules.pop(module, None)
+    write_npz("data.npz", **case.arrays)
+    for file, content in case.files.items():
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content(path) if callable(content) else path.write_bytes(content)
+    before = everything(tmp_path)
+    with pytest.raises(InputError) as refused:
+        begin(case, tmp_path)
+    said = str(refused.value)
+    assert case.says in said
+    assert "\n" not in said
+    assert everything(tmp_path) == before

@@ -21,25 +21,31 @@ SORTED_BY = (
 )
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
+def written(folder, dataset="beasts", classes=CLASSES, file="d" * 200, caption="A figure.",
+            command="python launch.py --config=" + "x" * 300):  # fmt: skip
+    """A page with two figures and five suspects."""
     Image.new("RGB", (840, 840), "white").save(folder / "figure.png")
-    figures = (page.Figure("A figure.", folder / "figure.png"),) * 2
+    figures = (page.Figure(caption, folder / "figure.png"),) * 2
     suspects = [
         gallery.Suspect(index, gallery.thumbnail(np.full((8, 8, 3), 9 * index, np.uint8)), given,
-                        suggested, suggested, score, score, score, f"train/{'d' * 200}/{index}.png")
+                        suggested, suggested, score, score, score, f"train/{file}/{index}.png")
         for index, given, suggested, score in SHOWN
     ]  # fmt: skip
     results = {
-        "dataset": "beasts", "train_images": 10, "test_images": 10, "image_shape": [8, 8, 3],
+        "dataset": dataset, "train_images": 10, "test_images": 10, "image_shape": [8, 8, 3],
         "classes": 4, "devices": "1 x cpu", "teacher_kind": "none", "noise_kind": "none",
         "test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.5, "versions": {},
     }  # fmt: skip
-    path = folder / "report.html"
-    page.write(path, results, default().to_dict(), [page.Section("s", "S", "text", figures)],
-               suspects, CLASSES, "python launch.py --config=" + "x" * 300)  # fmt: skip
+    path, config = folder / "report.html", default().to_dict()
+    config["report"]["remark"] = caption
+    page.write(path, results, config, [page.Section("s", "S", "text", figures)], suspects, classes,
+               command)  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +146,34 @@ def test_it_is_whole_without_javascript_and_follows_the_colour_scheme(report, da
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, ground[4:-1].split(", "))) < 64) == dark
         assert page.problems == []
+
+
+# Names that would do something if they came into the page as they are: set window.taken.
+ATTACKS = [
+    "<img src=x onerror=taken=1>",
+    '"><svg/onload=taken=1>',
+    "'--></script><script>taken=1</script>",
+    "</title></textarea></select><iframe srcdoc='<script>top.taken=1</script>'></iframe>",
+    "<a href=javascript:taken=1 autofocus onfocus=taken=1>",
+    "{{ 7 * 7 }}{% include 'page.css' %}${taken=1}",
+]
+
+
+def test_whatever_anything_is_called_it_is_text(tmp_path):
+    attack = "".join(ATTACKS)
+    classes = (*ATTACKS[:3], attack)
+    path = written(tmp_path, attack, classes, attack, attack, attack)
+    with chromium.opened(path, width=1200) as opened:
+        assert opened.problems == []
+        assert opened.fetched == [path.as_uri()]
+        assert opened.evaluate("typeof taken") == "undefined"
+        assert opened.evaluate("document.title") == f"RMDNet on {attack}"
+        foreign = "svg, iframe, base, object, embed, a[href^=javascript]"
+        assert opened.evaluate(f"document.querySelectorAll('{foreign}').length") == 0
+        handlers = "[...document.querySelectorAll('*')].flatMap((e) => e.getAttributeNames())"
+        assert opened.evaluate(f"{handlers}.filter((name) => name.startsWith('on'))") == []
+        assert opened.evaluate("document.scripts.length") == 1
+        pictures = "[...document.images].every((image) => image.src.startsWith('data:image/'))"
+        assert opened.evaluate(pictures)
+        files = "document.querySelector('tbody tr td:last-child').textContent"
+        assert opened.evaluate(files) == f"train/{attack}/7.png"

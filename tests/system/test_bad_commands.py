@@ -1,0 +1,63 @@
+"""What is wrong with a command, or with where it runs, ends with exit status 2 and one line."""
+
+import pytest
+from command import TINY, launch, write_npz
+
+# What is wrong with the command -> (config, flags, what the line must say).
+COMMANDS = {
+    "mistyped field": ("rgrl_cifar10.py", ["--config.rgrl.epoch=3"], "epochs"),
+    "no such group": ("rgrl_cifar10.py", ["--config.student.k=3"], "student"),
+    "rate is no number": ("rgrl_cifar10.py", ["--config.noise.rate=much"], "noise.rate"),
+    "stray argument": ("rgrl_cifar10.py", ["rgrl.k=3"], "unexpected argument"),
+    "unknown flag": ("rgrl_cifar10.py", ["--wrkdir=x"], "workdir"),
+    "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
+    "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
+    "a config to predict": ("rgrl_cifar10.py", ["--predict=."], "no --config"),
+    "bad data": ("rgrl_cifar10.py", ["--config.dataset.path=nowhere.npz"], "nowhere.npz"),
+    "a sweep of nothing": ("demo.py", ["--sweep=rgrl.lr"], "has no values"),
+}
+
+
+def test_a_config_after_a_space_is_looked_for_too():
+    refused = launch("--config", "configs/rgrl_cifar01.py")
+    assert refused.returncode == 2
+    assert "no config file 'configs/rgrl_cifar01.py'" in refused.stderr
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_a_bad_command_ends_with_status_2_and_one_line(case, tmp_path):
+    config, flags, says = COMMANDS[case]
+    workdir = tmp_path / "w"
+    refused = launch(*TINY, f"--workdir={workdir}", *flags, config=f"configs/{config}")
+    assert_refused(refused, says)
+    assert not workdir.exists()
+
+
+def assert_refused(ended, says):
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert says in ended.stderr
+
+
+@pytest.mark.parametrize("platform", ["cuda", "abacus"])
+def test_an_accelerator_that_is_not_there_is_named_with_what_is(tmp_path, platform):
+    npz = write_npz(tmp_path / "data.npz")
+    refused = launch(*TINY, f"--config.dataset.path={npz}", f"--workdir={tmp_path / 'w'}",
+                     JAX_PLATFORMS=platform)  # fmt: skip
+    assert_refused(refused, f"JAX_PLATFORMS is {platform} and JAX finds no such devices here")
+    assert "cpu" in refused.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_workdir_without_a_model_predicts_nothing(tmp_path):
+    refused = launch(f"--predict={tmp_path}", f"--workdir={tmp_path}", config=None)
+    assert_refused(refused, f"error: no model in {tmp_path}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_configs_and_fields():
+    told = launch("--help")
+    assert told.returncode == 0
+    for text in ("configs/demo.py", "rgrl:", "Exit status"):
+        assert text in told.stdout

@@ -1,0 +1,34 @@
+"""Devices that are not there are named before anything else, and no others taken in their place."""
+
+import jax
+import pytest
+
+from rmdnet_jax.errors import InputError
+from rmdnet_jax.training import devices
+
+
+@pytest.fixture
+def asked():
+    """What JAX_PLATFORMS says, to be changed; backends are found anew before and after."""
+    before = jax.config.values["jax_platforms"]
+    jax.extend.backend.clear_backends()
+    yield lambda platforms: jax.config.update("jax_platforms", platforms)
+    jax.config.update("jax_platforms", before)
+    jax.extend.backend.clear_backends()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "abacus"])
+def test_what_is_not_there_is_named_with_what_is(asked, platform):
+    asked(platform)
+    says = (
+        f"JAX_PLATFORMS is {platform} and JAX finds no such devices here .*; right is one of .*cpu"
+    )
+    for _ in range(2):  # who tries again gets no others
+        with pytest.raises(InputError, match=says):
+            devices.check()
+
+
+def test_the_first_that_is_there_will_do(asked):
+    asked("cpu")
+    devices.check()
+    assert jax.default_backend() == "cpu"
