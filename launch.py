@@ -13,6 +13,7 @@ Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in on
 """
 
 import ast
+import contextlib
 import os
 import shlex
 import signal
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
-sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
+with contextlib.suppress(FileNotFoundError):  # where somebody has removed it
+    sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
 
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
@@ -52,12 +54,15 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; fields are set with --config.FIELD=...")
     if _PREDICT.value is None and _CONFIG.value is None:
+        if flags.FLAGS["config"].present:
+            raise InputError("get_config() of the config file returns None; right is a ConfigDict")
         raise InputError("no --config; give one of " + ", ".join(_configs()))
     if _PREDICT.value and (_CONFIG.value or not _WORKDIR.value):
         raise InputError("--predict needs --workdir, that of a finished run, and no --config")
     # Compiled programs are kept between runs, and must be told before JAX is imported.
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not cache.startswith("~"):  # it stays where the user has no home, in some containers
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "rmdnet_jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
@@ -114,10 +119,17 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:
+        if "has no attribute 'get_config'" in str(error):
+            raise InputError(
+                "the config file has no get_config(); right is one of configs/"
+            ) from error
         field, _, hint = _reason(error).strip("\"'").partition("'")
         raise InputError(f"the config has no field {field!r};{hint}") from error
     except (flags.Error, TypeError, ValueError) as error:
         raise InputError(_reason(error)) from error
+    except Exception as error:  # whatever somebody's config file raises
+        reason = f"{type(error).__name__}: {_reason(error)}"
+        raise InputError(f"the config file cannot be read ({reason})") from error
 
 
 def _reason(error: Exception) -> str:

@@ -98,8 +98,10 @@ def check_same(workdir: Path, config: dict) -> None:
         return
     try:
         saved = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); give another --workdir") from error
+    if not isinstance(saved, dict):
+        raise InputError(f"{path} holds no config; give another --workdir")
     # A field that did not exist when the folder was claimed had no effect, as its default has none.
     ours, theirs = identity(config), identity(saved)
     base = configuration.flat(default().to_dict())

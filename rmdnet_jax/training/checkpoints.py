@@ -64,8 +64,9 @@ class Checkpoints:
         """
         try:
             numbers = self._read().all_steps() if self._directory.is_dir() else []
-        except OSError as error:
-            raise InputError(f"cannot read {self._directory} ({error.strerror})") from error
+        except Exception as error:  # whatever Orbax raises of a folder
+            reason = _disk_error(error) or _line(error)
+            raise InputError(f"cannot read {self._directory} ({reason})") from error
         return max(set(numbers) - self._damaged, default=None)
 
     def check(self) -> None:
@@ -188,7 +189,7 @@ class Checkpoints:
             except InputError:
                 raise
             except Exception as error:  # whatever Orbax and its storage raise of damaged files
-                reason = reason or f"{number}: {' '.join(str(error).split())[:200]}"
+                reason = reason or f"{number}: {_line(error)}"
                 self._damaged.add(number)
             if (before := self.latest()) is not None and hosts.is_writer():
                 print(
@@ -208,7 +209,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # whatever Orbax and its storage raise of a disk
-            reason = _disk_error(error) or " ".join(str(error).split())[:200]
+            reason = _disk_error(error) or _line(error)
             raise InputError(
                 f"cannot write checkpoints to {self._directory} ({reason}); once that is mended, "
                 "the same command goes on from the last one"
@@ -262,6 +263,10 @@ def _disk_error(error: BaseException | None) -> str | None:
             return os.strerror(int(quoted[1]))
         error = error.__cause__ or error.__context__
     return None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _short(value) -> str:

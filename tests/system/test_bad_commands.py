@@ -1,7 +1,10 @@
 """What is wrong with a command, or with where it runs, ends with exit status 2 and one line."""
 
+import shlex
+import subprocess
+
 import pytest
-from command import TINY, launch, write_npz
+from command import TINY, arguments, environment, launch, write_npz
 
 # What is wrong with the command -> (config, flags, what the line must say).
 COMMANDS = {
@@ -61,3 +64,39 @@ def test_help_lists_configs_and_fields():
     assert told.returncode == 0
     for text in ("configs/demo.py", "rgrl:", "Exit status"):
         assert text in told.stdout
+
+
+# What a config file holds -> what the line must say.
+CONFIG_FILES = {
+    "a mistake in Python": ("def get_config(:", "SyntaxError: invalid syntax"),
+    "an error of its own": (
+        "def get_config():\n    raise RuntimeError('a\\nb')",
+        "RuntimeError: a b",
+    ),
+    "no config": ("x = 1", "has no get_config()"),
+    "nothing returned": ("def get_config():\n    pass", "returns None"),
+    "another thing": ("def get_config():\n    return {'a': 1}", "the config has no field"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIG_FILES)
+def test_a_config_file_that_fails(case, tmp_path):
+    text, says = CONFIG_FILES[case]
+    (tmp_path / "mine.py").write_text(text)
+    refused = launch(f"--config={tmp_path / 'mine.py'}", config=None, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("error: ")
+    assert says in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_folder_that_is_gone_is_no_obstacle_until_something_is_written_to_it(tmp_path):
+    npz, gone = write_npz(tmp_path / "data.npz"), tmp_path / "gone"
+    gone.mkdir()
+    command = shlex.join(arguments(*TINY, f"--config.dataset.path={npz}", "--workdir=w"))
+    refused = subprocess.run(
+        ["bash", "-c", f"rmdir {gone}; exec {command}"],
+        cwd=gone, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert_refused(refused, "cannot write the workdir w (No such file or directory)")

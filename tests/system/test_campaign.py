@@ -1,7 +1,7 @@
 """Broken on purpose, at length: kills at random moments, and a run of thousands of epochs.
 
-Minutes to an hour; docs/reliability.md has the figures of one campaign. How many kills, and the seed
-of the moments, come from RMDNET_KILLS and RMDNET_SEED.
+Minutes to an hour; docs/reliability.md has the figures of one campaign. How many kills, and the
+seed of the moments, come from RMDNET_KILLS and RMDNET_SEED.
 """
 
 import json
@@ -41,20 +41,19 @@ def flags(data, workdir):
 
 def outcome(workdir):
     """All that must be the same: parameters, results but for what the clock says, and files."""
-    parameters = {
-        stage: ocp.StandardCheckpointer().restore(
-            max(
-                (path for path in (workdir / stage).iterdir() if path.name.isdigit()),
-                key=lambda path: int(path.name),
-            )
-            / "params"
-        )
-        for stage in ("teacher", "student")
-    }
+    parameters = {}
+    for stage in ("teacher", "student"):
+        numbers = [int(path.name) for path in (workdir / stage).iterdir() if path.name.isdigit()]
+        folder = workdir / stage / str(max(numbers)) / "params"
+        # As arrays of the host, whatever devices they were saved from.
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(folder).item_metadata.tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            parameters[stage] = checkpointer.restore(folder, restore_args=as_numpy)
     clock = {"train_seconds", "stage_seconds", "images_per_second"}
     results = json.loads((workdir / "results.json").read_text())
     results = {name: value for name, value in results.items() if name not in clock}
-    return jax.device_get(parameters), results, (workdir / "label_issues.csv").read_text()
+    return parameters, results, (workdir / "label_issues.csv").read_text()
 
 
 def assert_same(ours, theirs):
@@ -68,7 +67,7 @@ def moment(workdir, longest):
     for name, (pattern, share) in MOMENTS.items():
         chance -= share
         if chance < 0:
-            return name, lambda: any(workdir.glob(pattern))
+            return name, lambda pattern=pattern: any(workdir.glob(pattern))
     end = time.monotonic() + RANDOM.uniform(0, longest)
     return "at any time", lambda: time.monotonic() > end
 
