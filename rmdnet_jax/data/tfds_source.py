@@ -189,7 +189,13 @@ def _quiet() -> Iterator[None]:
 def _builder(name: str, data_dir: str) -> Any:
     """The TFDS builder of a set, as it lies on disk if it does; never touches the network."""
     # Imported here: it takes a second that other data sources need not pay.
-    import tensorflow_datasets as tfds
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"data set {name!r} is one for tensorflow-datasets, which is not here ({error}); "
+            "right is pip install -r requirements.txt, or dataset.path=FILE.npz"
+        ) from error
 
     if not _NAME.fullmatch(name):
         raise _unknown(name)
