@@ -15,13 +15,13 @@ HEAVY = ("clu", "tensorflow", "tensorboard", "importlib_resources")
 
 
 def test_the_package_needs_all_but_tensorflow():
-    lines = (line.partition("#")[0].strip() for line in open(ROOT / "requirements.txt"))
-    listed = {line.replace('"', "'") for line in lines if line}
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    listed = {line.partition("#")[0].strip().replace('"', "'") for line in lines} - {""}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["dependencies"]) == {x for x in listed if not x.startswith(HEAVY)}
 
 
 def test_without_tensorflow_datasets_its_sets_are_refused_in_a_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(InputError, match="pip install -r requirements.txt, or dataset.path=FILE"):
+    with pytest.raises(InputError, match=r"pip install -r requirements\.txt, or"):
         sources.load("cifar10")
