@@ -22,7 +22,7 @@ from rmdnet_jax import config as configuration
 from rmdnet_jax import experiment, preparation, recipes, workdirs
 from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.errors import DivergedError, InputError, WorkdirInUseError
+from rmdnet_jax.errors import CollapsedError, DivergedError, InputError, WorkdirInUseError
 from rmdnet_jax.names import shown
 from rmdnet_jax.training.progress import clock
 
@@ -132,6 +132,8 @@ def run(cells: Sequence[Cell], command: str) -> Iterator[Cell]:
                 experiment.run(cell.config, cell.workdir, command)
             except WorkdirInUseError:
                 continue
+            except CollapsedError:  # rm.on_collapse=stop: all that the teacher guides would be lost
+                raise
             except DivergedError as error:
                 with open_atomic(cell.workdir / "diverged.json") as file:
                     json.dump({"reason": str(error)}, file, indent=2)

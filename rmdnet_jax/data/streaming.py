@@ -62,7 +62,13 @@ class Batches(Iterator[HostBatch]):
         if self._iterator:
             # Also when this is collected, or the interpreter ends: workers would be left over.
             self._end = weakref.finalize(self, self._iterator.close)
-            self._iterator.start_prefetch()
+            # The thread, and the processes that it starts, inherit what is blocked: SIGTERM and
+            # Ctrl-C, which a terminal sends to all, are the main process's to answer.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+            try:
+                self._iterator.start_prefetch()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __next__(self) -> HostBatch:
         if self._iterator is None:
@@ -198,7 +204,6 @@ def _start_worker(worker: int, workers: int) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -30,8 +30,8 @@ logging.getLogger("absl").setLevel(logging.CRITICAL)
 S = TypeVar("S")
 R = TypeVar("R")
 
-# A file of Orbax's in a checkpoint, which it changes when the rest is done.
-_TIMES = "_CHECKPOINT_METADATA"
+# Files of Orbax's in a checkpoint, which it writes when the rest is done.
+_LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 # In a checkpoint's meta: the version of what is saved.
 _FORMAT, _NEWEST = "format", 1
@@ -132,13 +132,15 @@ class Checkpoints:
         }
 
         def read(number: int) -> dict:
+            self._meta(number)
             restored = self._read().restore(number, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
 
         return dataclasses.replace(like, **self._whole(read))  # type: ignore[type-var]
 
     def holds(self, field: str) -> bool:
-        """Whether the last checkpoint has this field of the state."""
+        """Whether the last whole checkpoint has this field of the state."""
+        self.meta()
         return (self._directory / str(self.latest()) / field).is_dir()
 
     def close(self) -> None:
@@ -172,6 +174,8 @@ class Checkpoints:
     def _meta(self, number: int) -> dict:
         items = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = self._read().restore(number, args=items)["meta"]
+        if _FORMAT in meta and not (self._directory / str(number) / checksums.NAME).exists():
+            raise checksums.DamagedError(f"{checksums.NAME} is missing")
         if meta.get(_FORMAT, _NEWEST) > _NEWEST:
             raise InputError(
                 f"{self._directory / str(number)} was written by a newer rmdnet_jax (format "
@@ -183,14 +187,19 @@ class Checkpoints:
         """What `read` reads from the last checkpoint that it can read."""
         reason = ""
         while (number := self.latest()) is not None:
+            folder = self._directory / str(number)
             try:
-                checksums.check(self._directory / str(number))
+                checksums.check(folder, without=_LAST)
                 return read(number)
             except InputError:
                 raise
-            except Exception as error:  # whatever Orbax and its storage raise of damaged files
+            except checksums.DamagedError as error:
+                reason = reason or f"{number}: {error}"
+            except Exception as error:  # whatever Orbax and its storage raise
+                if (folder / checksums.NAME).exists():  # its files are as they were written
+                    raise InputError(f"cannot read {folder} ({_line(error)})") from error
                 reason = reason or f"{number}: {_line(error)}"
-                self._damaged.add(number)
+            self._damaged.add(number)
             if (before := self.latest()) is not None and hosts.is_writer():
                 print(
                     f"warning: the checkpoint {self._directory / str(number)} is damaged; "
@@ -209,7 +218,10 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # whatever Orbax and its storage raise of a disk
-            reason = _disk_error(error) or _line(error)
+            reason = _disk_error(error)
+            if reason is None and jax.process_count() > 1:  # another process may be gone
+                raise
+            reason = reason or _line(error)
             raise InputError(
                 f"cannot write checkpoints to {self._directory} ({reason}); once that is mended, "
                 "the same command goes on from the last one"
@@ -220,11 +232,14 @@ class Checkpoints:
         background thread."""
         if hosts.is_writer():
             (unnamed,) = self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
-            checksums.write(unnamed, without=_TIMES)
+            checksums.write(unnamed, without=_LAST)
 
     def _put_damaged_aside(self) -> None:
         for number in self._damaged if hosts.is_writer() else ():
-            (self._directory / str(number)).rename(self._directory / f"damaged-{number}")
+            aside = self._directory / f"damaged-{number}"
+            while aside.exists():
+                aside = aside.with_name(f"{aside.name}-again")
+            (self._directory / str(number)).rename(aside)
         hosts.meet("put damaged checkpoints aside")
         self._damaged.clear()
 
@@ -236,8 +251,17 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             )
-            self._writer = ocp.CheckpointManager(self._directory, options=options)
+            self._writer = _Manager(self._directory, options=options)
         return self._writer
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, which does not ask JAX about preemption at every save: training/stopping.py does,
+    and JAX counts how often it was asked."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Never."""
+        return False
 
 
 def fingerprint(tree) -> str:

@@ -59,18 +59,18 @@ def telling(
         devices = jax.device_count()
         here = batch_size // devices
         try:
-            few, many = (assigned(method, shapes, image_shape, n) for n in (here // 2, here))
+            many, twice = (assigned(method, shapes, image_shape, n) for n in (here, 2 * here))
         except jax.errors.JaxRuntimeError:  # not even the compiler can do it
-            few = many = 0
-        raise InputError(_told(devices, here, few, many, resident)) from error
+            many = twice = 0
+        raise InputError(_told(devices, here, many, twice, resident)) from error
 
 
-def _told(devices: int, here: int, few: int, many: int, resident: int) -> str:
-    """What is wrong and would be right, where half a device's share of the batch needs `few` bytes,
-    and all of it, `here` images, `many`."""
+def _told(devices: int, here: int, many: int, twice: int, resident: int) -> str:
+    """What is wrong and would be right, where a device's share of the batch, `here` images, needs
+    `many` bytes, and two such shares need `twice`."""
     on_each = f" ({here} on each of {devices} devices)" if devices > 1 else ""
     text = f"the device's memory does not hold a batch of {here * devices}{on_each}"
-    an_image = (many - few) / (here - here // 2)
+    an_image = (twice - many) / here
     if an_image <= 0:
         return f"{text}; give a smaller one (rm.batch_size, rgrl.batch_size)"
     text += f": a step needs about {many / _GIB:.2f} GiB beside {resident / _GIB:.2f} of images"
@@ -78,6 +78,8 @@ def _told(devices: int, here: int, few: int, many: int, resident: int) -> str:
     if "bytes_limit" not in statistics:
         return f"{text}; give a smaller one (rm.batch_size, rgrl.batch_size)"
     budget = statistics["bytes_limit"]
+    if many + resident <= budget:
+        return f"{text}, of {budget / _GIB:.2f}; right is a device that nothing else uses"
     fits = here - int((many + resident - budget) / an_image) - 1
     largest = max(0, min(fits, here - 1)) * devices
     return (

@@ -20,12 +20,15 @@ from jax.experimental import multihost_utils
 
 from rmdnet_jax.errors import StoppedError
 
-# Seconds after which a run that has not found the time to stop ends as it is: most schedulers kill
-# it after 30. A compiler at work hears no signal.
+# Seconds after which a run that has not found the time to save ends as it is: most schedulers kill
+# it after 30. A compiler at work hears no signal, and a long evaluation is not interrupted.
 _GRACE = 25.0
+
+_HEARD = (signal.SIGTERM, signal.SIGINT)
 
 _asked: int | None = None
 _training = False
+_answered = threading.Event()  # training knows, and is saving
 _turn = itertools.count()  # JAX has them all stop at one turn, and waits for that number
 
 
@@ -33,7 +36,8 @@ _turn = itertools.count()  # JAX has them all stop at one turn, and waits for th
 def on_signals() -> Iterator[None]:
     """In the block SIGTERM and SIGINT stop the run as above; a second one stops it at once.
 
-    Of several processes JAX tells all of a SIGTERM to one, and is left to it.
+    Of several processes JAX tells all of a SIGTERM to one, which they heed while they train; other
+    signals do there what they always do.
 
     Raises:
       StoppedError: one came.
@@ -42,7 +46,7 @@ def on_signals() -> Iterator[None]:
     if jax.distributed.is_initialized():
         yield
         return
-    before = {number: signal.signal(number, _hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, _hear) for number in _HEARD}
     heard, hear = os.pipe2(os.O_NONBLOCK)
     os.set_blocking(heard, True)
     woken = signal.set_wakeup_fd(hear)
@@ -55,6 +59,7 @@ def on_signals() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked = None
+        _answered.clear()
 
 
 @contextlib.contextmanager
@@ -62,12 +67,17 @@ def between_steps() -> Iterator[None]:
     """In the block nothing is raised: who is in it calls `check` where it can be interrupted.
 
     Raises:
-      StoppedError: at the end, if a signal came that was not checked for.
+      StoppedError: at the end, if a signal came that was not checked for; or for an error after
+        one, as who helps may have heard it too.
     """
     global _training
     _training = True
     try:
         yield
+    except Exception as error:
+        if _asked is None:
+            raise
+        raise StoppedError(_asked) from error
     finally:
         _training = False
     check()
@@ -77,8 +87,12 @@ def is_asked() -> bool:
     """Whether the run has been asked to stop; of several processes the same answer in all, which
     must all ask after the same steps."""
     global _asked
-    if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(next(_turn)):
+    if jax.distributed.is_initialized() and multihost_utils.reached_preemption_sync_point(
+        next(_turn)
+    ):
         _asked = signal.SIGTERM
+    if _asked is not None:
+        _answered.set()
     return _asked is not None
 
 
@@ -101,14 +115,21 @@ def _watch(heard: int) -> None:
     """Ends the process at a second signal, or if the first was not heeded in time. In a thread of
     its own: the main one may be in a compiler for minutes, and hears nothing there."""
     with open(heard, "rb", buffering=0) as signals:
-        first = signals.read(1)
+
+        def next_one() -> bytes:
+            """Nothing when the block has ended."""
+            while (came := signals.read(1)) and came[0] not in _HEARD:
+                pass
+            return came
+
+        first = next_one()
         if not first:
             return
         name = signal.Signals(first[0]).name
         print(f"{name}: stopping; once more to stop at once", file=sys.stderr, flush=True)
         came, _, _ = select.select([signals], [], [], _GRACE)
-        if came and not signals.read(1):
-            return  # the block has ended
+        if (came or _answered.is_set()) and not next_one():
+            return
         print(
             f"error: {name}, with no checkpoint of this moment; start it again with the same "
             "command, and it goes on from the last one",

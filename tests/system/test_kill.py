@@ -56,10 +56,11 @@ def test_killed_and_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert launch(*flags(data, whole)).returncode == 0
     assert stop_when(broken, data, "teacher", 2, signal.SIGKILL)[0] == -signal.SIGKILL
-    status, said = stop_when(broken, data, "student", 3, signal.SIGTERM)
-    assert status == 143, said
-    assert "error: stopped by SIGTERM in stage student" in said
-    assert "Traceback" not in said
+    for stage, epoch, number in (("teacher", 4, signal.SIGINT), ("student", 3, signal.SIGTERM)):
+        status, said = stop_when(broken, data, stage, epoch, number)
+        assert status == 128 + number, said
+        assert f"error: stopped by {number.name} in stage {stage}" in said
+        assert "Traceback" not in said
     done = launch(*flags(data, broken))
     assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, parameters(whole), parameters(broken))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental import multihost_utils
 
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.methods.interface import State
+from rmdnet_jax.training import checksums
 from rmdnet_jax.training.checkpoints import Checkpoints
 
 STATE = State(
@@ -140,16 +144,69 @@ def test_where_none_is_whole_nothing_is_changed(tmp_path, file):
 
 def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path):
     save(tmp_path)
+    meta = tmp_path / "1" / "meta" / "metadata"
+    facts = json.loads(meta.read_text())
+    del facts["format"]
+    meta.write_text(json.dumps(facts))
     (tmp_path / "1" / "sha256.txt").unlink()
     with Checkpoints(tmp_path) as saved:
         assert saved.meta()["epoch"] == 1
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_text(""), os.mkfifo])
+def test_one_that_has_lost_its_checksums_is_damaged(tmp_path, harm):
+    save(tmp_path)
+    listed = tmp_path / "1" / "sha256.txt"
+    if harm is os.mkfifo:
+        listed.unlink()
+    harm(listed)
+    with Checkpoints(tmp_path) as saved, pytest.raises(InputError, match="none that is whole"):
+        saved.restore(STATE)
+
+
+def test_what_the_last_whole_one_holds(tmp_path):
+    save(tmp_path, numbers=(1, 2))
+    shutil.rmtree(tmp_path / "2" / "opt_state")
+    with Checkpoints(tmp_path) as saved:
+        assert saved.holds("opt_state")
+        assert saved.latest() == 1
+
+
+def test_what_is_whole_but_cannot_be_read_is_no_damage(tmp_path):
+    save(tmp_path, numbers=(1, 2))
+    other = dataclasses.replace(STATE, params={"net": {"w": jnp.zeros(5)}})
+    with Checkpoints(tmp_path) as saved:
+        with pytest.raises(InputError, match=rf"cannot read {tmp_path}/2 "):
+            saved.restore(other)
+        assert saved.latest() == 2
+
+
+def test_the_same_number_damaged_again(tmp_path):
+    for _ in range(2):
+        save(tmp_path, numbers=(1, 2))
+        flip(next((tmp_path / "2").glob("params/d/*")))
+        with Checkpoints(tmp_path) as saved:
+            saved.restore(STATE)
+            saved.save(2, STATE, {"epoch": 2})
+        shutil.rmtree(tmp_path / "1")
+        shutil.rmtree(tmp_path / "2")
+    assert {path.name for path in tmp_path.iterdir()} == {"damaged-2", "damaged-2-again"}
+
+
+def test_orbax_leaves_the_question_of_preemption_alone(tmp_path, monkeypatch):
+    """JAX counts how often it is asked, and has all processes stop at one number."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    save(tmp_path, numbers=(1, 2))
+    assert asked == []
 
 
 def test_one_of_a_newer_program_is_refused(tmp_path):
     save(tmp_path)
     meta = tmp_path / "1" / "meta" / "metadata"
     meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 2}))
-    (tmp_path / "1" / "sha256.txt").unlink()
+    checksums.write(tmp_path / "1", without=("_CHECKPOINT_METADATA", "commit_success.txt"))
     with pytest.raises(InputError, match=r"newer rmdnet_jax \(format 2; here 1\)"):
         Checkpoints(tmp_path).check()
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +60,51 @@ def test_nothing_stays_behind():
     assert signal.getsignal(signal.SIGTERM) is before
     with stopping.on_signals():
         assert not stopping.is_asked()
+
+
+DEAF = """
+import sys, time
+from rmdnet_jax.training import stopping
+stopping._GRACE = float(sys.argv[1])
+with stopping.on_signals(), stopping.between_steps():
+    stopping.is_asked()
+    print("ready", flush=True)
+    time.sleep(60) or time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("grace", "signals"), [(60, 2), (0.1, 1)])
+def test_who_does_not_look_is_ended_by_a_second_signal_or_in_time(grace, signals):
+    deaf = subprocess.Popen(
+        [sys.executable, "-c", DEAF, str(grace)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert deaf.stdout.readline() == "ready\n"
+    deaf.terminate()
+    assert deaf.stderr.readline() == "SIGTERM: stopping; once more to stop at once\n"
+    if signals == 2:
+        deaf.terminate()
+    _, said = deaf.communicate(timeout=30)
+    assert deaf.returncode == 143
+    assert said.startswith("error: SIGTERM, with no checkpoint of this moment")
+
+
+def test_an_error_after_a_signal_is_that_of_who_heard_it_too():
+    @stopping.on_signals()
+    def train():
+        with stopping.between_steps():
+            ask()
+            raise RuntimeError("a worker was terminated")
+
+    with pytest.raises(StoppedError):
+        train()
+
+
+def test_other_signals_are_none_of_ours():
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+    with stopping.on_signals(), stopping.between_steps():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert not stopping.is_asked()
+    signal.signal(signal.SIGUSR1, before)
+    assert heard
