@@ -169,3 +169,6 @@ if __name__ == "__main__":
         _end(error, 4)
     except StoppedError as error:
         _end(error, error.status)
+    except BrokenPipeError:  # who read what is printed has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

@@ -119,6 +119,8 @@ def writable(workdir: Path) -> Iterator[None]:
     """Raises InputError if something in the block cannot be written, to `workdir` in the main."""
     try:
         yield
+    except BrokenPipeError:  # who read what is printed has gone
+        raise
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
         raise InputError(

@@ -164,6 +164,19 @@ def test_workers_end_after_the_last_batch():
     nobody_is_left()
 
 
+def test_workers_leave_signals_to_the_process_that_started_them():
+    """A terminal, or a scheduler, sends them to all."""
+    with streaming.batches(images(), LABELS, ORDER, workers=1) as batches:
+        first = next(batches)
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(worker.pid, number)
+        time.sleep(0.2)
+        check([first, *batches])
+
+
 def test_workers_are_as_many_as_pay(monkeypatch):
     for cores, workers in ((1, 0), (2, 0), (8, 7), (64, 16)):
         monkeypatch.setattr(streaming, "_cores", lambda cores=cores: cores)
