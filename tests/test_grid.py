@@ -8,7 +8,7 @@ import pytest
 
 from rmdnet_jax import experiment, grid, workdirs
 from rmdnet_jax.config import default
-from rmdnet_jax.errors import DivergedError, InputError
+from rmdnet_jax.errors import CollapsedError, DivergedError, InputError
 from rmdnet_jax.grid import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def finish(workdir):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Names of the workdirs that were run, in order; "bad" diverges."""
+    """Names of the workdirs that were run, in order; "bad" diverges, "flat" collapses."""
     names = []
 
     def run(config, workdir, command):
@@ -48,6 +48,8 @@ def ran(monkeypatch):
         with workdirs.claim(workdir, config.to_dict()):
             if workdir.name == "bad":
                 raise DivergedError("the loss is not finite in epoch 1, step 2")
+            if workdir.name == "flat":
+                raise CollapsedError("the teacher has collapsed in epoch 2")
             finish(workdir)
 
     monkeypatch.setattr(experiment, "run", run)
@@ -129,6 +131,14 @@ def test_a_teacher_comes_first_and_serves_all_that_can_share_it(tmp_path, ran):
 def test_a_given_teacher_is_kept(tmp_path):
     cell = Cell("a", config(**{"teacher.path": "runs/teacher"}), tmp_path / "a")
     assert grid.with_teachers([cell], tmp_path, seed=0) == [cell]
+
+
+def test_a_teacher_that_is_to_stop_when_it_collapses_stops_the_grid(tmp_path, ran):
+    """And is no verdict on the cell: with rm.on_collapse=warn it may go on."""
+    with pytest.raises(CollapsedError):
+        list(grid.run([alone(name, tmp_path) for name in ("flat", "b")], ""))
+    assert ran == ["flat"]
+    assert not (tmp_path / "flat" / "diverged.json").exists()
 
 
 def test_a_teacher_that_diverged_has_no_students(tmp_path, ran):
