@@ -265,8 +265,11 @@ MODEL = Path(tempfile.gettempdir()) / f"rmdnet-fuzz-{os.getpid()}"
 
 def read_model(content: bytes, path: Path) -> None:
     from rmdnet_jax.model import Model
+    from rmdnet_jax.training import checksums
 
     next(MODEL.glob("model/*/meta/metadata")).write_bytes(content)
+    # Who makes a model up can make its checksums up too.
+    checksums.write(MODEL / "model" / "0", ("_CHECKPOINT_METADATA", "commit_success.txt"))
     Model.load(MODEL)
 
 
