@@ -191,7 +191,7 @@ class Checkpoints:
             try:
                 checksums.check(folder, without=_LAST)
                 return read(number)
-            except InputError:
+            except (InputError, jax.errors.JaxRuntimeError):  # the latter: another process is gone
                 raise
             except checksums.DamagedError as error:
                 reason = reason or f"{number}: {error}"
