@@ -103,6 +103,8 @@ def test_other_commands_name_what_there_is(line):
             assert found[1] in extras
         else:
             assert words[2:] == ["."] or (ROOT / words[3]).is_file()
+    elif words[:3] == ["python", "-m", "pytest"]:
+        assert (ROOT / words[-1]).is_file()
     elif words[0] == "python":
         script = (ROOT / words[1]).read_text()
         for word in words[2:]:

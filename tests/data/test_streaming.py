@@ -175,6 +175,7 @@ def test_workers_leave_signals_to_the_process_that_started_them():
                 os.kill(worker.pid, number)
         time.sleep(0.2)
         check([first, *batches])
+    nobody_is_left()
 
 
 def test_workers_are_as_many_as_pay(monkeypatch):
