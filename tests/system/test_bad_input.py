@@ -266,7 +266,7 @@ CASES = {
     "a folder to predict that is not there": Case("no folder 'nowhere'", predict="nowhere"),
     "no folder to predict": Case("no folder ''", predict=""),
     "a folder to predict that is a file": Case("no folder 'data.npz'", predict="data.npz"),
-    "a model of something else": Case("none that is whole and of rmdnet_jax", files=PHOTO | {"w/model/0/x": b""},
+    "a model of something else": Case("none that is whole", files=PHOTO | {"w/model/0/x": b""},
                                       predict="photos"),
 }  # fmt: skip
 
