@@ -28,6 +28,7 @@ with contextlib.suppress(FileNotFoundError):  # where somebody has removed it
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
+from rmdnet_jax.config import cache_folder  # noqa: E402
 from rmdnet_jax.errors import (  # noqa: E402
     DivergedError,
     InputError,
@@ -60,9 +61,8 @@ def main(argv: list[str]) -> None:
     if _PREDICT.value and (_CONFIG.value or not _WORKDIR.value):
         raise InputError("--predict needs --workdir, that of a finished run, and no --config")
     # Compiled programs are kept between runs, and must be told before JAX is imported.
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if not cache.startswith("~"):  # it stays where the user has no home, in some containers
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "rmdnet_jax"))
+    if cache := cache_folder():
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start

@@ -42,7 +42,7 @@ def default() -> ConfigDict:
     # Share of every given class that stage RGRL does not see and is judged on (docs/sweeps.md).
     config.dataset.validation = 0.0
     config.dataset.max_broken = 0.01  # share of files that may be no pictures, and are left out
-    config.dataset.cache = _picture_cache()  # of decoded ones; "": none
+    config.dataset.cache = cache_folder("pictures")  # of decoded ones; "": none
     # GB of decoded images above which they stay on disk; 0 is half of the device's memory, and at
     # most a quarter of the host's.
     config.dataset.memory_budget = 0.0
@@ -113,10 +113,11 @@ def default() -> ConfigDict:
     return config
 
 
-def _picture_cache() -> str:
+def cache_folder(*below: str) -> str:
+    """The folder for what can be made again, or one `below` it; "" where the user has no home."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    # The ~ stays where the user has no home, in some containers.
-    return "" if home.startswith("~") else os.path.join(home, "rmdnet_jax", "pictures")
+    # The ~ stays where there is no home, in some containers.
+    return "" if home.startswith("~") else os.path.join(home, "rmdnet_jax", *below)
 
 
 def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:
@@ -206,15 +207,9 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
         kind = type(get(config, field))
         if kind is type(None):
             kind = type(flat(default().to_dict()).get(field))
-        try:
-            changed.update_from_flattened_dict({field: value})
-            fits = kind is type(None) or isinstance(get(changed, field), kind)
-        except TypeError:
-            fits = False
-        fits |= kind is float and isinstance(value, int)
-        # To Python True is the integer 1.
-        if not fits or (isinstance(value, bool) and kind in (int, float)):
+        if kind is not type(None) and not config_rules.is_of(value, kind):
             raise InputError(f"{giver}{field}: {value!r} does not fit; right is {kind.__name__}")
+        changed.update_from_flattened_dict({field: value})
     return changed
 
 

@@ -23,7 +23,7 @@ def wrong(field: str, value: Any, kind: type) -> str | None:
         number.
     """
     right, fits = RULES.get(field, _ANY.get(kind, ("", _always)))
-    if _is(value, kind) and fits(value):
+    if is_of(value, kind) and fits(value):
         return None
     return f"config.{field} is {told(value)}; right is {right}"
 
@@ -37,7 +37,8 @@ def told(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _is(value: Any, kind: type) -> bool:
+def is_of(value: Any, kind: type) -> bool:
+    """Whether a value is one for fields of this type, as `wrong` has it."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
@@ -62,7 +63,7 @@ def _one_of(*values: str) -> Rule:
 
 def _is_increasing(drops: tuple) -> bool:
     """Whether these are increasing shares in (0, 1)."""
-    are_numbers = all(_is(drop, float) for drop in drops)
+    are_numbers = all(is_of(drop, float) for drop in drops)
     return are_numbers and all(a < b for a, b in itertools.pairwise((0, *drops, 1)))
 
 
@@ -135,6 +136,6 @@ RULES: dict[str, Rule] = {
     "report.gallery": _whole(0, 10_000),
     "report.tsne_classes": (
         "two class numbers",
-        lambda pair: len(pair) == 2 and all(_is(number, int) for number in pair),
+        lambda pair: len(pair) == 2 and all(is_of(number, int) for number in pair),
     ),
 }

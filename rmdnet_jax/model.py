@@ -21,7 +21,7 @@ from rmdnet_jax.evaluation.label_issues import LabelIssues
 from rmdnet_jax.methods.rgrl import Classifier, Weights
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.names import shown
+from rmdnet_jax.names import one_line, shown
 from rmdnet_jax.training import devices, hosts
 from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
 
@@ -173,7 +173,7 @@ class Model:
             except InputError:
                 raise
             except Exception as error:  # whatever somebody's files make the readers raise
-                reason = " ".join(str(error).split())[:200]
+                reason = one_line(error)
                 raise InputError(
                     f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); "
                     "right is the workdir of a finished run with a student, whole"

@@ -22,6 +22,11 @@ def shown(text: str) -> str:
     return "".join(_escape(c) if _is_hidden(c) else c for c in text)
 
 
+def one_line(error: object, most: int = 200) -> str:
+    """What an error says, in one line of up to `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 def cell(text: str) -> str:
     """A shown text for a CSV: one that a spreadsheet would compute, as it begins with = + - or @
     and is no number, begins with ' instead."""

@@ -16,6 +16,7 @@ import numpy as np
 from rmdnet_jax.data import picture_files
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import one_line
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -209,8 +210,7 @@ def _parquet(place: Path) -> Iterator[_Row]:
     except InputError:
         raise
     except Exception as error:  # whatever somebody's bytes make the readers raise
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{place} cannot be read as Parquet ({reason})") from error
+        raise InputError(f"{place} cannot be read as Parquet ({one_line(error)})") from error
 
 
 def _text(value: Any, column: str, where: str) -> str:

@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import one_line
 
 _RIGHT = "right is a whole file of numbers and strings, not of Python objects"
 
@@ -113,5 +114,4 @@ def _array(source: IO[bytes], size: int) -> np.ndarray:
 
 def _reason(error: Exception) -> str:
     """What an error says, shortly; many of NumPy's end in advice to trust the file."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())[:200]
+    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)

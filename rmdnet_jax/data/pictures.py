@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -103,7 +104,7 @@ def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
             raise InputError(
                 f"{where} cannot be read ({reason}); right is a file that can be, or none"
             ) from error
-        reason = " ".join(str(error).replace(f" {file!r}", "").split())[:200]
+        reason = one_line(str(error).replace(f" {file!r}", ""))
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "another format, or none"
         broken = BrokenPicture(

@@ -23,7 +23,7 @@ from rmdnet_jax.data import pictures
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import shown
+from rmdnet_jax.names import one_line, shown
 
 # Read this many records at a time: twice as fast as one by one.
 _CHUNK = 1000
@@ -204,7 +204,7 @@ def _builder(name: str, data_dir: str) -> Any:
     except tfds.core.registered.DatasetNotFoundError as error:
         raise _unknown(name) from error
     except Exception as error:
-        raise InputError(f"data set {name} cannot be opened: {_one_line(error)}") from error
+        raise InputError(f"data set {name} cannot be opened: {one_line(error, 300)}") from error
 
 
 @_quiet()
@@ -304,7 +304,7 @@ def _prepare(builder: Any, name: str, data_dir: str) -> None:
     )
     if child.returncode:
         lines = child.stdout.splitlines() or [f"exit status {child.returncode}"]
-        raise _unprepared(builder, name, data_dir, _one_line(lines[-1]))
+        raise _unprepared(builder, name, data_dir, one_line(lines[-1], 300))
 
 
 def _unprepared(builder: Any, name: str, data_dir: str, reason: str) -> InputError:
@@ -375,7 +375,7 @@ def _reader(builder: Any, split: str) -> TfdsReader:
 
 def _unreadable(split: str, folder: str, error: Exception) -> InputError:
     return InputError(
-        f"{split} in {folder} cannot be read ({_one_line(error)}); "
+        f"{split} in {folder} cannot be read ({one_line(error, 300)}); "
         "right is to remove that folder and prepare it again"
     )
 
@@ -383,7 +383,3 @@ def _unreadable(split: str, folder: str, error: Exception) -> InputError:
 def _value(feature: Any) -> Any:
     """What a tf.train.Feature of one value holds."""
     return getattr(feature, feature.WhichOneof("kind")).value[0]
-
-
-def _one_line(error: Any) -> str:
-    return " ".join(str(error).split())[:300]

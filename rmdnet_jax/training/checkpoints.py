@@ -20,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import one_line
 from rmdnet_jax.training import checksums, hosts, sharding
 
 # Orbax warns of what is meant to be, such as a manager that only reads, and logs the errors that it
@@ -54,6 +55,7 @@ class Checkpoints:
         self._reader: ocp.CheckpointManager | None = None
         self._writer: ocp.CheckpointManager | None = None
         self._damaged: set[int] = set()
+        self._checked: set[int] = set()  # read once, which takes as long as all of a checkpoint
         self._saving = 0
 
     def latest(self) -> int | None:
@@ -65,7 +67,7 @@ class Checkpoints:
         try:
             numbers = self._read().all_steps() if self._directory.is_dir() else []
         except Exception as error:  # whatever Orbax raises of a folder
-            reason = _disk_error(error) or _line(error)
+            reason = _disk_error(error) or one_line(error)
             raise InputError(f"cannot read {self._directory} ({reason})") from error
         return max(set(numbers) - self._damaged, default=None)
 
@@ -189,7 +191,9 @@ class Checkpoints:
         while (number := self.latest()) is not None:
             folder = self._directory / str(number)
             try:
-                checksums.check(folder, without=_LAST)
+                if number not in self._checked:
+                    checksums.check(folder, without=_LAST)
+                    self._checked.add(number)
                 return read(number)
             except (InputError, jax.errors.JaxRuntimeError):  # the latter: another process is gone
                 raise
@@ -197,8 +201,8 @@ class Checkpoints:
                 reason = reason or f"{number}: {error}"
             except Exception as error:  # whatever Orbax and its storage raise
                 if (folder / checksums.NAME).exists():  # its files are as they were written
-                    raise InputError(f"cannot read {folder} ({_line(error)})") from error
-                reason = reason or f"{number}: {_line(error)}"
+                    raise InputError(f"cannot read {folder} ({one_line(error)})") from error
+                reason = reason or f"{number}: {one_line(error)}"
             self._damaged.add(number)
             if (before := self.latest()) is not None and hosts.is_writer():
                 print(
@@ -221,7 +225,7 @@ class Checkpoints:
             reason = _disk_error(error)
             if reason is None and jax.process_count() > 1:  # another process may be gone
                 raise
-            reason = reason or _line(error)
+            reason = reason or one_line(error)
             raise InputError(
                 f"cannot write checkpoints to {self._directory} ({reason}); once that is mended, "
                 "the same command goes on from the last one"
@@ -287,10 +291,6 @@ def _disk_error(error: BaseException | None) -> str | None:
             return os.strerror(int(quoted[1]))
         error = error.__cause__ or error.__context__
     return None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _short(value) -> str:

@@ -4,6 +4,7 @@ import jax
 from jax.extend import backend
 
 from rmdnet_jax.errors import InputError
+from rmdnet_jax.names import one_line
 
 
 def check() -> None:
@@ -20,7 +21,7 @@ def check() -> None:
         # As it was: who tries again must not silently get other devices.
         backend.clear_backends()
         jax.config.update("jax_platforms", asked)
-        reason = " ".join(str(error).split())[:150] or "nothing is installed for them"
+        reason = one_line(error, 150) or "nothing is installed for them"
         raise InputError(
             f"JAX_PLATFORMS is {asked} and JAX finds no such devices here ({reason}); right is one "
             f"of {there}, or to leave it out (docs/running.md has what a GPU or TPU needs)"

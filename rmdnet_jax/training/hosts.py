@@ -12,6 +12,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from rmdnet_jax.errors import InputError, LostProcessError
+from rmdnet_jax.names import one_line
 
 # A process that does not answer for so long is dead, and the others stop.
 _HEARTBEAT_SECONDS = 30
@@ -45,10 +46,10 @@ def join() -> None:
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"cannot meet the other processes ({reason}); right are JAX_COORDINATOR_ADDRESS="
-            "HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a cluster that JAX knows"
+            f"cannot meet the other processes ({one_line(error)}); right are "
+            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a "
+            "cluster that JAX knows"
         ) from error
 
 
