@@ -73,10 +73,8 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
             for stage in ("baseline", "student") if config.rgrl.baseline else ("student",):
                 students[stage] = task_learning(this, stage, teacher)
         history = this.log.history("teacher")
-        split, held_out = this.split, len(this.split.held_out_given)
-        if teacher and held_out:
-            teacher = teacher.take(split.index)
-        outcome = Outcome(split.data, split.labels, teacher, history, students, held_out)
+        held_out = len(this.split.held_out_given)
+        outcome = Outcome(this.data, this.labels, teacher, history, students, held_out)
         if not hosts.is_writer():
             return {}
         written = results.write(workdir, outcome, config.to_dict(), command)
@@ -172,14 +170,11 @@ def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Stud
     )  # fmt: skip
     if stage == "student":
         trained_model(run, method, state).save(run.workdir)
-    train = predict(state, images)
+    train = predict(state, data.train_images)
     said = classification.softmax(train.logits).astype(np.float32)
-    return Student(
-        train,
-        predict(state, data.test_images),
-        run.log.history(stage),
-        memory.recalled(state.memory, said) if method.remembers else said,
-    )
+    if method.remembers:
+        said[split.index] = memory.recalled(state.memory, otherwise=said[split.index])
+    return Student(train, predict(state, data.test_images), run.log.history(stage), said)
 
 
 def trained_model(run: Run, method: RGRL, state: StudentState) -> Model:

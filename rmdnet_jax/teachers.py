@@ -104,10 +104,6 @@ class Judged:
     pixel_knn_accuracy: float | None
     tested: int
 
-    def take(self, index: np.ndarray) -> "Judged":
-        """The same with the embeddings of some of the training images."""
-        return dataclasses.replace(self, train_embedding=self.train_embedding[index])
-
     def fingerprint(self) -> str:
         """A hash of the network's weights."""
         return fingerprint((self.network.params, self.network.batch_stats))

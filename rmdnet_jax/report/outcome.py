@@ -16,10 +16,10 @@ class Student:
     """A trained student's predictions, without augmentation, and its training's record.
 
     Attributes:
-      train, test: of the training images [N] and the test images [M].
+      train, test: of all training images [N], held out or not, and the test images [M].
       history: the lines of metrics.jsonl, one an epoch.
       said: float [N, C], probabilities of the training images as it said them while it learned
-        (methods/memory.py), or at the end.
+        (methods/memory.py), or at the end of those that it did not learn from.
     """
 
     train: Prediction
@@ -33,11 +33,11 @@ class Outcome:
     """All that a run found out.
 
     Attributes:
-      data, labels: what the students learned from.
+      data, labels: of all training images, those held out among them.
       teacher: None without one.
       teacher_history: lines of metrics.jsonl; empty where the teacher was not trained here.
       students: "student" and perhaps "baseline"; none if only stage RM was asked for.
-      validation_size: number of training images that were held out.
+      validation_size: number of training images that no student learned from.
     """
 
     data: Dataset

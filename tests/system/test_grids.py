@@ -43,9 +43,9 @@ def test_held_out_images_are_judged_and_not_learned_from(swept, k):
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines[-1]["validation_accuracy"] == found["validation_accuracy"]
     with open(trial / "label_issues.csv") as file:
-        listed = {int(row["index"]) for row in csv.DictReader(file)}
-    assert len(listed) == 64 - found["validation_size"] < 64
-    assert max(listed) >= len(listed)  # by their places among all images
+        listed = sorted(int(row["index"]) for row in csv.DictReader(file))
+    assert found["validation_size"] > 0
+    assert listed == list(range(64))  # those held out have labels that may be wrong, too
 
 
 def test_a_cell_of_a_table_of_the_paper(tmp_path):
