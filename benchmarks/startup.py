@@ -74,7 +74,10 @@ def launch(folder: Path, name: str, cache: Path, arguments: list[str]) -> dict:
     report = folder / f"{name}.json"
     command = [sys.executable, __file__, "--watch", str(report)]
     command += [*arguments, f"--workdir={folder / name}"]
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    # As launch.py says itself, but here JAX is imported before.
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    kept |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | kept
     environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # else it starts twice
     started = time.time()
     done = subprocess.run(

@@ -23,3 +23,18 @@ def test_padding_is_dropped_and_order_kept(count):
     sums = images.sum(axis=(1, 2, 3))[:, None]
     np.testing.assert_allclose(predicted.embedding, sums)
     np.testing.assert_allclose(predicted.logits, sums + 1)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(1, 16), (16, 16), (17, 64), (100, 64)])
+def test_few_images_do_not_fill_a_large_batch(count, batch):
+    traced = []
+
+    class Shapes(Sums):
+        def predict(self, state, images):
+            traced.append(len(images))
+            return super().predict(state, images)
+
+    images = np.ones((count, 8, 8, 3), np.uint8)
+    predicted = inference.predictor(Shapes(), batch_size=64)(jnp.float32(1), images)
+    assert traced == [batch]  # compiled once, of that size
+    np.testing.assert_array_equal(predicted.logits, np.full((count, 1), 8 * 8 * 3 + 1))
