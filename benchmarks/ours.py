@@ -88,7 +88,9 @@ class Training:
         self._mesh = mesh = sharding.mesh()
         self.steps = len(images) // batch_size
         state = method.init(jax.random.key(0), jnp.asarray(images[:1]))
-        self._begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers=0)
+        self._begin = chunks.prepare(
+            method, state, images, labels, batch_size, mesh, usual=self.steps, workers=0
+        )
         self._order = loop._order(jax.random.key(1), len(images), self.steps, batch_size)
         self._state = sharding.replicate(state, mesh)
 

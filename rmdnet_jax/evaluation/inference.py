@@ -11,7 +11,6 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.methods.interface import Method, Prediction, S
 from rmdnet_jax.training import sharding
 
-
 # Images up to which a smaller program is worth its compilation: who asks for one picture's class
 # should not wait for a batch of 256.
 _FEW = 16

@@ -106,7 +106,8 @@ class Checkpoints:
         """
         items = {name: ocp.args.StandardSave(getattr(state, name)) for name in _fields(state)}
         items["meta"] = ocp.args.JsonSave(self._description | meta | {_FORMAT: _NEWEST})
-        with self._writing():
+        # Orbax copies from devices in a way that the training loop forbids itself.
+        with self._writing(), jax.transfer_guard("allow"):
             manager = self._write()
             manager.wait_until_finished()  # so that the one being written is this one
             self._saving = number

@@ -15,8 +15,9 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
 from rmdnet_jax.training import cpu, sharding
 
-# Steps of a chunk, after which the host looks at the metrics of the chunk before.
-SIZE = {"cpu": 16, "gpu": 1000, "tpu": 1000}
+# Pixels of a chunk, of 4 and of 1,000 batches of 64 images of CIFAR. After it the host looks at the
+# metrics of the chunk before, and whether the run is asked to stop: that is not to take long.
+PIXELS = {"cpu": 4 * 64 * 32 * 32, "gpu": 1000 * 64 * 32 * 32, "tpu": 1000 * 64 * 32 * 32}
 
 # The sum that is none: the first step of an epoch whose loss was not finite.
 BAD = "first_bad_step"
@@ -30,6 +31,12 @@ Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
 Epoch = Callable[[jax.Array, jax.Array, int], contextlib.AbstractContextManager[Advance]]
 
 
+def size(batch_size: int, image_shape: tuple[int, ...]) -> int:
+    """Steps of a chunk: of batches of so many images [H, W, 3]."""
+    height, width, _ = image_shape
+    return max(1, PIXELS[jax.default_backend()] // (batch_size * height * width))
+
+
 def prepare(
     method: Method,
     state: State,
@@ -37,27 +44,29 @@ def prepare(
     labels: np.ndarray,
     batch_size: int,
     mesh: jax.sharding.Mesh,
+    usual: int,
     workers: int,
 ) -> Epoch:
     """What runs an epoch of `method`, from device memory or, if the images are not in memory, from
     disk.
 
     Args:
-      method: its step is compiled, once.
+      method: its step is compiled.
       state: gives shapes.
       images: uint8 [N, H, W, 3]; in memory, they are copied to every device here.
       labels: int32 [N].
       batch_size: images of a step, over all devices.
       mesh: the devices.
+      usual: steps that most calls take: those are one program on an accelerator.
       workers: processes that decode images on disk, as `streaming.batches` takes them.
     """
     start_carry = _start_carry(method, state, images.shape[1:], batch_size, mesh)
     if isinstance(images, np.ndarray):
-        return _from_memory(method, start_carry, images, labels, mesh)
+        return _from_memory(method, start_carry, images, labels, mesh, usual)
     return _from_disk(method, start_carry, images, labels, mesh, workers)
 
 
-def _from_memory(method, start_carry, images, labels, mesh) -> Epoch:
+def _from_memory(method, start_carry, images, labels, mesh, usual) -> Epoch:
     on_device = sharding.replicate((images, labels), mesh)
 
     def gather_and_step(carry, data):
@@ -66,21 +75,20 @@ def _from_memory(method, start_carry, images, labels, mesh) -> Epoch:
         batch = Batch(images[index], labels[index], index)
         return _step(method, carry, sharding.split_batch(batch, mesh), key)
 
+    def scan(carry, data):
+        body = lambda carry, _: (gather_and_step(carry, data), None)  # noqa: E731
+        return jax.lax.scan(body, carry, length=usual)[0]
+
+    one_step, scanned = _compiled(gather_and_step), _compiled(scan)
     # On the CPU backend a training step inside lax.scan is over 20 times slower than outside.
-    if jax.default_backend() == "cpu":
-        one_step = _compiled(gather_and_step)
+    scans = jax.default_backend() != "cpu"
 
-        def run(carry, data, steps):
-            for _ in range(steps):
-                carry = one_step(carry, data)
-            return carry
-    else:
-
-        def scan(carry, data, steps):
-            body = lambda carry, _: (gather_and_step(carry, data), None)  # noqa: E731
-            return jax.lax.scan(body, carry, length=steps)[0]
-
-        run = jax.jit(scan, donate_argnums=0, static_argnums=2)
+    def run(carry, data, steps):
+        if scans and steps == usual:
+            return scanned(carry, data)
+        for _ in range(steps):  # where a checkpoint cuts a chunk: no program for every length
+            carry = one_step(carry, data)
+        return carry
 
     @contextlib.contextmanager
     def epoch(order, key, first) -> Iterator[Advance]:

@@ -7,7 +7,6 @@ repeats itself.
 import contextlib
 import dataclasses
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -68,6 +67,7 @@ def fit(
     mesh = sharding.mesh()
     steps = len(images) // batch_size
     interval = max(1, round(checkpoint_every * steps))
+    chunk = min(chunks.size(batch_size, images.shape[1:]), interval, steps)
     checkpoints.check()
     done = _Done()
     if checkpoints.latest() is not None:
@@ -90,7 +90,7 @@ def fit(
         totals, pending = done.totals, None
         # Nothing goes between host and device in the loop that is not asked for by name.
         with jax.transfer_guard("disallow"), begin(order, steps_key, done.step) as advance:
-            for start, stop in _cuts(before, done.step, steps, interval):
+            for start, stop in _cuts(before, done.step, steps, chunk, interval):
                 state, sums = advance(state, start, stop)
                 if pending:  # metrics are read one chunk late: the device never waits for the host
                     totals = _add(totals, pending, done.epoch)
@@ -109,7 +109,7 @@ def fit(
     log.start(done.epoch, epochs, steps, batch_size)
     naming = _naming(log.name, steps, learning_rate)
     with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming, telling:
-        begin = chunks.prepare(method, state, images, labels, batch_size, mesh, workers)
+        begin = chunks.prepare(method, state, images, labels, batch_size, mesh, chunk, workers)
         state = sharding.replicate(state, mesh)
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
@@ -169,14 +169,17 @@ class _Done:
         return cls(**{name: value for name, value in meta.items() if name in names})
 
 
-def _cuts(before: int, first: int, steps: int, interval: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of each chunk of an epoch from step `first` on. A chunk ends after so many
-    steps, or where a checkpoint is due: at every multiple of `interval`, counted over all epochs,
-    of which `before` steps are done."""
-    size = chunks.SIZE[jax.default_backend()]
-    due = range(interval - before % interval, steps, interval)
-    stops = sorted({*range(size, steps, size), *due, steps})
-    return itertools.pairwise([first, *(stop for stop in stops if stop > first)])
+def _cuts(
+    before: int, first: int, steps: int, chunk: int, interval: int
+) -> Iterator[tuple[int, int]]:
+    """(start, stop) of each chunk of an epoch from step `first` on: `chunk` steps, or fewer at its
+    end and where a checkpoint is due, at every multiple of `interval`, counted over all epochs, of
+    which `before` steps are done."""
+    while first < steps:
+        due = interval - (before + first) % interval
+        stop = min(first + min(chunk, due), steps)
+        yield first, stop
+        first = stop
 
 
 def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The loop: every image, resuming bit for bit, stopping at the first loss that is not finite."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from rmdnet_jax.data.lazy_images import LazyImages
@@ -49,7 +51,7 @@ class Counter:
 
 
 def run(folder, epochs, method=None, evaluate=lambda state, epoch, _: {"epoch_seen": epoch},
-        images=IMAGES, **options):  # fmt: skip
+        images=IMAGES, batch_size=4, **options):  # fmt: skip
     folder.mkdir(exist_ok=True)
     method = method or Counter()
     checkpoints = Checkpoints(folder / "stage")
@@ -59,7 +61,7 @@ def run(folder, epochs, method=None, evaluate=lambda state, epoch, _: {"epoch_se
         images,
         LABELS,
         epochs=epochs,
-        batch_size=4,
+        batch_size=batch_size,
         key=jax.random.key(3),
         checkpoints=checkpoints,
         log=RunLog(folder, tensorboard=False).stage("stage"),
@@ -171,7 +173,7 @@ def test_checkpoints_are_as_far_apart_as_asked_and_the_end_is_saved(tmp_path, ev
 def test_the_loop_refuses_transfers_that_nobody_asked_for(tmp_path, monkeypatch, backend):
     """Its own are asked for: the other tests pass under the same guard."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setitem(chunks.SIZE, backend, 1)  # so that the log hears of a step
+    monkeypatch.setitem(chunks.PIXELS, backend, 1)  # so that the log hears of a step
     monkeypatch.setattr(StageLog, "step", lambda *_: jnp.zeros(2) + np.ones(2))
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         run(tmp_path, 1)
@@ -216,14 +218,73 @@ def test_asked_to_stop_it_saves_and_goes_on_as_if_nothing_had_happened(tmp_path,
     jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path / "cut", 5, **rarely))
 
 
-def test_accelerators_scan_is_the_cpus_loop(tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [1, 0.5, 2.4])
+def test_accelerators_scan_is_the_cpus_loop(tmp_path, monkeypatch, every):
     loop = run(tmp_path / "loop", 3)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    run(tmp_path / "scan", 1)
-    scan = run(tmp_path / "scan", 3)  # resumed
+    run(tmp_path / "scan", 1, checkpoint_every=every)
+    scan = run(tmp_path / "scan", 3, checkpoint_every=every)  # resumed
     jax.tree.map(np.testing.assert_array_equal, loop, scan)
     losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("loop", "scan")]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("every", "pixels", "lengths"),
+    [
+        (1, 1 << 30, [5, 5, 5]),  # an epoch a chunk
+        (1, 2 * 2 * 64, [2, 2, 1] * 3),
+        (0.4, 1 << 30, [2, 2, 1, 1, 2, 2, 2, 2, 1]),  # a checkpoint every two steps, of all
+        (2, 3 * 2 * 64, [3, 2] * 3),
+    ],
+)
+def test_chunks_of_every_length_are_two_programs(tmp_path, monkeypatch, every, pixels, lengths):
+    traced, told = [], []
+
+    class Traced(Counter):
+        def step(self, state, batch, key):
+            traced.append(isinstance(jax.tree.leaves(state)[0], jax.core.Tracer))
+            return super().step(state, batch, key)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setitem(chunks.PIXELS, "gpu", pixels)
+    prepare = chunks.prepare
+
+    def watched(*arguments):
+        begin = prepare(*arguments)
+
+        @contextlib.contextmanager
+        def epoch(*arguments):
+            with begin(*arguments) as advance:
+                yield (
+                    lambda state, start, stop: (
+                        told.append(stop - start) or advance(state, start, stop)
+                    )
+                )
+
+        return epoch
+
+    monkeypatch.setattr(chunks, "prepare", watched)
+    run(tmp_path, 3, Traced(), batch_size=2, checkpoint_every=every)
+    assert told == lengths
+    assert all(traced)
+    assert len(traced) <= 3  # the shapes of its metrics, the scan, the single step
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_checkpoint_inside_an_epoch_may_copy_from_the_device(tmp_path, monkeypatch, backend):
+    """A CPU's arrays lie on the host, so that its guard would not notice."""
+    guards = []
+    save = ocp.CheckpointManager.save
+
+    def watched(self, *arguments, **options):
+        guards.append(jax.config.jax_transfer_guard)
+        return save(self, *arguments, **options)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(ocp.CheckpointManager, "save", watched)
+    run(tmp_path, 1, checkpoint_every=0.5)
+    assert guards == ["allow", "allow"]
 
 
 def test_the_scan_stops_at_a_loss_that_is_not_finite(tmp_path, monkeypatch):
