@@ -24,6 +24,7 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.names import one_line, shown
+from rmdnet_jax.training import devices
 
 # Read this many records at a time: twice as fast as one by one.
 _CHUNK = 1000
@@ -295,7 +296,7 @@ def _prepare(builder: Any, name: str, data_dir: str) -> None:
     print(f"preparing data set {name}, once; a download can take minutes", flush=True)
     child = subprocess.run(
         [sys.executable, "-c", _PREPARE, name, data_dir],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ | devices.HIDDEN | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
         # The progress bars; a terminal shows them.
         stderr=None if sys.stderr.isatty() else subprocess.DEVNULL,

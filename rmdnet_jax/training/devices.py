@@ -1,10 +1,14 @@
-"""Whether the devices that JAX shall use are there."""
+"""The devices that JAX shall use: whether they are there, and that nobody else takes them."""
 
 import jax
 from jax.extend import backend
 
 from rmdnet_jax.errors import InputError
 from rmdnet_jax.names import one_line
+
+# In the environment of a child process with TensorFlow, which takes all the memory of a GPU that it
+# sees.
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
 
 
 def check() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import rmdnet_jax
 from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.training import devices
 from rmdnet_jax.training.progress import Progress
 
 
@@ -147,10 +148,11 @@ class _TensorBoard:
         if not all(map(importlib.util.find_spec, ("clu", "tensorflow", "tensorboard"))):
             return None
         root, path = str(Path(rmdnet_jax.__file__).parents[1]), os.environ.get("PYTHONPATH")
+        found = {"PYTHONPATH": os.pathsep.join(filter(None, [root, path]))}
         return subprocess.Popen(
             [sys.executable, "-m", "rmdnet_jax.training.tensorboard", str(self._directory)],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, path]))},
+            env=os.environ | devices.HIDDEN | found,
         )

@@ -255,7 +255,8 @@ def test_the_suggested_command_prepares_the_config_that_was_asked_for(folder):
 
 def test_an_unprepared_set_is_prepared_and_read(folder, tmp_path, monkeypatch):
     # The process of its own knows only TFDS's own sets, so a copy stands in for its work.
-    def prepare(command, **_):
+    def prepare(command, env, **_):
+        assert env["CUDA_VISIBLE_DEVICES"] == "-1"  # TensorFlow would take all of a GPU
         shutil.copytree(f"{folder}/tiny_beasts", tmp_path / "tiny_beasts")
         assert command[-2:] == ["tiny_beasts", str(tmp_path)]
         return subprocess.CompletedProcess(command, 0, stdout="")

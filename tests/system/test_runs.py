@@ -193,7 +193,8 @@ def test_a_loss_that_is_not_finite_ends_with_status_3(data, tmp_path):
 
 def test_training_neither_imports_tensorflow_nor_needs_it(data, tmp_path):
     (tmp_path / "tensorflow.py").write_text(
-        f"import sys\nopen({str(tmp_path / 'by')!r}, 'a').write(f'{{sys.orig_argv}}\\n')\n"
+        f"import os, sys\nby = open({str(tmp_path / 'by')!r}, 'a')\n"
+        "print(sys.orig_argv, 'sees GPU', os.environ.get('CUDA_VISIBLE_DEVICES'), file=by)\n"
         "raise ImportError('broken')\n"
     )
     done = launch(*flags(data, tmp_path / "w", "--config.teacher.kind=none",
@@ -203,6 +204,7 @@ def test_training_neither_imports_tensorflow_nor_needs_it(data, tmp_path):
     imported_by = (tmp_path / "by").read_text().splitlines()
     assert imported_by
     assert all("rmdnet_jax.training.tensorboard" in line for line in imported_by)
+    assert all(line.endswith("sees GPU -1") for line in imported_by)
 
 
 def test_tensorboard_files_are_written_where_it_is_there(data, tmp_path):
