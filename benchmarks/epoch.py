@@ -22,6 +22,7 @@ import stopwatch
 
 from rmdnet_jax.evaluation import classification, inference, knn
 from rmdnet_jax.methods.interface import Method, State
+from rmdnet_jax.training import devices
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog
@@ -122,7 +123,7 @@ def main() -> None:
     sides = on([1024, 2048], [4096, 8192, 16384])
     parser.add_argument("--sides", type=int, nargs="+", default=sides, help="of the products")
     options = parser.parse_args()
-    dtype = ours.convolution_dtype()
+    dtype = devices.fast_dtype()
     print(stopwatch.heading("jax"))
     peak = matrix_peak(dtype, options.sides, rounds=5)
     rows = [

@@ -23,7 +23,7 @@ from rmdnet_jax.methods.rgrl import RGRL, Teacher
 from rmdnet_jax.methods.simsiam import SimSiam
 from rmdnet_jax.models.heads import Linear, Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import chunks, cpu, optimizers, sharding
+from rmdnet_jax.training import chunks, cpu, devices, optimizers, sharding
 from rmdnet_jax.training import fit as loop
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
@@ -39,14 +39,9 @@ def set_up() -> None:
     cpu.use_cores([64])
 
 
-def convolution_dtype() -> jnp.dtype:
-    """As `config.model.precision = "auto"`."""
-    return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
-
-
 def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) -> Method:
     """The method of a stage, its teacher untrained (which costs as much as a trained one)."""
-    dtype = convolution_dtype()
+    dtype = devices.fast_dtype()
     optimizer = optimizers.sgd(optimizers.constant(LEARNING_RATE), MOMENTUM, WEIGHT_DECAY)
     backbone, features = ResNet(width, stem, dtype), 32 * width
     if stage == "SimSiam":

@@ -15,6 +15,8 @@ import torch
 import torch_training
 import torch_transforms
 
+from rmdnet_jax.training import devices
+
 
 def measure(stage: str, batch_size: int, options: argparse.Namespace) -> list[str]:
     """A row of the table: images a second of the three, and ours as a multiple of the others."""
@@ -62,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     torch_training.use_all_cores()
     print(stopwatch.heading("jax", "torch"))
-    dtype = ours.convolution_dtype()
+    dtype = devices.fast_dtype()
     print(
         f"ResNet-18 of width {options.width}, images of {options.size}, convolutions in {dtype}; "
         f"PyTorch with {torch.get_num_threads()} threads, as a user with {options.workers} workers "

@@ -1,6 +1,7 @@
 """The devices that JAX shall use: whether they are there, and that nobody else takes them."""
 
 import jax
+import jax.numpy as jnp
 from jax.extend import backend
 
 from rmdnet_jax.errors import InputError
@@ -30,3 +31,12 @@ def check() -> None:
             f"JAX_PLATFORMS is {asked} and JAX finds no such devices here ({reason}); right is one "
             f"of {there}, or to leave it out (docs/running.md has what a GPU or TPU needs)"
         ) from error
+
+
+def fast_dtype() -> jnp.dtype:
+    """The dtype that convolutions are fastest in: bfloat16 on TPUs and on GPUs that have it (of
+    NVIDIA's from compute capability 8 on; a T4 has 7.5), else float32."""
+    device = jax.local_devices()[0]
+    generation = getattr(device, "compute_capability", "").partition(".")[0]  # of AMD's: gfx90a
+    is_old = generation.isdecimal() and int(generation) < 8
+    return jnp.dtype("float32" if device.platform == "cpu" or is_old else "bfloat16")

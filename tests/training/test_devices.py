@@ -1,5 +1,7 @@
 """Devices that are not there are named before anything else, and no others taken in their place."""
 
+import types
+
 import jax
 import pytest
 
@@ -32,3 +34,19 @@ def test_the_first_that_is_there_will_do(asked):
     asked("cpu")
     devices.check()
     assert jax.default_backend() == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        ({"platform": "cpu"}, "float32"),
+        ({"platform": "gpu", "compute_capability": "7.5"}, "float32"),  # T4
+        ({"platform": "gpu", "compute_capability": "8.0"}, "bfloat16"),  # A100
+        ({"platform": "gpu", "compute_capability": "12.0"}, "bfloat16"),
+        ({"platform": "gpu", "compute_capability": "gfx942"}, "bfloat16"),  # AMD's
+        ({"platform": "tpu"}, "bfloat16"),
+    ],
+)
+def test_bfloat16_is_for_devices_that_have_it(monkeypatch, device, dtype):
+    monkeypatch.setattr(jax, "local_devices", lambda: [types.SimpleNamespace(**device)])
+    assert devices.fast_dtype() == dtype
