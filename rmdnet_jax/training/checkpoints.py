@@ -219,13 +219,13 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Raises InputError for what fails in the block."""
+        """Raises InputError, or LostProcessError, for what fails in the block."""
         try:
             yield
         except Exception as error:  # whatever Orbax and its storage raise of a disk
             reason = _disk_error(error)
-            if reason is None and jax.process_count() > 1:  # another process may be gone
-                raise
+            if reason is None and jax.process_count() > 1:  # such as a wait that took too long
+                raise hosts.lost(error) from error
             reason = reason or one_line(error)
             raise InputError(
                 f"cannot write checkpoints to {self._directory} ({reason}); once that is mended, "

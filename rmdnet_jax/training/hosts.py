@@ -90,6 +90,15 @@ def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
         yield
 
 
+def lost(error: Exception) -> LostProcessError:
+    """What to raise for an error that says, in words of its own, that another process is gone."""
+    reason = str(error).partition("\n")[0][-200:]
+    return LostProcessError(
+        f"another process of this run has stopped ({reason}); start all of them again with the "
+        "same command, and the run goes on from its last checkpoint"
+    )
+
+
 @contextlib.contextmanager
 def noticing_losses() -> Iterator[None]:
     """Raises LostProcessError where a computation fails that several processes share: one of them
@@ -99,8 +108,4 @@ def noticing_losses() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        reason = str(error).partition("\n")[0][-200:]
-        raise LostProcessError(
-            f"another process of this run has stopped ({reason}); start all of them again with the "
-            "same command, and the run goes on from its last checkpoint"
-        ) from error
+        raise lost(error) from error

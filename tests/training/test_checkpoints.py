@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
 
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.errors import InputError, LostProcessError
 from rmdnet_jax.methods.interface import State
 from rmdnet_jax.training import checksums
 from rmdnet_jax.training.checkpoints import Checkpoints
@@ -200,6 +200,22 @@ def test_orbax_leaves_the_question_of_preemption_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     save(tmp_path, numbers=(1, 2))
     assert asked == []
+
+
+def test_a_wait_for_another_process_that_takes_too_long_is_no_fault_of_the_disk(
+    tmp_path, monkeypatch
+):
+    """Orbax's own time-outs are OSErrors, as a full disk is."""
+
+    def waits(*_, **__):
+        raise TimeoutError("Timed out while waiting for a barrier.\nmore")
+
+    with Checkpoints(tmp_path / "stage") as made, monkeypatch.context() as patch:
+        made.save(1, STATE, {})
+        patch.setattr(ocp.CheckpointManager, "wait_until_finished", waits)
+        patch.setattr(jax, "process_count", lambda: 2)
+        with pytest.raises(LostProcessError, match=r"has stopped \(Timed out while waiting for a b"):
+            made.save(2, STATE, {})
 
 
 def test_one_of_a_newer_program_is_refused(tmp_path):
