@@ -53,17 +53,16 @@ def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> 
         raise InputError(f"crop padding is {pad}; right is 0 or more pixels")
     batch, height, width, _ = images.shape
     top_key, left_key, flip_key = jax.random.split(key, 3)
-    top = jax.random.randint(top_key, (batch, 1), 0, 2 * pad + 1)
-    left = jax.random.randint(left_key, (batch, 1), 0, 2 * pad + 1)
-    column = jnp.arange(width)[None, :]
-    if flip:
-        flipped = jax.random.bernoulli(flip_key, 0.5, (batch, 1))
-        column = jnp.where(flipped, width - 1 - column, column)
+    top = jax.random.randint(top_key, (batch,), 0, 2 * pad + 1)
+    left = jax.random.randint(left_key, (batch,), 0, 2 * pad + 1)
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    # The flip is a matter of column numbers, so crop and flip are one gather.
-    rows, columns = top + jnp.arange(height)[None, :], left + column
+
+    def crop(image, top, left):
+        return jax.lax.dynamic_slice(image, (top, left, 0), (height, width, 3))
+
     # By vmap, so that a batch that lies split over devices is cropped where it lies.
-    return jax.vmap(lambda image, row, column: image[row[:, None], column])(padded, rows, columns)
+    cropped = jax.vmap(crop)(padded, top, left)
+    return random_flip(flip_key, cropped) if flip else cropped
 
 
 def simsiam_view(

@@ -35,9 +35,10 @@ def predictor(method: Method[S], batch_size: int = 256) -> Callable[[S, Images],
         parts = []
         size = min(batch_size, _FEW) if len(images) <= _FEW else batch_size
         size += -size % mesh.size
-        for batch in lazy_images.blocks(images, size):
-            padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-            parts.append(predict(state, np.pad(batch, padding)))
+        with jax.set_mesh(mesh):  # as in training: without it, it is another program
+            for batch in lazy_images.blocks(images, size):
+                padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+                parts.append(predict(state, np.pad(batch, padding)))
         parts = jax.device_get(parts)
         return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
 

@@ -15,9 +15,10 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
 from rmdnet_jax.training import cpu, sharding
 
-# Pixels of a chunk, of 4 and of 1,000 batches of 64 images of CIFAR. After it the host looks at the
-# metrics of the chunk before, and whether the run is asked to stop: that is not to take long.
-PIXELS = {"cpu": 4 * 64 * 32 * 32, "gpu": 1000 * 64 * 32 * 32, "tpu": 1000 * 64 * 32 * 32}
+# Pixels of a chunk on a CPU and on an accelerator: of 4 and of 1,000 batches of 64 images of CIFAR.
+# After it the host looks at the metrics of the chunk before, and whether the run is asked to stop:
+# that is not to take long.
+CPU_PIXELS, PIXELS = 4 * 64 * 32 * 32, 1000 * 64 * 32 * 32
 
 # The sum that is none: the first step of an epoch whose loss was not finite.
 BAD = "first_bad_step"
@@ -34,7 +35,8 @@ Epoch = Callable[[jax.Array, jax.Array, int], contextlib.AbstractContextManager[
 def size(batch_size: int, image_shape: tuple[int, ...]) -> int:
     """Steps of a chunk: of batches of so many images [H, W, 3]."""
     height, width, _ = image_shape
-    return max(1, PIXELS[jax.default_backend()] // (batch_size * height * width))
+    pixels = CPU_PIXELS if jax.default_backend() == "cpu" else PIXELS
+    return max(1, pixels // (batch_size * height * width))
 
 
 def prepare(
@@ -67,12 +69,16 @@ def prepare(
 
 
 def _from_memory(method, start_carry, images, labels, mesh, usual) -> Epoch:
-    on_device = sharding.replicate((images, labels), mesh)
+    # A row an image: TPUs lay [N, H, W, 3] out with the images innermost, and so would copy all of
+    # them to gather a few.
+    rows = images.reshape(len(images), -1)
+    on_device = sharding.replicate((rows, labels), mesh)
 
     def gather_and_step(carry, data):
-        images, labels, order, key = data
+        rows, labels, order, key = data
         index = order[carry[2]]
-        batch = Batch(images[index], labels[index], index)
+        image = rows[index].reshape(-1, *images.shape[1:])
+        batch = Batch(image, labels[index], index)
         return _step(method, carry, sharding.split_batch(batch, mesh), key)
 
     def scan(carry, data):

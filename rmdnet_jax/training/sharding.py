@@ -21,8 +21,18 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
 
 
 def replicate(tree, mesh: jax.sharding.Mesh):
-    """A copy of `tree`, which is the same on every host, on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """`tree`, which is the same on every host, on every device."""
+    everywhere = replicated(mesh)
+
+    def put(x):
+        if jax.process_count() == 1 or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+            return jax.device_put(x, everywhere)
+        # device_put would first send it round the hosts, to compare what each has.
+        host = np.asarray(jax.device_get(x))
+        with jax.transfer_guard("allow"):  # JAX does not take this for a transfer by name
+            return jax.make_array_from_callback(host.shape, everywhere, lambda _: host)
+
+    return jax.tree.map(put, tree)
 
 
 def split_batch(tree, mesh: jax.sharding.Mesh):
@@ -50,4 +60,5 @@ def columns(batch_size: int, mesh: jax.sharding.Mesh) -> slice:
 def split(tree, mesh: jax.sharding.Mesh):
     """Arrays [B, ...] split over the devices, of this host's `columns` of each."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+    with jax.transfer_guard("allow"):  # of several hosts JAX does not take it for one by name
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
