@@ -1,5 +1,7 @@
 """What sits on a backbone: SimSiam's projector and predictor, the classifier, the adapter."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -48,8 +50,9 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """float32 [B, D] -> float32 [B, features]."""
-        return _dense(self.features, jnp.float32)(x)
+        # Accelerators would otherwise multiply in tf32 or bfloat16.
+        return _dense(self.features, jnp.float32, precision=jax.lax.Precision.HIGHEST)(x)
 
 
-def _dense(features: int, dtype: jnp.dtype, use_bias: bool = True) -> nn.Dense:
-    return nn.Dense(features, use_bias=use_bias, kernel_init=default_init, dtype=dtype)
+def _dense(features: int, dtype: jnp.dtype, **options: Any) -> nn.Dense:
+    return nn.Dense(features, kernel_init=default_init, dtype=dtype, **options)

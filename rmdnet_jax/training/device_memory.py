@@ -42,15 +42,14 @@ def assigned(method: Method, state: State, image_shape: tuple[int, ...], batch_s
 def telling(
     method: Method, state: State, image_shape: tuple[int, ...], batch_size: int, resident: int
 ) -> Iterator[None]:
-    """Raises InputError where the block runs out of device memory: with what the batch needs by
-    the compiler's account, and the largest that fits by a line through two sizes.
+    """Raises InputError where the block runs out of device memory: with what the batch needs and
+    the largest that fits, by a line through what smaller ones need by the compiler's account.
 
     Args:
-      method, state, image_shape: as `assigned` takes them.
+      method, state, image_shape: as `assigned` takes them; shapes will do for the state.
       batch_size: over all devices.
       resident: bytes of the training images, if they lie on every device.
     """
-    shapes = jax.eval_shape(lambda state: state, state)  # the state itself is given away
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -58,29 +57,31 @@ def telling(
             raise
         devices = jax.device_count()
         here = batch_size // devices
+        some, more = max(1, here // 4), max(2, here // 2)  # a TPU does not compile what is too much
         try:
-            many, twice = (assigned(method, shapes, image_shape, n) for n in (here, 2 * here))
-        except jax.errors.JaxRuntimeError:  # not even the compiler can do it
-            many = twice = 0
-        raise InputError(_told(devices, here, many, twice, resident)) from error
+            least, most = (assigned(method, state, image_shape, n) for n in (some, more))
+        except jax.errors.JaxRuntimeError:
+            least = most = 0
+        an_image = (most - least) / (more - some)
+        needed = round(least + an_image * (here - some))
+        raise InputError(_told(devices, here, needed, an_image, resident)) from error
 
 
-def _told(devices: int, here: int, many: int, twice: int, resident: int) -> str:
+def _told(devices: int, here: int, needed: int, an_image: float, resident: int) -> str:
     """What is wrong and would be right, where a device's share of the batch, `here` images, needs
-    `many` bytes, and two such shares need `twice`."""
+    so many bytes, and one image more needs `an_image`."""
     on_each = f" ({here} on each of {devices} devices)" if devices > 1 else ""
     text = f"the device's memory does not hold a batch of {here * devices}{on_each}"
-    an_image = (twice - many) / here
     if an_image <= 0:
         return f"{text}; give a smaller one (rm.batch_size, rgrl.batch_size)"
-    text += f": a step needs about {many / _GIB:.2f} GiB beside {resident / _GIB:.2f} of images"
+    text += f": a step needs about {needed / _GIB:.2f} GiB beside {resident / _GIB:.2f} of images"
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in statistics:
         return f"{text}; give a smaller one (rm.batch_size, rgrl.batch_size)"
     budget = statistics["bytes_limit"]
-    if many + resident <= budget:
+    if needed + resident <= budget:
         return f"{text}, of {budget / _GIB:.2f}; right is a device that nothing else uses"
-    fits = here - int((many + resident - budget) / an_image) - 1
+    fits = here - int((needed + resident - budget) / an_image) - 1
     largest = max(0, min(fits, here - 1)) * devices
     return (
         f"{text}, of {budget / _GIB:.2f}; the largest that fits is about {largest} "

@@ -13,7 +13,8 @@ HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1", "JAX_PLATFO
 
 
 def check() -> None:
-    """Raises InputError if none of the platforms that JAX_PLATFORMS names is there.
+    """Raises InputError if no device can be used of those that JAX_PLATFORMS names or that are
+    found, or if they are a part of what several processes share, which have not met.
 
     To be called before JAX computes anything, and after the processes of a run have met.
     """
@@ -26,11 +27,21 @@ def check() -> None:
         # As it was: who tries again must not silently get other devices.
         backend.clear_backends()
         jax.config.update("jax_platforms", asked)
-        reason = one_line(error, 150) or "nothing is installed for them"
+        reason = one_line(error, 300) or "nothing is installed for them"
+        if not asked:
+            raise InputError(
+                f"JAX cannot use the accelerator that it finds here ({reason}); right is one that "
+                "works (docs/running.md), or JAX_PLATFORMS=cpu to do without it"
+            ) from error
         raise InputError(
             f"JAX_PLATFORMS is {asked} and JAX finds no such devices here ({reason}); right is one "
             f"of {there}, or to leave it out (docs/running.md has what a GPU or TPU needs)"
         ) from error
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise InputError(
+            f"the devices here are those of one host of {jax.process_count()}; right is the same "
+            "command on every host, with --distributed"
+        )
 
 
 def fast_dtype() -> jnp.dtype:

@@ -75,7 +75,8 @@ def fit(
     if checkpoints.latest() is not None:
         state, done = checkpoints.restore(state), _Done.of(checkpoints.meta())
     resident = images.nbytes if isinstance(images, np.ndarray) else 0
-    telling = device_memory.telling(method, state, images.shape[1:], batch_size, resident)
+    shapes = jax.eval_shape(lambda state: state, state)  # the state itself is given away
+    telling = device_memory.telling(method, shapes, images.shape[1:], batch_size, resident)
 
     def save_if_due(state: S, done: _Done, stops: bool) -> None:
         number = done.epoch * steps + done.step

@@ -36,6 +36,22 @@ def test_the_first_that_is_there_will_do(asked):
     assert jax.default_backend() == "cpu"
 
 
+def test_a_device_that_does_not_start_is_named_with_what_does_without(asked, monkeypatch):
+    def fails():
+        raise RuntimeError("Unable to initialize backend 'cuda': driver too old")
+
+    asked("")
+    monkeypatch.setattr(jax, "devices", fails)
+    with pytest.raises(InputError, match=r"\(Unable .* old\); .*JAX_PLATFORMS=cpu to do without"):
+        devices.check()
+
+
+def test_one_host_of_several_does_not_go_alone(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(InputError, match=r"one host of 4; .* --distributed"):
+        devices.check()
+
+
 @pytest.mark.parametrize(
     ("device", "dtype"),
     [

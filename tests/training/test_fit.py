@@ -173,7 +173,9 @@ def test_checkpoints_are_as_far_apart_as_asked_and_the_end_is_saved(tmp_path, ev
 def test_the_loop_refuses_transfers_that_nobody_asked_for(tmp_path, monkeypatch, backend):
     """Its own are asked for: the other tests pass under the same guard."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(chunks, "CPU_PIXELS" if backend == "cpu" else "PIXELS", 1)  # so that the log hears of a step
+    monkeypatch.setattr(
+        chunks, "CPU_PIXELS" if backend == "cpu" else "PIXELS", 1
+    )  # so that the log hears of a step
     monkeypatch.setattr(StageLog, "step", lambda *_: jnp.zeros(2) + np.ones(2))
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         run(tmp_path, 1)
