@@ -58,6 +58,10 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
     config = this.config
     claim = hosts.by_writer(workdirs.claim(workdir, config.to_dict()))
     with workdirs.writable(workdir), claim, this.log:
+        facts = config.to_json() + this.images_fingerprint
+        hosts.check_same(
+            facts.encode() + this.labels.given.tobytes(), workdirs.config_file(workdir)
+        )
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
                 saved.check()

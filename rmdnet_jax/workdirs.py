@@ -88,7 +88,7 @@ def identity(config: dict) -> dict:
 
 def check_same(workdir: Path, config: dict) -> None:
     """Raises InputError if `workdir` holds something else than this experiment, or nothing."""
-    path = workdir / "config.json"
+    path = config_file(workdir)
     if not path.exists():
         if workdir.exists() and any(map(_is_foreign, workdir.iterdir())):
             raise InputError(
@@ -114,6 +114,11 @@ def check_same(workdir: Path, config: dict) -> None:
             )
 
 
+def config_file(workdir: Path) -> Path:
+    """The file that says whose the folder is."""
+    return workdir / "config.json"
+
+
 @contextlib.contextmanager
 def writable(workdir: Path) -> Iterator[None]:
     """Raises InputError if something in the block cannot be written, to `workdir` in the main."""
@@ -130,7 +135,7 @@ def writable(workdir: Path) -> Iterator[None]:
 
 
 def _write_config(workdir: Path, config: dict) -> None:
-    with open_atomic(workdir / "config.json") as file:
+    with open_atomic(config_file(workdir)) as file:
         json.dump(config, file, indent=2)
 
 

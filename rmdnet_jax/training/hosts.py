@@ -5,10 +5,14 @@ and to the workdir; checkpoints, which Orbax writes, are of all.
 """
 
 import contextlib
+import hashlib
 import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from rmdnet_jax.errors import InputError, LostProcessError
@@ -16,6 +20,9 @@ from rmdnet_jax.names import one_line
 
 # A process that does not answer for so long is dead, and the others stop.
 _HEARTBEAT_SECONDS = 30
+
+# A shared disk may show a new file so much later elsewhere.
+_DISK_SECONDS = 60
 
 # At the end all wait for process 0, which judges labels and draws.
 _SHUTDOWN_SECONDS = 24 * 60 * 60
@@ -88,6 +95,38 @@ def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
         if failed:
             raise InputError("process 0 has stopped; it says why")
         yield
+
+
+def check_same(facts: bytes, file: Path) -> None:
+    """Checks that the processes can work together, before they wait for one another in vain.
+
+    Args:
+      facts: what this process runs, and on what.
+      file: one that process 0 has written.
+
+    Raises:
+      InputError: the processes run different things, or do not share the disk of `file`.
+    """
+    if jax.process_count() == 1:
+        return
+    end = time.monotonic() + _DISK_SECONDS
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(1)
+    seen = file.stat() if file.exists() else None
+    place = np.array([seen.st_ino, seen.st_mtime_ns] if seen else [0, 0], np.uint64)
+    digests = (hashlib.sha256(part).digest() for part in (facts, place.tobytes()))
+    mine = np.array([list(digest) for digest in digests], np.uint8)
+    runs_same, shares_disk = (multihost_utils.process_allgather(mine) == mine).all(axis=(0, 2))
+    if not runs_same:
+        raise InputError(
+            "the processes of this run have other configs, pictures or labels; right is the same "
+            "command with the same files on every host"
+        )
+    if not shares_disk:
+        raise InputError(
+            f"not every process finds the {file} that process 0 has written; right is one "
+            "--workdir, on a disk that all hosts share"
+        )
 
 
 def lost(error: Exception) -> LostProcessError:

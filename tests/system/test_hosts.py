@@ -7,8 +7,10 @@ import socket
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from command import ROOT, TINY, arguments, environment, launch, write_npz
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +22,15 @@ def flags(npz, *more):
     return [*TINY, "--config.dataset.name=npz", f"--config.dataset.path={npz}", *more]
 
 
-def start(count, *flags):
-    """The processes of a run, as a user starts one on each host."""
+def start(count, *flags, each=lambda process: ()):
+    """The processes of a run, as a user starts one on each host, with the flags of `each` too."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     where = {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(count)}
     return [
         subprocess.Popen(
-            arguments(*flags), cwd=ROOT, env=environment(**where, JAX_PROCESS_ID=str(i)),
+            arguments(*flags, *each(i)), cwd=ROOT, env=environment(**where, JAX_PROCESS_ID=str(i)),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i in range(count)
@@ -73,6 +75,33 @@ def test_a_workdir_that_one_cannot_have_stops_all(npz, tmp_path):
     assert statuses == [2, 2], said
     assert "holds files but no config.json" in said[0][1]
     assert "process 0 has stopped" in said[1][1]
+
+
+def test_they_stream_from_disk_as_one_process(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), np.uint8)
+    for row, image in enumerate(pixels):
+        folder = tmp_path / "photos" / f"class {row % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{row}.png")
+    chosen = ["--config.dataset.name=own", f"--config.dataset.path={tmp_path}/photos",
+              f"--config.dataset.cache={tmp_path}/cache", "--config.dataset.memory_budget=1e-6",
+              "--config.dataset.workers=0", "--config.teacher.kind=random", *TINY]  # fmt: skip
+    one = launch(*chosen, f"--workdir={tmp_path}/one", JAX_NUM_CPU_DEVICES="2")
+    assert one.returncode == 0, one.stderr
+    assert "on disk" in one.stdout
+    statuses, said = finish(start(2, *chosen, f"--workdir={tmp_path}/two"))
+    assert statuses == [0, 0], said
+    for ours, theirs in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert ours.pop("stage") == theirs.pop("stage")
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_what_is_not_one_run_stops_at_once(npz, tmp_path):
+    seeds = {"each": lambda process: [f"--config.seed={process}"]}
+    statuses, said = finish(start(2, *flags(npz), f"--workdir={tmp_path}/w", **seeds))
+    assert statuses == [2, 2], said
+    assert all("have other configs, pictures or labels" in error for _, error in said)
+    assert [path.name for path in (tmp_path / "w").iterdir() if path.is_dir()] == []
 
 
 def wait_for(processes, happened):
