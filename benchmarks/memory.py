@@ -3,7 +3,7 @@
 python benchmarks/memory.py          (PyTorch beside it on a GPU, where it is installed)
 
 On a GPU a figure is the peak that the allocator saw in a process of its own, and the largest batch
-is one that ran in a process whose allocator had no more than the budget. On a CPU both are by what
+is one that ran in a process whose allocator had no more than the budget. On others both are by what
 the compiler assigns to the step's program: arguments, outputs and temporaries.
 """
 
@@ -57,7 +57,7 @@ def peak(case: dict, share: float = 0.9) -> int | None:
       case: the arguments of `seen`.
       share: of the GPU's memory, given to JAX in a process of its own.
     """
-    if jax.default_backend() == "cpu":
+    if jax.default_backend() != "gpu":
         return assigned(**{name: value for name, value in case.items() if name != "form"})
     command = [sys.executable, __file__, "--case", json.dumps(case)]
     environment = os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{share:.4f}"}
