@@ -19,6 +19,8 @@ import torch_transforms
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from rmdnet_jax.training import devices
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -136,7 +138,7 @@ class AsExpert:
 
     @staticmethod
     def _precision():
-        if DEVICE == "cpu":
+        if devices.fast_dtype() == "float32":  # as ours
             return contextlib.nullcontext()
         return torch.autocast(DEVICE, torch.bfloat16)
 

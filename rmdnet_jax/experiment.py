@@ -56,12 +56,10 @@ def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = 
     """
     this = prepare(config, workdir, data)
     config = this.config
+    hosts.check_same(this.facts())
     claim = hosts.by_writer(workdirs.claim(workdir, config.to_dict()))
     with workdirs.writable(workdir), claim, this.log:
-        facts = config.to_json() + this.images_fingerprint
-        hosts.check_same(
-            facts.encode() + this.labels.given.tobytes(), workdirs.config_file(workdir)
-        )
+        hosts.check_shared(workdir)
         for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
             with checkpoints(this, stage) as saved:
                 saved.check()

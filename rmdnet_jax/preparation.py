@@ -28,6 +28,12 @@ from rmdnet_jax.training.logging import RunLog
 Fill = Callable[[ConfigDict], tuple[ConfigDict, dict[str, str]]]
 
 
+# Fields that may have other values on other hosts.
+_OF_THE_HOST = (
+    "dataset.cache", "dataset.memory_budget", "dataset.workers", "report.", "tensorboard",
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What every stage of a run needs; `chosen` is why open fields have the values they have."""
@@ -45,6 +51,21 @@ class Run:
     def key(self, purpose: str) -> jax.Array:
         """The random key of a purpose: a function of the seed and the purpose's name."""
         return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(purpose.encode()))
+
+    def facts(self) -> dict[str, object]:
+        """What several processes that run this together must have in common, by name."""
+        fields = configuration.flat(self.config.to_dict())
+        facts = {
+            f"config.{name}": value
+            for name, value in fields.items()
+            if not name.startswith(_OF_THE_HOST)
+        }
+        return facts | {
+            "their pictures": (self.images_fingerprint, self.data.test_images.shape),
+            "their labels": (self.labels.given.tobytes(), self.data.test_labels.tobytes()),
+            "whether the pictures are in memory or on disk": self.data.is_on_disk,
+            "their version of JAX": jax.__version__,
+        }
 
 
 def prepare(config: ConfigDict, workdir: Path, data: Dataset | None = None) -> Run:

@@ -88,7 +88,7 @@ def identity(config: dict) -> dict:
 
 def check_same(workdir: Path, config: dict) -> None:
     """Raises InputError if `workdir` holds something else than this experiment, or nothing."""
-    path = config_file(workdir)
+    path = workdir / "config.json"
     if not path.exists():
         if workdir.exists() and any(map(_is_foreign, workdir.iterdir())):
             raise InputError(
@@ -114,11 +114,6 @@ def check_same(workdir: Path, config: dict) -> None:
             )
 
 
-def config_file(workdir: Path) -> Path:
-    """The file that says whose the folder is."""
-    return workdir / "config.json"
-
-
 @contextlib.contextmanager
 def writable(workdir: Path) -> Iterator[None]:
     """Raises InputError if something in the block cannot be written, to `workdir` in the main."""
@@ -135,7 +130,7 @@ def writable(workdir: Path) -> Iterator[None]:
 
 
 def _write_config(workdir: Path, config: dict) -> None:
-    with open_atomic(config_file(workdir)) as file:
+    with open_atomic(workdir / "config.json") as file:
         json.dump(config, file, indent=2)
 
 

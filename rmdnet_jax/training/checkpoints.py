@@ -224,7 +224,8 @@ class Checkpoints:
             yield
         except Exception as error:  # whatever Orbax and its storage raise of a disk
             reason = _disk_error(error)
-            if reason is None and jax.process_count() > 1:  # such as a wait that took too long
+            several, waited = jax.process_count() > 1, (jax.errors.JaxRuntimeError, TimeoutError)
+            if reason is None and several and isinstance(error, waited):
                 raise hosts.lost(error) from error
             reason = reason or one_line(error)
             raise InputError(

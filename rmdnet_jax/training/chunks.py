@@ -4,6 +4,7 @@ Both compile the same step, and both take the batches that `order` says.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,10 +16,10 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
 from rmdnet_jax.training import cpu, sharding
 
-# Pixels of a chunk on a CPU and on an accelerator: of 4 and of 1,000 batches of 64 images of CIFAR.
+# Pixels of a chunk on a CPU and on an accelerator: of 4 and of 100 batches of 64 images of CIFAR.
 # After it the host looks at the metrics of the chunk before, and whether the run is asked to stop:
 # that is not to take long.
-CPU_PIXELS, PIXELS = 4 * 64 * 32 * 32, 1000 * 64 * 32 * 32
+CPU_PIXELS, PIXELS = 4 * 64 * 32 * 32, 100 * 64 * 32 * 32
 
 # The sum that is none: the first step of an epoch whose loss was not finite.
 BAD = "first_bad_step"
@@ -32,11 +33,14 @@ Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
 Epoch = Callable[[jax.Array, jax.Array, int], contextlib.AbstractContextManager[Advance]]
 
 
-def size(batch_size: int, image_shape: tuple[int, ...]) -> int:
-    """Steps of a chunk: of batches of so many images [H, W, 3]."""
+def size(span: int, batch_size: int, image_shape: tuple[int, ...]) -> int:
+    """Steps of a chunk, as many of which make up `span` steps, or but for a few: what is left over
+    goes step by step. Of batches of so many images [H, W, 3]."""
     height, width, _ = image_shape
     pixels = CPU_PIXELS if jax.default_backend() == "cpu" else PIXELS
-    return max(1, pixels // (batch_size * height * width))
+    largest = min(span, max(1, pixels // (batch_size * height * width)))
+    dividing = [steps for steps in range(max(2, largest // 4), largest + 1) if span % steps == 0]
+    return max(dividing, default=span // math.ceil(span / largest))
 
 
 def prepare(

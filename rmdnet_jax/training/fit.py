@@ -7,7 +7,6 @@ repeats itself.
 import contextlib
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -68,8 +67,7 @@ def fit(
     mesh = sharding.mesh()
     steps = len(images) // batch_size
     interval = max(1, round(checkpoint_every * steps))
-    span, largest = min(interval, steps), chunks.size(batch_size, images.shape[1:])
-    chunk = math.ceil(span / math.ceil(span / largest))  # of one length, as far as that goes
+    chunk = chunks.size(min(interval, steps), batch_size, images.shape[1:])
     checkpoints.check()
     done = _Done()
     if checkpoints.latest() is not None:

@@ -7,14 +7,16 @@ and to the workdir; checkpoints, which Orbax writes, are of all.
 import contextlib
 import hashlib
 import os
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rmdnet_jax.atomic import open_atomic
 from rmdnet_jax.errors import InputError, LostProcessError
 from rmdnet_jax.names import one_line
 
@@ -71,8 +73,7 @@ def is_writer() -> bool:
 
 def meet(where: str) -> None:
     """Returns when all processes have come to this point, which `where` names."""
-    with jax.transfer_guard("allow"):  # it reads what it has sent
-        multihost_utils.sync_global_devices(where)
+    multihost_utils.sync_global_devices(where)
 
 
 @contextlib.contextmanager
@@ -97,41 +98,49 @@ def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
         yield
 
 
-def check_same(facts: bytes, file: Path) -> None:
-    """Checks that the processes can work together, before they wait for one another in vain.
-
-    Args:
-      facts: what this process runs, and on what.
-      file: one that process 0 has written.
-
-    Raises:
-      InputError: the processes run different things, or do not share the disk of `file`.
-    """
+def check_same(facts: Mapping[str, object]) -> None:
+    """Raises InputError where the processes differ in one of these facts, by name and value, which
+    would have them wait for one another in vain."""
     if jax.process_count() == 1:
         return
-    end = time.monotonic() + _DISK_SECONDS
-    while not file.exists() and time.monotonic() < end:
-        time.sleep(1)
-    seen = file.stat() if file.exists() else None
-    place = np.array([seen.st_ino, seen.st_mtime_ns] if seen else [0, 0], np.uint64)
-    digests = (hashlib.sha256(part).digest() for part in (facts, place.tobytes()))
+    digests = [hashlib.sha256(repr(value).encode()).digest() for value in facts.values()]
     mine = np.array([list(digest) for digest in digests], np.uint8)
-    runs_same, shares_disk = (multihost_utils.process_allgather(mine) == mine).all(axis=(0, 2))
-    if not runs_same:
+    differ = (multihost_utils.process_allgather(mine) != mine).any(axis=(0, 2))
+    for name, differs in zip(facts, differ, strict=True):
+        if differs:
+            raise InputError(
+                f"the processes of this run differ in {name}; right is the same command, with the "
+                "same files, on every host"
+            )
+
+
+def check_shared(folder: Path) -> None:
+    """Raises InputError, in all processes, if one does not find in `folder` what process 0 writes
+    there, after a minute."""
+    if jax.process_count() == 1:
+        return
+    drawn = np.frombuffer(secrets.token_bytes(16), np.uint8)
+    token = bytes(np.asarray(multihost_utils.broadcast_one_to_all(drawn))).hex()
+    file = folder / ".shared"
+    if is_writer():
+        with open_atomic(file) as opened:
+            opened.write(token)
+    end = time.monotonic() + _DISK_SECONDS
+    while not (found := file.is_file() and file.read_text() == token) and time.monotonic() < end:
+        time.sleep(0.5)
+    all_found = multihost_utils.process_allgather(np.array([found])).all()
+    if is_writer():
+        file.unlink()
+    if not all_found:
         raise InputError(
-            "the processes of this run have other configs, pictures or labels; right is the same "
-            "command with the same files on every host"
-        )
-    if not shares_disk:
-        raise InputError(
-            f"not every process finds the {file} that process 0 has written; right is one "
-            "--workdir, on a disk that all hosts share"
+            f"not every process finds what process 0 writes to {folder}; right is one --workdir, "
+            "on a disk that all hosts share"
         )
 
 
 def lost(error: Exception) -> LostProcessError:
     """What to raise for an error that says, in words of its own, that another process is gone."""
-    reason = str(error).partition("\n")[0][-200:]
+    reason = str(error).partition("\n")[0][-200:] or type(error).__name__
     return LostProcessError(
         f"another process of this run has stopped ({reason}); start all of them again with the "
         "same command, and the run goes on from its last checkpoint"

@@ -21,7 +21,8 @@ def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
 
 
 def replicate(tree, mesh: jax.sharding.Mesh):
-    """`tree`, which is the same on every host, on every device."""
+    """`tree`, which is the same on every host, on every device. Typed keys of several hosts must be
+    there already (made under `jax.set_mesh`)."""
     everywhere = replicated(mesh)
 
     def put(x):

@@ -3,8 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from command import TINY, launch, write_npz
+
+from rmdnet_jax import Model
 
 
 def written(folder, name):
@@ -46,6 +49,15 @@ def test_held_out_images_are_judged_and_not_learned_from(swept, k):
         listed = sorted(int(row["index"]) for row in csv.DictReader(file))
     assert found["validation_size"] > 0
     assert listed == list(range(64))  # those held out have labels that may be wrong, too
+
+    # Of those held out the student says what it says at the end; it has not met them before.
+    trained = Model.load(trial)
+    arrays = np.load(swept[0].parent / "colours.npz")
+    issues = trained.issues
+    at_the_end = trained.predict_proba(arrays["x_train"])[issues.index, issues.given]
+    held_out = np.isclose(issues.student_score, 1 - at_the_end, atol=2e-6)
+    # Batches of 16 of the 49 others leave one out, perhaps in both epochs.
+    assert held_out.sum() - found["validation_size"] in (0, 1)
 
 
 def test_a_cell_of_a_table_of_the_paper(tmp_path):

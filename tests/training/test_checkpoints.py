@@ -202,19 +202,28 @@ def test_orbax_leaves_the_question_of_preemption_alone(tmp_path, monkeypatch):
     assert asked == []
 
 
-def test_a_wait_for_another_process_that_takes_too_long_is_no_fault_of_the_disk(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        # Orbax's own time-outs are OSErrors, as a full disk is.
+        (TimeoutError("Timed out.\nmore"), LostProcessError, r"has stopped \(Timed out.\)"),
+        (TimeoutError(), LostProcessError, r"has stopped \(TimeoutError\)"),
+        (jax.errors.JaxRuntimeError("DEADLINE"), LostProcessError, r"has stopped \(DEADLINE\)"),
+        (ValueError("a fault"), InputError, r"cannot write checkpoints .* \(a fault\)"),
+        (OSError(28, "No space"), InputError, r"cannot write checkpoints .* \(No space\)"),
+    ],
+)
+def test_which_errors_of_several_processes_are_those_of_another(
+    tmp_path, monkeypatch, error, raised, message
 ):
-    """Orbax's own time-outs are OSErrors, as a full disk is."""
-
-    def waits(*_, **__):
-        raise TimeoutError("Timed out while waiting for a barrier.\nmore")
+    def fails(*_, **__):
+        raise error
 
     with Checkpoints(tmp_path / "stage") as made, monkeypatch.context() as patch:
         made.save(1, STATE, {})
-        patch.setattr(ocp.CheckpointManager, "wait_until_finished", waits)
+        patch.setattr(ocp.CheckpointManager, "wait_until_finished", fails)
         patch.setattr(jax, "process_count", lambda: 2)
-        with pytest.raises(LostProcessError, match=r"has stopped \(Timed out while waiting"):
+        with pytest.raises(raised, match=message):
             made.save(2, STATE, {})
 
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.errors import DivergedError, StoppedError
@@ -235,9 +237,9 @@ def test_accelerators_scan_is_the_cpus_loop(tmp_path, monkeypatch, every):
     ("every", "pixels", "lengths"),
     [
         (1, 1 << 30, [5, 5, 5]),  # an epoch a chunk
-        (1, 2 * 2 * 64, [2, 2, 1] * 3),
+        (1, 4 * 2 * 64, [2, 2, 1] * 3),
         (0.4, 1 << 30, [2, 2, 1, 1, 2, 2, 2, 2, 1]),  # a checkpoint every two steps, of all
-        (2, 3 * 2 * 64, [3, 2] * 3),
+        (2, 3 * 2 * 64, [2, 2, 1] * 3),
     ],
 )
 def test_chunks_of_every_length_are_two_programs(tmp_path, monkeypatch, every, pixels, lengths):
@@ -271,6 +273,30 @@ def test_chunks_of_every_length_are_two_programs(tmp_path, monkeypatch, every, p
     assert told == lengths
     assert all(traced)
     assert len(traced) <= 3  # the shapes of its metrics, the scan, the single step
+
+
+@given(st.integers(1, 5000), st.integers(1, 600))
+def test_hardly_a_step_is_left_over_by_chunks(span, largest):
+    size = chunks.size(span, 16, (chunks.CPU_PIXELS // largest, 1, 3))
+    largest = chunks.CPU_PIXELS // (chunks.CPU_PIXELS // largest * 16) or 1
+    assert 1 <= size <= min(span, largest)
+    assert span % size < -(-span // largest)  # less than a step a chunk
+
+
+@pytest.mark.parametrize(
+    ("span", "batch", "side", "expected"),
+    [
+        (782, 64, 32, 46),  # CIFAR: 17 chunks of 46 steps, and no step more
+        (390, 128, 32, 39),
+        (97, 512, 32, 10),
+        (1, 64, 32, 1),
+        (312, 64, 224, 2),  # large images, few steps
+        (10, 4096, 512, 1),
+    ],
+)
+def test_an_accelerators_chunks(monkeypatch, span, batch, side, expected):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert chunks.size(span, batch, (side, side, 3)) == expected
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
