@@ -1,6 +1,7 @@
 """What is saved comes back; what is another's, or another process is writing, is left alone."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -211,6 +212,12 @@ def test_orbax_leaves_the_question_of_preemption_alone(tmp_path, monkeypatch):
         (jax.errors.JaxRuntimeError("DEADLINE"), LostProcessError, r"has stopped \(DEADLINE\)"),
         (ValueError("a fault"), InputError, r"cannot write checkpoints .* \(a fault\)"),
         (OSError(28, "No space"), InputError, r"cannot write checkpoints .* \(No space\)"),
+        # As TensorStore tells of a quota.
+        (
+            ValueError(f"[os_error_code='{errno.EDQUOT}']"),
+            InputError,
+            r"cannot write checkpoints .* \(Disk quota exceeded\)",
+        ),
     ],
 )
 def test_which_errors_of_several_processes_are_those_of_another(
