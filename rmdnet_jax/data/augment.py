@@ -216,14 +216,24 @@ def color_jitter(
     factors = jax.random.uniform(factor_key, (4, batch), minval=low, maxval=high)
     # Images left alone get the factors that change nothing, which saves a pass over the batch.
     factors = jnp.where(jax.random.bernoulli(chosen_key, probability, (1, batch)), factors, none)
-    # An order of its own for every image would make `switch` run all four operations each time and
-    # select: four times the work. Each image's own distribution is the same either way.
+    # An order of its own for every image would be four times the work: all four operations each
+    # time, and a choice. Each image's own distribution is the same either way.
     order = jax.random.permutation(order_key, 4)
-    adjust = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     for position in range(4):
         operation = order[position]
-        images = lax.switch(operation, adjust, images, factors[operation])
+        # A GPU asks the host which branch to take, and waits; it rather computes all four at once.
+        images = lax.platform_dependent(
+            operation, images, factors[operation], cpu=_adjusted_by_one, default=_one_of_adjusted
+        )
     return images
+
+
+def _adjusted_by_one(operation: Array, images: Array, factor: Array) -> Array:
+    return lax.switch(operation, _ADJUST, images, factor)
+
+
+def _one_of_adjusted(operation: Array, images: Array, factor: Array) -> Array:
+    return lax.select_n(operation, *(adjust(images, factor) for adjust in _ADJUST))
 
 
 def random_greyscale(key: Array, images: Array, *, probability: float = 0.2) -> Array:
@@ -275,6 +285,9 @@ def adjust_hue(images: Array, shift: Array) -> Array:
     from_pure = hue[..., None] - _per_channel(jnp.array([0, 2, 4], jnp.float32))
     from_pure = jnp.abs(from_pure - 6 * jnp.round(from_pure / 6))  # the short way round, 0 to 3
     return value[..., None] - chroma[..., None] * jnp.clip(from_pure - 1, 0, 1)
+
+
+_ADJUST = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 
 def _interpolation(start: Array, size: Array, length: int) -> Array:

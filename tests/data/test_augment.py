@@ -274,15 +274,29 @@ def test_jitter_draws_its_factors_in_the_limits_asked_for():
 
 
 def test_jitter_applies_each_operation_once_in_any_order(monkeypatch):
-    for digit, name in enumerate(["brightness", "contrast", "saturation", "hue"], start=1):
-        write_down = partial(lambda images, factor, digit: 10 * images + digit, digit=digit)
-        monkeypatch.setattr(augment, f"adjust_{name}", write_down)
+    write_down = [lambda images, factor, digit=digit: 10 * images + digit for digit in range(1, 5)]
+    monkeypatch.setattr(augment, "_ADJUST", write_down)
     keys = jax.random.split(KEY, 300)
     orders = jax.vmap(augment.color_jitter, in_axes=(0, None))(keys, jnp.zeros((2, 1, 1, 3)))
     orders = np.asarray(orders, np.int32).reshape(300, -1)
     assert (orders == orders[:, :1]).all()  # one for the whole batch
     assert {"".join(sorted(str(order))) for order in orders[:, 0]} == {"1234"}
     assert len(np.unique(orders[:, 0])) == 24
+
+
+def test_jitter_off_the_cpu_has_no_branches_and_is_the_same(monkeypatch):
+    images, keys = augment.to_float(batch_of_pictures(4)), jax.random.split(KEY, 8)
+
+    def compiled():
+        jitter = jax.jit(lambda key, images: augment.color_jitter(key, images))
+        return jitter.lower(keys[0], images).compile()
+
+    here = compiled()
+    monkeypatch.setattr(augment, "_adjusted_by_one", augment._one_of_adjusted)
+    elsewhere = compiled()
+    assert [x.as_text().count(" conditional(") for x in (here, elsewhere)] == [4, 0]
+    for key in keys:
+        np.testing.assert_allclose(elsewhere(key, images), here(key, images), atol=1e-6)
 
 
 # How often
