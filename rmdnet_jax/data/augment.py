@@ -58,7 +58,7 @@ def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> 
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
     def crop(image, top, left):
-        return jax.lax.dynamic_slice(image, (top, left, 0), (height, width, 3))
+        return lax.dynamic_slice(image, (top, left, 0), (height, width, 3))
 
     # By vmap, so that a batch that lies split over devices is cropped where it lies.
     cropped = jax.vmap(crop)(padded, top, left)

@@ -99,8 +99,12 @@ def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
 
 
 def check_same(facts: Mapping[str, object]) -> None:
-    """Raises InputError where the processes differ in one of these facts, by name and value, which
-    would have them wait for one another in vain."""
+    """Raises InputError, in all processes, where they differ in one of these facts, which it names:
+    they would wait for one another in vain.
+
+    Args:
+      facts: what this process runs, and on what; the same names in all processes.
+    """
     if jax.process_count() == 1:
         return
     digests = [hashlib.sha256(repr(value).encode()).digest() for value in facts.values()]
