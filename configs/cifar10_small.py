@@ -19,7 +19,7 @@ def get_config(loss="ce"):
     config.model.width = 16
     config.augment.pad = 0
     config.rm.epochs = 200
-    config.rgrl.epochs = 40
-    config.rgrl.lr = 0.02
-    config.rgrl.baseline = True
+    config.train.epochs = 40
+    config.train.lr = 0.02
+    config.method.baseline = "robust"
     return config

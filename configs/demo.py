@@ -20,10 +20,10 @@ def get_config():
     config.rm.epochs = 30
     config.rm.min_area = 0.5  # a fifth of a digit is any digit
     config.rm.knn_k = 20
-    config.rgrl.epochs = 30
-    config.rgrl.lr = 0.05
+    config.train.epochs = 30
+    config.train.lr = 0.05
     config.rgrl.k = 0.3
-    config.rgrl.baseline = True
+    config.method.baseline = "robust"
     config.report.remark = (
         "The digits show what the regulariser does where a network has the time to learn wrong "
         "labels by heart: both train without augmentation. They hardly show the teacher's worth: a "

@@ -3,12 +3,11 @@
 python launch.py --config=configs/own_data.py --config.dataset.path=FOLDER_OR_FILE
 
 A folder with a subfolder a class, a CSV or Parquet manifest, or a .npz: docs/own_data.md. Fields
-that are None here are chosen from the data (rmdnet_jax/automatic.py) and told with the reason; a
-value on the command line wins.
+that are None here are chosen from the data (rmdnet_jax/config/automatic.py) and told with the
+reason; a value on the command line wins.
 """
 
-from rmdnet_jax import automatic
-from rmdnet_jax.config import default
+from rmdnet_jax.config import automatic, default
 
 
 def get_config():

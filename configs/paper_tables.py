@@ -16,7 +16,7 @@ SMALL = {
     "model": {"stem": "imagenet", "width": 16},
     "augment": {"pad": 0},
     "rm": {"epochs": 200},
-    "rgrl": {"epochs": 40, "lr": 0.02},
+    "train": {"epochs": 40, "lr": 0.02},
     "checkpoint_every": 10.0,
 }
 TINY = {
@@ -24,7 +24,7 @@ TINY = {
     "model": {"stem": "imagenet", "width": 4},
     "augment": {"pad": 0},
     "rm": {"epochs": 2},
-    "rgrl": {"epochs": 2, "lr": 0.02},
+    "train": {"epochs": 2, "lr": 0.02},
 }
 
 

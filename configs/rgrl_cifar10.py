@@ -35,6 +35,6 @@ LOSSES = {
 def get_config(loss="ce"):
     config = default()
     config.dataset.name = "cifar10"
-    config.rgrl.lr = 0.001
+    config.train.lr = 0.001
     set_loss(config, loss, LOSSES)
     return config

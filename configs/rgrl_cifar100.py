@@ -33,6 +33,6 @@ LOSSES = {
 def get_config(loss="ce"):
     config = default()
     config.dataset.name = "cifar100"
-    config.rgrl.lr = 0.01
+    config.train.lr = 0.01
     set_loss(config, loss, LOSSES)
     return config

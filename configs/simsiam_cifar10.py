@@ -12,5 +12,5 @@ from rmdnet_jax.config import default
 def get_config():
     config = default()
     config.dataset.name = "cifar10"
-    config.rgrl.epochs = 0
+    config.train.epochs = 0
     return config

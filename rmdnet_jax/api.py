@@ -1,31 +1,32 @@
 """`rmdnet_jax.fit`: images and labels in, a model and the labels to doubt out, in one call."""
 
 import dataclasses
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rmdnet_jax import automatic, experiment
-from rmdnet_jax import config as configuration
-from rmdnet_jax.data import pictures
-from rmdnet_jax.data.dataset import Dataset, SkippedFile, with_three_channels
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import automatic, default
+from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.data import picture_files
+from rmdnet_jax.data.dataset import Dataset, with_three_channels
+from rmdnet_jax.data.picture_files import PictureFiles, Split
 from rmdnet_jax.data.validation import per_class
-from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
-from rmdnet_jax.training import cpu
+from rmdnet_jax.runs import single
 
 Pictures = np.ndarray | Sequence[str | Path]
 Labels = np.ndarray | Sequence[str] | Sequence[int]
 
-# Fields of config.dataset that hold for data in memory.
-_OF_DATA = ("dataset.image_size", "dataset.max_broken")
+# Fields of config.dataset that hold for data that is given.
+_OF_DATA = tuple(
+    f"dataset.{name}" for name in ("image_size", "max_broken", "cache", "memory_budget", "workers")
+)
 
 
 def fit(
@@ -44,8 +45,8 @@ def fit(
         become squares of one. Files that are no pictures are left out and named, up to the share
         dataset.max_broken.
       labels: N class names, or N integers of any values.
-      fields: values of config fields, {"rgrl.epochs": 20} say; those that are not given are chosen
-        from the data (rmdnet_jax/automatic.py).
+      fields: values of config fields, {"train.epochs": 20} say; those that are not given are chosen
+        from the data (rmdnet_jax/config/automatic.py).
       held_out: share of each class, in (0, 1), that training does not see and the accuracy (the
         agreement with the given labels) is measured on. Its labels are judged too, by what the
         classifier says of images that it has not learned from.
@@ -63,43 +64,50 @@ def fit(
     if workdir is None:  # nobody would see them
         config.report.tsne_points = config.report.gallery = 0
     given = _labels(labels, images)
-    files = None if isinstance(images, np.ndarray) else tuple(map(str, images))
-    pixels, skipped = _pixels(images, config.dataset.image_size, config.dataset.max_broken)
-    config.dataset.image_size = 0  # of what is in memory nothing is resized any more
-    usable = np.setdiff1d(np.arange(len(images)), list(skipped))
-    classes, numbers = np.unique(given[usable], return_inverse=True)
+    classes, numbers = np.unique(given, return_inverse=True)
     kept, tested = _split(numbers, held_out)
-    train_index, test_index = usable[kept], usable[tested]
-    data = Dataset(
-        name="own",
-        train_images=pixels[kept],
-        train_labels=numbers[kept].astype(np.int32),
-        test_images=pixels[tested],
-        test_labels=numbers[tested].astype(np.int32),
-        label_sets={},
-        class_names=tuple(map(str, classes)),
-        train_files=files and tuple(files[i] for i in train_index),
-        test_files=files and tuple(files[i] for i in test_index),
-        train_index=train_index,
-        test_index=test_index,
-        class_numbers=tuple(classes.tolist()) if classes.dtype.kind == "i" else None,
-        skipped_files=tuple(skipped.values()),
-    )
-    with tempfile.TemporaryDirectory() as passing:
-        folder = Path(workdir or passing)
-        experiment.run(config, folder, "rmdnet_jax.fit(images, labels, ...)", data)
-        trained = Model.load(folder)
-        of_tested, _ = label_issues.read_csv(folder / "test_label_issues.csv")
-    assert trained.issues
-    issues = label_issues.joined(trained.issues, of_tested)
-    judged = files and tuple(files[i] for i in issues.index)
+    numbers = numbers.astype(np.int32)
+    of_classes: dict[str, Any] = {
+        "class_names": tuple(map(str, classes)),
+        "class_numbers": tuple(classes.tolist()) if classes.dtype.kind == "i" else None,
+    }
+    if isinstance(images, np.ndarray):
+        if config.dataset.image_size:
+            raise InputError(
+                f"fields: dataset.image_size is {config.dataset.image_size} with images in memory, "
+                "which are not resized; right is to give paths, or to leave it out"
+            )
+        pixels = with_three_channels(images)
+        data: Dataset | PictureFiles = Dataset(
+            "own", pixels[kept], numbers[kept], pixels[tested], numbers[tested], {},
+            train_index=kept, test_index=tested, **of_classes,
+        )  # fmt: skip
+    else:
+        train, test = (
+            Split([str(images[i]) for i in part], numbers[part], index=part)
+            for part in (kept, tested)
+        )
+        data = PictureFiles(
+            "own", Path(), _place(images), of_classes["class_names"], train, test,
+            class_numbers=of_classes["class_numbers"],
+        )  # fmt: skip
+        data = picture_files.look(data, config.dataset.max_broken, config.dataset.cache)
+    folder = None if workdir is None else Path(workdir)
+    outcome, trained, _ = single.run(config, folder, "rmdnet_jax.fit(images, labels, ...)", data)
+    suspicion = outcome.suspicion
+    assert trained
+    assert suspicion
+    issues = label_issues.joined(suspicion.train, suspicion.test)
+    judged = None
+    if not isinstance(images, np.ndarray):
+        judged = tuple(str(images[i]) for i in issues.index)
     return dataclasses.replace(trained, issues=issues, files=judged)
 
 
 def _config(fields: Mapping[str, Any]) -> ConfigDict:
     """The config of a run on data in memory, with the values of `fields`, checked."""
     if not isinstance(fields, Mapping) or not all(isinstance(field, str) for field in fields):
-        raise InputError('fields are not by their names; right is {"rgrl.epochs": 20}, say')
+        raise InputError('fields are not by their names; right is {"train.epochs": 20}, say')
     foreign = [
         field
         for field in fields
@@ -110,11 +118,18 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
             f"fields: {foreign[0]} says where data comes from, which fit is given; right are "
             f"{', '.join(_OF_DATA)} and the fields of training"
         )
-    config = automatic.leave_open(configuration.default())
+    config = automatic.leave_open(default())
     config.dataset.name, config.noise.kind, config.tensorboard = "own", "none", False
     config = configuration.with_values(config, fields, "fields: ")
-    if config.rgrl.epochs == 0:
-        raise InputError("fields: rgrl.epochs is 0, which trains no classifier; right is 1 or more")
+    if config.teacher.kind == "table":
+        raise InputError(
+            "fields: teacher.kind is 'table', whose rows are in the order of a data set's split, "
+            "but fit draws which images it holds out; right is another kind"
+        )
+    if config.train.epochs == 0:
+        raise InputError(
+            "fields: train.epochs is 0, which trains no classifier; right is 1 or more"
+        )
     configuration.check(config, automatic.FIELDS)  # before pictures are decoded by it
     return config
 
@@ -156,50 +171,10 @@ def _split(numbers: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
-def _pixels(
-    images: Pictures, side: int | None, max_broken: float
-) -> tuple[np.ndarray, dict[int, SkippedFile]]:
-    """uint8 [n, H, W, 3]: arrays as they are, files as squares of `side` pixels, or of a side that
-    fits them where that is not given. Beside it, by their places, files that are no pictures."""
-    if isinstance(images, np.ndarray):
-        if side:
-            raise InputError(
-                f"fields: dataset.image_size is {side} with images in memory, which are not "
-                "resized; right is to give paths, or to leave it out"
-            )
-        return with_three_channels(images), {}
+def _place(images: Sequence[str | Path]) -> Path:
+    """What to call a list of paths, and to keep what is decoded of them under: all files of the
+    folder that they have in common."""
     if not all(isinstance(image, str | Path) for image in images):
         raise InputError("images is a list, not of paths; right is one array of them all, or paths")
-    files = list(map(str, images))
-    skipped: dict[int, SkippedFile] = {}
-
-    def each(read: Callable[[str], Any]) -> list:
-        """What `read` makes of every file that is not skipped."""
-
-        def attempt(row: int) -> Any:
-            try:
-                return read(files[row])
-            except pictures.BrokenPicture as error:
-                return SkippedFile(files[row], error.reason)
-
-        rows = [row for row in range(len(files)) if row not in skipped]
-        with ThreadPoolExecutor(cpu.cores()) as pool:  # Pillow lets go of Python's lock
-            found = dict(zip(rows, pool.map(attempt, rows), strict=True))
-        broken = {row: x for row, x in found.items() if isinstance(x, SkippedFile)}
-        skipped.update(sorted(broken.items()))
-        made = [x for row, x in found.items() if row not in broken]
-        if len(skipped) > max_broken * len(files):
-            first = next(iter(skipped.values()))
-            raise InputError(
-                f"{len(skipped):,} of {len(files):,} files cannot be used (first {first.path}: "
-                f"{first.reason}), which is more than dataset.max_broken, {max_broken:g}; right is "
-                "to leave them out, or a larger share in fields"
-            )
-        return made
-
-    if not side:
-        short = each(lambda file: min(pictures.size(file, file)))
-        largest = automatic.means(jax.default_backend()).largest_side
-        side = automatic.image_size(int(np.median(short)), largest)
-    shape = side, side, 3
-    return np.stack(each(lambda file: pictures.decode(file, file, shape, resize=True))), skipped
+    folders = {os.path.dirname(os.path.abspath(image)) for image in images}
+    return Path(os.path.commonpath(folders)) / "*"

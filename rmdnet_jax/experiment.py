@@ -1,221 +1,332 @@
-"""The program on one page: config -> data -> given labels -> teacher -> student -> results.
+"""The program on one page: data -> given labels -> teacher -> each learner -> judged labels.
 
 images, given labels
     |            (labels are not read here)
-1 RM    SimSiam on the images alone                      workdir/teacher
+1 teacher     trained here, by an earlier run or by somebody else; frozen        workdir/teacher
     |
-2 RGRL  robust loss(student, given label) + K * relation loss(teacher, student)
-    |                                                    workdir/student, workdir/baseline
-test accuracy, label issues, figures, report             workdir/*
+2 learner     a method on the given labels, perhaps with the relation term
+    |         K (alpha node + beta edge) of teacher and learner                  workdir/student
+    |         and perhaps a baseline beside it                                   workdir/baseline
+test accuracy, suspicious labels, a model
+
+Which methods and teachers there are is not known here: methods/ and teachers/ have a file each.
 """
 
+import dataclasses
 import hashlib
 import sys
+import zlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from rmdnet_jax import recipes, teachers, workdirs
-from rmdnet_jax.data import lazy_images, picture_files
-from rmdnet_jax.data import memory as host_memory
+from rmdnet_jax.base.digest import fingerprint, text_digest
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import checking
+from rmdnet_jax.data import validation
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.evaluation import classification, inference, knn
-from rmdnet_jax.losses.simsiam import COLLAPSED
-from rmdnet_jax.methods import memory
-from rmdnet_jax.methods.interface import State
-from rmdnet_jax.methods.rgrl import RGRL, Classifier, StudentState, Weights
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.evaluation import classification, worth
+from rmdnet_jax.evaluation.suspicion import suspect
+from rmdnet_jax.losses.robust import Loss
+from rmdnet_jax.machine import devices, hosts
+from rmdnet_jax.methods import inference, optimizers, samples
+from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.methods.interface import Method, State, Task, Weights
+from rmdnet_jax.methods.learner import Learner
+from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.methods.rgrl import Relation
 from rmdnet_jax.model import Model
-from rmdnet_jax.preparation import Run, prepare, teacher_description
-from rmdnet_jax.report import console, results
+from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.report.outcome import Outcome, Student
-from rmdnet_jax.training import hosts
-from rmdnet_jax.training.checkpoints import Checkpoints
+from rmdnet_jax.teachers.judged import Judged, Verdict
+from rmdnet_jax.teachers.source import Source
+from rmdnet_jax.training import handover
+from rmdnet_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from rmdnet_jax.training.fit import fit
-
-# In the workdir: the files of the data set that could not be used.
-SKIPPED_FILES = "skipped_files.csv"
+from rmdnet_jax.training.logging import RunLog
 
 
-def run(config: ConfigDict, workdir: Path, command: str, data: Dataset | None = None) -> dict:
-    """Runs both stages, or what is left of them, and returns what results.json holds (of several
-    processes the first; the others return nothing).
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What every stage of a run needs; runs/preparation.py makes it.
 
-    Args:
-      config: rmdnet_jax/config.py says what is in it.
-      workdir: the folder of this experiment.
-      command: how the user started it, for the report.
-      data: what to run on instead of what config.dataset names.
+    Attributes:
+      config: every field has its value.
+      chosen: why fields that were left open have the values they have.
+      data, labels: of all training images.
+      images_fingerprint: of them.
+      split: what learners learn from, and what is held out of it.
+      loss: the config's.
+      source: of the teacher; None if nothing reads one.
+      workdir: where checkpoints are; None keeps none.
+      log: of all stages.
+    """
+
+    config: ConfigDict
+    chosen: dict[str, str]
+    data: Dataset
+    images_fingerprint: str
+    labels: Labels
+    split: validation.Split
+    loss: Loss
+    source: Source | None
+    workdir: Path | None
+    log: RunLog
+
+    def key(self, purpose: str) -> jax.Array:
+        """The random key of a purpose: a function of the seed and the purpose's name."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(purpose.encode()))
+
+    def methods(self) -> dict[str, str]:
+        """The method of every learner by its stage, in the order of training."""
+        wanted = {"baseline": self.config.method.baseline, "student": self.config.method.name}
+        return {stage: name for stage, name in wanted.items() if name and self.config.train.epochs}
+
+
+class Trained(NamedTuple):
+    """A learner at the end of its training: how it is told of, what can be used of it, and what it
+    believes of the training images, float32 [N, C]."""
+
+    student: Student
+    model: Model
+    belief: np.ndarray
+
+
+def run(this: Run) -> tuple[Outcome, Model | None]:
+    """Teacher and learners, or what is left of them, and the trained model, if any.
 
     Raises:
-      InputError: something given cannot be used; nothing was compiled, written or overwritten.
       DivergedError: a loss is not finite.
+      InputError: checkpoints are of something else, or cannot be written.
     """
-    this = prepare(config, workdir, data)
-    config = this.config
-    hosts.check_same(this.facts())
-    claim = hosts.by_writer(workdirs.claim(workdir, config.to_dict()))
-    with workdirs.writable(workdir), claim, this.log:
-        hosts.check_shared(workdir)
-        for stage in ("teacher", "baseline", "student"):  # all, before hours go into the first
-            with checkpoints(this, stage) as saved:
-                saved.check()
-        dtype = recipes.convolution_dtype(config.model.precision)
-        budget = host_memory.budget(config.dataset.memory_budget)
-        if hosts.is_writer():
-            picture_files.write_skipped(workdir / SKIPPED_FILES, this.data.skipped_files)
-            lines = console.opening(this.data, budget, this.labels, str(dtype), workdir)
-            print(lines, *console.choices(config, this.chosen), sep="\n", flush=True)
-        teacher = relation_modelling(this) if recipes.wants_teacher(config) else None
-        students = {}
-        if config.rgrl.epochs:
-            for stage in ("baseline", "student") if config.rgrl.baseline else ("student",):
-                students[stage] = task_learning(this, stage, teacher)
-        history = this.log.history("teacher")
-        held_out = len(this.split.held_out_given)
-        outcome = Outcome(this.data, this.labels, teacher, history, students, held_out)
-        if not hosts.is_writer():
-            return {}
-        written = results.write(workdir, outcome, config.to_dict(), command)
-    print(console.closing(written, workdir, config.report.remark), flush=True)
-    return written
+    stages = this.methods()
+    for stage in ("teacher", *stages):  # all, before hours go into the first
+        with checkpoints(this, stage) as saved:
+            saved.check()
+    teacher = teaching(this) if this.source else None
+    learned = {stage: learning(this, stage, teacher) for stage in stages}
+    students = {stage: trained.student for stage, trained in learned.items()}
+    model = suspicion = None
+    if "student" in learned:
+        student, model, belief = learned["student"]
+        embeddings = (teacher.train_embedding, teacher.test_embedding) if teacher else None
+        suspicion = suspect(belief, student.test.logits, this.data, this.labels, embeddings)
+    history, held_out = this.log.history("teacher"), len(this.split.held_out_given)
+    outcome = Outcome(this.data, this.labels, teacher, history, students, suspicion, held_out)
+    return outcome, model
 
 
-def relation_modelling(run: Run) -> teachers.Judged:
-    """Stage 1: the teacher, trained here, by an earlier run, or not at all (kind "random")."""
-    config, data = run.config, run.data
-    method = recipes.simsiam_method(config, data)
-    predict = inference.predictor(method)
-    untrained = jax.device_get(method.init(run.key("teacher"), jnp.asarray(data.train_images[:1])))
-
-    def embed(state: State) -> tuple[np.ndarray, np.ndarray]:
-        train, test = (predict(state, split) for split in (data.train_images, data.test_images))
-        return train.embedding, test.embedding
-
-    def probe(bank: np.ndarray, queries: np.ndarray) -> float:
-        bank_labels, k = run.labels.reference, config.rm.knn_k
-        return knn.accuracy(bank, bank_labels, queries, data.test_labels, data.num_classes, k=k)
+def teaching(this: Run) -> Judged:
+    """The teacher, trained here, by an earlier run or not at all, and how good it is."""
+    config, data, source = this.config, this.data, this.source
+    assert source
+    fresh = source.fresh(this.key("teacher"), jnp.asarray(data.train_images[:1]))
+    labels, k = this.labels.reference, config.rm.knn_k
 
     def evaluate(state: State, epoch: int, metrics: dict[str, float]) -> dict[str, float]:
-        if metrics["spread"] < COLLAPSED:
-            teachers.tell_collapse(
-                metrics["spread"], epoch, run.log.history("teacher"), config.rm.on_collapse
-            )
+        source.watch(metrics, epoch, this.log.history("teacher"))
         every, last = config.rm.knn_every, epoch == config.rm.epochs
-        due = every and (epoch % every == 0 or last)
-        return {"knn_accuracy": probe(*embed(state))} if due else {}
+        if not every or (epoch % every and not last):
+            return {}
+        return {"knn_accuracy": worth.knn_accuracy(source.embeddings(state, data), labels, data, k)}
 
-    if config.teacher.kind == "random":
-        state = untrained
-    elif config.teacher.path:
-        with teachers.find(config.teacher.path, teacher_description(run)) as found:
-            state = found.restore(untrained, ("params", "batch_stats"))
-    else:
+    state, folder = fresh, this.workdir and this.workdir / "teacher"
+    if source.method and config.teacher.path:
+        assert fresh
+        folder = handover.folder_of(config.teacher.path)
+        with handover.find(config.teacher.path, teacher_description(this)) as saved:
+            trees = {"params": fresh.params, "batch_stats": fresh.batch_stats}
+            state = dataclasses.replace(fresh, **saved.restore(trees))
+    elif source.method:
+        assert fresh
+        unread = np.zeros(len(data.train_images), np.int32)
+        task = Task(unread, data.num_classes, config.rm.batch_size, config.rm.epochs)
         state = fit(
-            method, untrained, data.train_images, np.zeros(len(data.train_images), np.int32),
-            epochs=config.rm.epochs, batch_size=config.rm.batch_size,
-            key=run.key("teacher epochs"), checkpoints=checkpoints(run, "teacher"),
-            log=run.log.stage("teacher"), evaluate=evaluate,
-            learning_rate=recipes.simsiam_schedule(config, len(data.train_images)),
+            source.method, fresh, data.train_images, task, key=this.key("teacher epochs"),
+            checkpoints=checkpoints(this, "teacher"), log=this.log.stage("teacher"),
+            evaluate=evaluate, learning_rate=source.learning_rate,
             checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
-        )  # fmt: skip
-    train_embedding, test_embedding = embed(state)
-    judged = teachers.Judged(
-        config.teacher.kind,
-        recipes.frozen_teacher(config, method, state),
-        train_embedding,
-        test_embedding,
-        knn_accuracy=probe(train_embedding, test_embedding),
-        random_encoder_knn_accuracy=probe(*embed(untrained)),
-        pixel_knn_accuracy=probe(*pixels(data)) if not data.is_on_disk else None,
-        tested=len(data.test_images),
+        ).state  # fmt: skip
+    return judging(this, state, fresh, folder)
+
+
+def judging(this: Run, state: State | None, fresh: State | None, folder: Path | None) -> Judged:
+    """The teacher of a trained state, frozen, and how good it is beside the `fresh` one: embeddings
+    and verdict are kept in `folder`, for all that read this teacher."""
+    config, data, source = this.config, this.data, this.source
+    assert source
+    labels, k = this.labels.reference, config.rm.knn_k
+    teacher = source.teacher(state)
+    # Somebody else's table is not kept once more; and who keeps nothing writes nothing.
+    keeps = source.has_network and this.workdir is not None
+    dtype = str(convolution_dtype(config.model.precision))
+    of_images = text_digest(fingerprint(teacher.frozen), data.fingerprint_of_all(), dtype)
+    asked = (
+        fingerprint((labels, data.test_labels)),
+        fingerprint(fresh),
+        str(data.is_on_disk),
+        str(k),
     )
+    of_labels = text_digest(of_images, *asked)
+
+    def embed() -> dict[str, np.ndarray]:
+        return dict(zip(("train", "test"), source.embeddings(state, data), strict=True))
+
+    def judge() -> dict[str, np.ndarray]:
+        untrained = None if fresh is None else lambda: source.embeddings(fresh, data)
+        verdict = worth.judge((seen["train"], seen["test"]), untrained, labels, data, k)
+        told = dataclasses.asdict(verdict)
+        return {name: np.asarray(x) for name, x in told.items() if x is not None}
+
+    folder = folder if keeps else None
+    seen = handover.kept(folder, f"embeddings-{of_images}", embed)
+    found = handover.kept(folder, f"verdict-{of_labels}", judge)
+    judged = Judged(
+        config.teacher.kind, source, teacher, seen["train"], seen["test"],
+        Verdict(**{name: float(accuracy) for name, accuracy in found.items()}),
+        len(data.test_images),
+    )  # fmt: skip
     if hosts.is_writer() and (warning := judged.warning()):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return judged
 
 
-def task_learning(run: Run, stage: str, teacher: teachers.Judged | None) -> Student:
-    """Stage 2: a student on the given labels; the baseline does not heed the teacher.
+def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
+    """A method on the given labels; the baseline does not heed the teacher.
 
     Both start from the same weights and see the same batches.
     """
-    config, data, split = run.config, run.data, run.split
+    config, data, split = this.config, this.data, this.split
     images = split.data.train_images
     guide = teacher if stage == "student" else None
-    network = teacher.network if teacher else None
-    guided = guide is not None
-    with checkpoints(run, stage, guide) as saved:  # one from before students remembered may go on
-        remembers = stage == "student" and (saved.latest() is None or saved.holds("memory"))
-    method = recipes.rgrl_method(config, data, run.loss, network, guided, len(images), remembers)
-    predict = inference.predictor(method)
+    method = build(this, stage, teacher)
+    network = method.network
+    assert isinstance(network, Classifier)
+    predict = inference.predictor(network)
 
-    def evaluate(state: StudentState, epoch: int, metrics: dict[str, float]) -> dict[str, float]:
+    def evaluate(state: State, epoch: int, metrics: dict[str, float]) -> dict[str, float]:
         judged_on = {"test_accuracy": (data.test_images, data.test_labels)}
         if len(split.held_out_given):
             judged_on["validation_accuracy"] = split.held_out_images, split.held_out_given
+        networks = method.networks(state)
         return {
-            name: classification.accuracy(predict(state, images).logits, labels)
+            name: classification.accuracy(predict(networks, images).logits, labels)
             for name, (images, labels) in judged_on.items()
         }
 
-    state = fit(
-        method, method.init(run.key("student"), jnp.asarray(images[:1])),
-        images, split.labels.given, epochs=config.rgrl.epochs,
-        batch_size=config.rgrl.batch_size, key=run.key("student epochs"),
-        checkpoints=checkpoints(run, stage, guide), log=run.log.stage(stage), evaluate=evaluate,
+    task = learners_task(this)
+    state, remembered = fit(
+        method, method.init(this.key("student"), jnp.asarray(images[:1]), task), images, task,
+        key=this.key("student epochs"), checkpoints=checkpoints(this, stage, guide),
+        log=this.log.stage(stage), evaluate=evaluate, learning_rate=learning_rate(this),
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
-        learning_rate=recipes.rgrl_schedule(config, len(images)),
     )  # fmt: skip
-    if stage == "student":
-        trained_model(run, method, state).save(run.workdir)
-    train = predict(state, data.train_images)
-    said = classification.softmax(train.logits).astype(np.float32)
-    if method.remembers:
-        said[split.index] = memory.recalled(state.memory, otherwise=said[split.index])
-    return Student(train, predict(state, data.test_images), run.log.history(stage), said)
+    networks = method.networks(state)
+    train, test = (predict(networks, part) for part in (data.train_images, data.test_images))
+    belief = classification.softmax(train.logits).astype(np.float32)
+    if (known := method.belief(state, remembered)) is not None:
+        if known.shape != (task.num_images, task.num_classes):
+            raise InputError(
+                f"the belief of {method.title} has shape {known.shape}; right is a row of "
+                f"probabilities an image, {(task.num_images, task.num_classes)}"
+            )
+        belief[split.index] = samples.known(known, otherwise=belief[split.index])
+    title = method.title
+    if guide:
+        title += f" + {guide.source.term}"
+    elif stage == "baseline" and config.method.baseline == config.method.name:
+        title += " alone"
+    student = Student(title, train, test, this.log.history(stage))
+    model = Model(
+        network, networks_alone(jax.device_get(networks), network),
+        data.image_shape, data.class_numbers or data.class_names,
+    )  # fmt: skip
+    return Trained(student, model, belief)
 
 
-def trained_model(run: Run, method: RGRL, state: StudentState) -> Model:
-    """What remains of a student for those who use it."""
-    params, batch_stats = jax.device_get((state.params["student"], state.batch_stats["student"]))
-    networks = {name: params[name] for name in ("backbone", "classifier")}
-    network = Classifier(method.backbone, method.classifier, method.mean, method.std)
-    weights = Weights(networks, batch_stats)
-    data = run.data
-    return Model(network, weights, data.image_shape, data.class_numbers or data.class_names)
+def build(this: Run, stage: str, teacher: Judged | None) -> Method:
+    """The method of a stage as the config describes it, its relation term with it if it is the
+    student and there is a teacher."""
+    config, data, split = this.config, this.data, this.split
+    dtype = convolution_dtype(config.model.precision)
+    backbone = ResNet(config.model.width, config.model.stem, dtype, tuple(config.model.blocks))
+    relation = start = None
+    rgrl, train = config.rgrl, config.train
+    if teacher and stage == "student":
+        seen = teacher.teacher.of_images(split.index)
+        relation = Relation(
+            seen, backbone.embedding_size, rgrl.k, rgrl.alpha, rgrl.beta, rgrl.relation_norm,
+            rgrl.teacher_view,
+        )  # fmt: skip
+    if teacher and rgrl.init_from_teacher:
+        frozen = teacher.teacher.frozen
+        start = Weights(frozen["params"], frozen["batch_stats"])
+    learner = Learner(
+        Classifier(backbone, Linear(data.num_classes), *data.mean_std()),
+        optimizers.build(
+            train.optimizer, learning_rate(this), train.momentum, train.weight_decay,
+            train.grad_clip,
+        ),
+        this.loss, config.loss.name, relation, start, config.augment.pad, config.augment.flip,
+    )  # fmt: skip
+    name = this.methods()[stage]
+    return methods.build(name, learner, checking.method_parameters(config, name))
 
 
-def checkpoints(run: Run, stage: str, teacher: teachers.Judged | None = None) -> Checkpoints:
+def learners_task(this: Run) -> Task:
+    """What learners learn from: the given labels but those held out."""
+    train = this.config.train
+    given, classes = this.split.labels.given, this.data.num_classes
+    return Task(given, classes, train.batch_size, train.epochs)
+
+
+def learning_rate(this: Run) -> Any:
+    """Of learners, by update."""
+    train = this.config.train
+    updates = train.epochs * learners_task(this).steps
+    return optimizers.step_decay(train.lr, updates, train.lr_drops, train.lr_drop)
+
+
+def networks_alone(networks: tuple[Weights, ...], network: Classifier) -> tuple[Weights, ...]:
+    """Their weights without what serves training alone, an adapter say."""
+    names = list(network.modules)
+    return tuple(
+        Weights({name: one.params[name] for name in names}, one.batch_stats) for one in networks
+    )
+
+
+def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpoints:
     """The checkpoints of a stage of this run; a student's know the teacher that guided it."""
+    if this.workdir is None:
+        return NoCheckpoints()
     if stage == "teacher":
-        recipe = run.config.rm.to_dict() | {"flip": run.config.augment.flip}
+        recipe = this.config.rm.to_dict() | {"flip": this.config.augment.flip}
         for probe in ("knn_every", "knn_k", "on_collapse"):  # watches it, does not change it
             del recipe[probe]
-        description = teacher_description(run) | {"recipe": recipe, "seed": run.config.seed}
+        description = teacher_description(this) | {"recipe": recipe, "seed": this.config.seed}
     else:
-        labels = hashlib.sha256(run.split.labels.given.tobytes())
-        if len(run.split.held_out_given):
-            labels.update(run.split.index.tobytes())
-        description = {"images": run.images_fingerprint, "labels": labels.hexdigest()}
-        description |= {"teacher": teacher.fingerprint()} if teacher else {}
-    return Checkpoints(run.workdir / stage, description)
+        labels = hashlib.sha256(this.split.labels.given.tobytes())
+        if len(this.split.held_out_given):
+            labels.update(this.split.index.tobytes())
+        description = {"images": this.images_fingerprint, "labels": labels.hexdigest()}
+        description |= {"teacher": fingerprint(teacher.teacher.frozen)} if teacher else {}
+    return Checkpoints(this.workdir / stage, description)
 
 
-def pixels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised pixels as embeddings of the training and the test images: float32 [N, H * W * 3].
+def teacher_description(this: Run) -> dict:
+    """What a teacher must have been trained on and be built like to serve this run."""
+    model, teacher = this.config.model, this.config.teacher
+    width = teacher.width or model.width
+    network = {"width": width, "stem": model.stem, "blocks": list(model.blocks)}
+    return {"images": this.images_fingerprint} | network
 
-    They take four times the memory of the images: not for a data set that stays on disk.
-    """
-    mean, std = data.mean_std()
 
-    def normalised(images: Images) -> np.ndarray:
-        x = lazy_images.decoded(images).astype(np.float32)
-        x -= 255 * mean  # in place: there may be gigabytes of them
-        x /= 255 * std
-        return x.reshape(len(x), -1)
-
-    return normalised(data.train_images), normalised(data.test_images)
+def convolution_dtype(precision: str) -> jnp.dtype:
+    """bfloat16 or float32; "auto" is the faster one here."""
+    return devices.fast_dtype() if precision == "auto" else jnp.dtype(precision)

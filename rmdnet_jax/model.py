@@ -12,18 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rmdnet_jax.base.digest import fingerprint
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line, shown
 from rmdnet_jax.data import pictures
 from rmdnet_jax.data.dataset import check_labels, with_three_channels
 from rmdnet_jax.data.lazy_images import Images, LazyImages
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.evaluation import classification, inference, label_issues
+from rmdnet_jax.evaluation import classification, label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
-from rmdnet_jax.methods.rgrl import Classifier, Weights
+from rmdnet_jax.machine import devices, hosts
+from rmdnet_jax.methods import inference
+from rmdnet_jax.methods.interface import Weights
+from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.names import one_line, shown
-from rmdnet_jax.training import devices, hosts
-from rmdnet_jax.training.checkpoints import Checkpoints, fingerprint
+from rmdnet_jax.training.checkpoints import Checkpoints
 
 # In a saved model's folder, which may be a run's workdir.
 _WEIGHTS = "model"
@@ -40,7 +43,7 @@ class Model:
 
     Attributes:
       network: its architecture, with the mean and standard deviation of its training images.
-      weights: float32, on the host.
+      weights: of each of its networks, whose predictions are averaged; float32, on the host.
       image_shape: (H, W, 3), what it was trained on.
       classes: what each class is called, names or the integers of the user's own labels.
       issues: what it and its teacher say of every training label; None where that was not kept.
@@ -48,7 +51,7 @@ class Model:
     """
 
     network: Classifier
-    weights: Weights
+    weights: tuple[Weights, ...]
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...] | tuple[int, ...]
     issues: LabelIssues | None = None
@@ -76,7 +79,8 @@ class Model:
         return classification.softmax(self._predictor(self.weights, self._images(images)).logits)
 
     def embed(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
-        """Embeddings float32 [N, D] of the backbone. See `predict`."""
+        """Embeddings float32 [N, D] of the backbone; those of several networks stand side by side,
+        [N, 2 D] of two. See `predict`."""
         return self._predictor(self.weights, self._images(images)).embedding
 
     def read(self, file: str | Path) -> np.ndarray:
@@ -139,7 +143,7 @@ class Model:
                 is_new = saved.latest() is None
                 hosts.meet("looked for a model")  # all look before one writes
                 if is_new:
-                    saved.save(0, self.weights, {"dtype": str(jnp.dtype(backbone.dtype))})
+                    saved.save(0, _trees(self.weights), {"dtype": str(jnp.dtype(backbone.dtype))})
             if self.issues is not None:
                 label_issues.write_csv(
                     folder / _ISSUES, self.issues, tuple(map(str, self.classes)), self.files
@@ -167,7 +171,9 @@ class Model:
                     )
                 meta = saved.meta()
                 network, shape, classes = _described(meta)
-                weights = jax.device_get(saved.restore(_shapes(network, shape)))
+                like = _trees((_shapes(network, shape),) * meta["model"]["networks"])
+                trees = jax.device_get(saved.restore(like))
+                weights = tuple(Weights(**trees[name]) for name in like)
                 if fingerprint(weights) != meta["weights"]:
                     raise ValueError("its weights are not those that were saved")
             except InputError:
@@ -189,8 +195,10 @@ class Model:
         names = ", ".join(shown(str(name)) for name in self.classes[:_CHOSEN_IN_REPR])
         names += ", ..." if len(self.classes) > _CHOSEN_IN_REPR else ""
         height, width, _ = self.image_shape
+        several = f"{len(self.weights)} networks, " if len(self.weights) > 1 else ""
         text = (
-            f"Model(ResNet-18 of width {self.network.backbone.width}, {height}x{width} pixels, "
+            f"Model({several}ResNet of width {self.network.backbone.width}, "
+            f"{height}x{width} pixels, "
             f"{len(self.classes)} classes: {names}"
         )
         if self.issues is not None:
@@ -202,8 +210,10 @@ class Model:
         backbone = self.network.backbone
         return {
             "model": {
+                "networks": len(self.weights),
                 "width": backbone.width,
                 "stem": backbone.stem,
+                "blocks": list(backbone.blocks),
                 "mean": np.asarray(self.network.mean).tolist(),
                 "std": np.asarray(self.network.std).tolist(),
                 "image_shape": list(self.image_shape),
@@ -245,7 +255,9 @@ def _described(meta: dict) -> tuple[Classifier, tuple[int, int, int], tuple]:
     channel_statistics = [np.array(facts[name], np.float32) for name in ("mean", "std")]
     classes, kinds = tuple(facts["classes"]), set(map(type, facts["classes"]))
     is_right = {
+        "number of networks": facts["networks"] in range(1, 101),
         "width": facts["width"] in range(1, 1025),
+        "blocks": 1 <= len(facts["blocks"]) <= 4 and set(facts["blocks"]) <= set(range(1, 65)),
         "stem": facts["stem"] in ("cifar", "imagenet"),
         "dtype": meta["dtype"] in ("float32", "bfloat16"),
         "image_shape": channels == 3 and {height, width} <= set(range(8, _LARGEST_SIDE + 1)),
@@ -255,22 +267,22 @@ def _described(meta: dict) -> tuple[Classifier, tuple[int, int, int], tuple]:
     for name, right in is_right.items():
         if not right:
             raise ValueError(f"its {name} cannot be right")
-    backbone = ResNet(facts["width"], facts["stem"], jnp.dtype(meta["dtype"]))
+    backbone = ResNet(
+        facts["width"], facts["stem"], jnp.dtype(meta["dtype"]), tuple(facts["blocks"])
+    )
     network = Classifier(backbone, Linear(len(classes)), *channel_statistics)
     return network, (height, width, channels), classes
 
 
 def _shapes(network: Classifier, image_shape: tuple[int, int, int]) -> Weights:
     """The shapes and dtypes of a network's weights; computes nothing."""
+    example = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    return jax.eval_shape(network.init, jax.random.key(0), example)
 
-    def fresh(key):
-        x = jnp.zeros((1, *image_shape), jnp.float32)
-        backbone = network.backbone.init(key, x, train=False)
-        embedding = jnp.zeros((1, network.backbone.embedding_size), jnp.float32)
-        head = network.classifier.init(key, embedding)
-        return Weights(
-            {"backbone": backbone["params"], "classifier": head["params"]},
-            {"backbone": backbone["batch_stats"]},
-        )
 
-    return jax.eval_shape(fresh, jax.random.key(0))
+def _trees(weights: tuple[Weights, ...]) -> dict[str, dict]:
+    """As a checkpoint holds them: an item a network."""
+    return {
+        f"network{number}": {"params": one.params, "batch_stats": one.batch_stats}
+        for number, one in enumerate(weights, 1)
+    }

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base.errors import InputError
 
 _RATIO_LIMITS = (3 / 4, 4 / 3)
 _CROP_ATTEMPTS = 10

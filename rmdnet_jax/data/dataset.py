@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images, LazyImages
-from rmdnet_jax.errors import InputError
 
 # Means and standard deviations of the training images, in [0, 1] (SPEC of the data sets' authors
 # and of the noisy-label literature). Other data sets' are computed.
@@ -53,8 +53,8 @@ class Dataset:
       test_labels: int32 [M].
       label_sets: further labels of the training images (human ones, say), int32 [N] by field name.
       class_names: one name a class; their number is the number of classes.
-      train_digests: uint8 [N, 16], a hash of what each training image is decoded from, or None
-        where the source has none.
+      train_digests, test_digests: uint8 [N, 16] and [M, 16], a hash of what each image is decoded
+        from, or None where the source has none.
       true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
         right ones beside them.
       train_files, test_files: the path of each image as the user knows it, or None.
@@ -74,6 +74,7 @@ class Dataset:
     label_sets: Mapping[str, np.ndarray]
     class_names: tuple[str, ...]
     train_digests: np.ndarray | None = None
+    test_digests: np.ndarray | None = None
     true_labels: np.ndarray | None = None
     train_files: tuple[str, ...] | None = None
     test_files: tuple[str, ...] | None = None
@@ -190,6 +191,7 @@ class Dataset:
             self.take(slice(train_size or None)),
             test_images=lazy_images.subset(self.test_images, test),
             test_labels=self.test_labels[test],
+            test_digests=None if self.test_digests is None else self.test_digests[test],
             test_files=None if self.test_files is None else self.test_files[test],
             test_index=None if self.test_index is None else self.test_index[test],
         )
@@ -230,6 +232,21 @@ class Dataset:
             digest.update(np.ascontiguousarray(self.train_digests).data)
         else:
             for block in lazy_images.blocks(self.train_images):
+                digest.update(np.ascontiguousarray(block).data)
+        return digest.hexdigest()
+
+    def fingerprint_of_all(self) -> str:
+        """SHA-256 that tells these images, training and test, from others.
+
+        Of test images on disk, what they are decoded from (`test_digests`) stands for the pixels,
+        where the source says it.
+        """
+        digest = hashlib.sha256(self.images_fingerprint().encode())
+        digest.update(repr(self.test_images.shape).encode())
+        if self.is_on_disk and self.test_digests is not None:
+            digest.update(np.ascontiguousarray(self.test_digests).data)
+        else:
+            for block in lazy_images.blocks(self.test_images):
                 digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import shown
 from rmdnet_jax.data import picture_files, pictures
 from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import shown
 
 _LAYOUT = (
     "right is DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import noise
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line
 from rmdnet_jax.data import picture_files
 from rmdnet_jax.data.picture_files import PictureFiles, Split
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import one_line
 
 SUFFIXES = (".csv", ".parquet")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import npy
 from rmdnet_jax.data.cifar100_classes import coarse_labels
 from rmdnet_jax.data.dataset import check_labels
-from rmdnet_jax.errors import InputError
 
 KINDS = (
     "none",

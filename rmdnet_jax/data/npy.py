@@ -11,8 +11,8 @@ from typing import IO
 
 import numpy as np
 
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import one_line
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line
 
 _RIGHT = "right is a whole file of numbers and strings, not of Python objects"
 

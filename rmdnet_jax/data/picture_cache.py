@@ -20,8 +20,8 @@ from typing import IO
 
 import numpy as np
 
-from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.errors import InputError
 
 # To be counted up when the same files give other pixels than before.
 _VERSION = 1

@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cell, shown
 from rmdnet_jax.data import lazy_images, pictures, validation
 from rmdnet_jax.data.dataset import Dataset, SkippedFile, check_size
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import cell, shown
 
 # Files whose heads are read at the same time: on a network's disk each waits.
 _READERS = 16
@@ -47,11 +47,13 @@ class Split:
       files: their paths in the root folder.
       labels: int32 [N].
       true_labels: int32 [N], where they are known beside the given ones.
+      index: int64 [N], the place of each in a list that a user gave.
     """
 
     files: list[str]
     labels: np.ndarray
     true_labels: np.ndarray | None = None
+    index: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -59,7 +61,8 @@ class Split:
     def take(self, rows: np.ndarray | slice) -> "Split":
         """The pictures of these rows, int [n]."""
         true = None if self.true_labels is None else self.true_labels[rows]
-        return Split(list(np.array(self.files, object)[rows]), self.labels[rows], true)
+        index = None if self.index is None else self.index[rows]
+        return Split(list(np.array(self.files, object)[rows]), self.labels[rows], true, index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,7 @@ class PictureFiles:
       sizes: (height, width), upright, by file; filled by `look`.
       file_bytes: by file; filled by `look`.
       cache: where what is read of the files is kept, if anywhere; filled by `look`.
+      class_numbers: the user's own integers that the classes stand for; None: they go by name.
     """
 
     name: str
@@ -88,6 +92,7 @@ class PictureFiles:
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     file_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     cache: PictureCache | None = None
+    class_numbers: tuple[int, ...] | None = None
 
     @property
     def short_sides(self) -> np.ndarray:
@@ -185,10 +190,14 @@ class PictureFiles:
             label_sets={},
             class_names=tuple(map(shown, self.class_names)),
             train_digests=_digests(found.train.files, self.file_bytes),
+            test_digests=_digests(found.test.files, self.file_bytes),
             true_labels=found.train.true_labels,
             tests_truth=found.tests_truth,
             train_files=tuple(map(shown, found.train.files)),
             test_files=tuple(map(shown, found.test.files)),
+            train_index=found.train.index,
+            test_index=found.test.index,
+            class_numbers=found.class_numbers,
             skipped_files=found.skipped,
             not_cached=not_cached,
         )

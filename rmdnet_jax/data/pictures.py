@@ -15,8 +15,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import one_line
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

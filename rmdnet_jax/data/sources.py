@@ -10,20 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rmdnet_jax.data import (
-    folder_source,
-    manifest_source,
-    memory,
-    npy,
-    picture_files,
-    tfds_source,
-)
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import shown
+from rmdnet_jax.data import folder_source, manifest_source, npy, picture_files, tfds_source
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_three_channels
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.data.picture_files import PictureFiles
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import shown
+from rmdnet_jax.machine import memory
 
 _NPZ_IMAGES = ("x_train", "x_test")
 _NPZ_LABELS = ("y_train", "y_test")

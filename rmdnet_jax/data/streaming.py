@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from rmdnet_jax.data.lazy_images import Images, LazyImages
-from rmdnet_jax.training.cpu import cores as _cores
+from rmdnet_jax.machine.cpu import cores as _cores
 
 # Batches that wait, decoded, of each worker.
 _AHEAD = 2

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line, shown
 from rmdnet_jax.data import pictures
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import one_line, shown
-from rmdnet_jax.training import devices
+from rmdnet_jax.machine import devices
 
 # Read this many records at a time: twice as fast as one by one.
 _CHUNK = 1000

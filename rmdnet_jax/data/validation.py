@@ -8,11 +8,11 @@ import dataclasses
 
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import cell, of_cell
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cell, of_cell
 
 # Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3

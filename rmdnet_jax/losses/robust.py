@@ -3,46 +3,28 @@
 Each loss is a pure function of the whole batch's logits and given labels, computed from
 log-softmax in float32, and finite in value and gradient for logits of +-1e4. Hyperparameters
 default to CIFAR-10's; other data sets' belong in the configs. To add a loss, write the function
-with a Range on each hyperparameter, and put it in LOSSES.
+with the range of each hyperparameter, and put it in LOSSES.
 """
 
-import difflib
 import functools
-import importlib
-import inspect
-import numbers
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base import by_name, ranges
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.ranges import Field, number, whole
 
 Loss = Callable[..., jax.Array]
 
-
-class Range(NamedTuple):
-    """What a hyperparameter may be. The upper ends keep float32 from overflowing."""
-
-    low: float
-    high: float
-    open_low: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Whether the value lies inside; NaN lies in no range."""
-        above = value > self.low if self.open_low else value >= self.low
-        return above and value <= self.high
-
-    def __str__(self) -> str:
-        return f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
-
-
-Weight = Annotated[float, Range(0, 1e6)]
-Exponent = Annotated[float, Range(0, 10, open_low=True)]
-Positive = Annotated[float, Range(0, 1000, open_low=True)]
-AboveOne = Annotated[float, Range(1, 1000, open_low=True)]
-LogZero = Annotated[float, Range(-1000, 0)]
+# The upper ends keep float32 from overflowing.
+Weight = Annotated[float, number(0, 1e6)]
+Exponent = Annotated[float, number(0, 10, open_low=True)]
+Positive = Annotated[float, number(0, 1000, open_low=True)]
+AboveOne = Annotated[float, number(1, 1000, open_low=True)]
+LogZero = Annotated[float, number(-1000, 0)]
 
 
 def ce(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -78,7 +60,7 @@ def gce(
     logits: jax.Array,
     labels: jax.Array,
     *,
-    q: Annotated[float, Range(0, 1, open_low=True)] = 0.7,
+    q: Annotated[float, number(0, 1, open_low=True)] = 0.7,
 ) -> jax.Array:
     """Generalised cross entropy, (1 - p_y^q) / q.
 
@@ -318,7 +300,7 @@ def nce_ael(
 
 
 def taylor_ce(
-    logits: jax.Array, labels: jax.Array, *, t: Annotated[int, Range(1, 10_000)] = 2
+    logits: jax.Array, labels: jax.Array, *, t: Annotated[int, whole(1, 10_000)] = 2
 ) -> jax.Array:
     """The first t terms of cross entropy's Taylor series, sum_{i=1..t} (1 - p_y)^i / i.
 
@@ -371,15 +353,11 @@ def get(name: str, **params: float) -> Loss:
                 "parameters here: set its own defaults"
             )
         return _imported(name)
-    loss, takes = _find(name)
-    for parameter in params:
-        if parameter not in takes:
-            raise InputError(
-                f"loss {name!r} has no parameter {parameter!r}; it takes "
-                f"{', '.join(takes) or 'none'}"
-            )
-    checked = {key: _checked_value(name, takes[key], value) for key, value in params.items()}
-    return functools.partial(loss, **checked)
+    try:
+        checked = ranges.checked(f"loss {name!r}", fields(name), params)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return functools.partial(LOSSES[name], **checked)
 
 
 def parameters(name: str) -> dict[str, float]:
@@ -390,51 +368,22 @@ def parameters(name: str) -> dict[str, float]:
     """
     if ":" in name:
         return {}
-    _, takes = _find(name)
-    return {parameter: spec.default for parameter, spec in takes.items()}
+    return {parameter: field.default for parameter, field in fields(name).items()}
 
 
-def _find(name: str) -> tuple[Loss, dict[str, inspect.Parameter]]:
+def fields(name: str) -> dict[str, Field]:
+    """A loss's hyperparameters: defaults, types and ranges.
+
+    Raises:
+      InputError: there is no loss of that name.
+    """
     if name not in LOSSES:
-        near = difflib.get_close_matches(name, LOSSES, n=1)
-        guess = f"did you mean {near[0]!r}? There are" if near else "there are"
-        raise InputError(f"unknown loss {name!r}; {guess} {', '.join(LOSSES)}, my_module:my_loss")
-    loss = LOSSES[name]
-    keywords = {
-        parameter: spec
-        for parameter, spec in inspect.signature(loss).parameters.items()
-        if spec.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    return loss, keywords
-
-
-def _checked_value(name: str, spec: inspect.Parameter, value: Any) -> float:
-    kind: type = spec.annotation.__origin__
-    allowed: Range = spec.annotation.__metadata__[0]
-    abstract = numbers.Integral if kind is int else numbers.Real
-    # True is a number to Python, never to whoever wrote it in a config.
-    is_number = isinstance(value, abstract) and not isinstance(value, bool)
-    if not (is_number and allowed.holds(float(value))):
-        what = "an integer" if kind is int else "a number"
-        raise InputError(f"loss {name!r} has {spec.name} = {value!r}; right is {what} in {allowed}")
-    return kind(value)
+        raise by_name.unknown("loss", name, LOSSES)
+    return ranges.declared(LOSSES[name])
 
 
 def _imported(path: str) -> Loss:
-    module_name, _, attribute = path.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        raise InputError(f"loss {path!r} is not an import path; right is my_module:my_loss")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever somebody else's module may raise
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"loss {path!r} cannot be imported ({reason}); {module_name} must be installed, "
-            "or lie in the folder you start from"
-        ) from error
-    if not hasattr(module, attribute):
-        raise InputError(f"loss {path!r}: module {module_name} has no {attribute!r}")
-    function = getattr(module, attribute)
+    function = by_name.imported("loss", path)
     if not callable(function):
         raise InputError(f"loss {path!r} is {type(function).__name__}; right is a function")
 

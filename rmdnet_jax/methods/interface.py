@@ -1,9 +1,17 @@
-"""What a method is to the training loop: three pure functions over one state pytree."""
+"""What a method and a teacher are to everything around them: pure functions over pytrees.
 
-from typing import Any, NamedTuple, Protocol, TypeVar
+A method is one file in this folder whose METHOD is a class as below; methods/registry.py finds it
+by the file's name. The loop, resuming, devices, label issues, models and pages need nothing else.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import flax.struct
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -14,7 +22,7 @@ class Batch:
     Attributes:
       image: uint8 [B, H, W, 3].
       label: int32 [B], the given (perhaps wrong) labels.
-      index: int32 [B], positions in the training set, for methods that remember samples.
+      index: int32 [B], positions in the training set, for what is kept of every sample.
     """
 
     image: jax.Array
@@ -24,15 +32,15 @@ class Batch:
 
 @flax.struct.dataclass
 class State:
-    """All that a run carries from step to step, checkpointed whole.
+    """All that a method carries from step to step, checkpointed whole.
 
-    A method that remembers more (a label per sample, say) derives from it and adds its fields:
+    One that remembers more (something of every sample, say) derives from it and adds its fields:
     training and checkpoints take any dataclass whose fields are dicts (or other trees) of arrays.
 
     Attributes:
-      params: float32 parameters by network ("student", "teacher", ...).
+      params: float32 parameters by network.
       batch_stats: running batch statistics by network.
-      opt_state: the optimiser's state, over the trained networks only.
+      opt_state: the optimiser's state.
     """
 
     params: dict
@@ -40,8 +48,21 @@ class State:
     opt_state: optax.OptState
 
 
+@flax.struct.dataclass
+class Weights:
+    """The arrays of one trained network, by its modules ("backbone", "classifier").
+
+    Attributes:
+      params: float32 parameters.
+      batch_stats: running batch statistics.
+    """
+
+    params: dict
+    batch_stats: dict
+
+
 class Prediction(NamedTuple):
-    """What a network says of images, on the device or, from evaluation/inference.py, the host.
+    """What a network says of images, on the device or, from methods/inference.py, the host.
 
     Attributes:
       logits: float32 [B, C]; None without a classifier.
@@ -52,21 +73,184 @@ class Prediction(NamedTuple):
     embedding: Any
 
 
-Metrics = dict[str, jax.Array]
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a method may know of the whole that it learns from.
 
+    Attributes:
+      given: int32 [N], the given labels.
+      num_classes: C.
+      batch_size: images of a step, over all devices.
+      epochs: of the training.
+    """
+
+    given: np.ndarray
+    num_classes: int
+    batch_size: int
+    epochs: int
+
+    @property
+    def num_images(self) -> int:
+        """N."""
+        return len(self.given)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch; the images left over are not seen in it."""
+        return self.num_images // self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a method may find out between two epochs; nothing is computed unless it is called.
+
+    Attributes:
+      given: int32 [N], the given labels.
+      predictions: of all training images, without augmentation, on the host: one inference pass of
+        each network that `Method.networks` names.
+      remembered: float32 [N, C] on the host, what was said of every image while it was learned
+        (methods/samples.py); zeros where it was in no batch yet.
+    """
+
+    given: np.ndarray
+    predictions: Callable[[], tuple[Prediction, ...]]
+    remembered: Callable[[], np.ndarray]
+
+
+class Network(Protocol):
+    """An architecture that predicts."""
+
+    def predict(self, weights: Weights, images: jax.Array) -> Prediction:
+        """Inference on uint8 [B, H, W, 3], without augmentation."""
+
+
+Metrics = dict[str, jax.Array]
 
 S = TypeVar("S", bound=State)
 
 
 class Method(Protocol[S]):
-    """A way to learn. Implementations are frozen dataclasses whose fields are hyperparameters."""
+    """A way to learn. Implementations derive from this and are frozen dataclasses of their
+    hyperparameters; those that a user may set state their range (base/ranges.py, `declared`).
 
-    def init(self, key: jax.Array, example: jax.Array) -> S:
+    Attributes:
+      title: what pages and figures call it.
+      network: the architecture that predicts, of each of `networks`.
+      learners: number of its networks.
+    """
+
+    learners: ClassVar[int] = 1
+
+    @property
+    def title(self) -> str:
+        """What pages and figures call it."""
+        ...
+
+    @property
+    def network(self) -> Network:
+        """The architecture of each of `networks`."""
+        ...
+
+    def check(self, task: Task) -> None:
+        """Raises InputError where the method can make nothing of this task; before anything is
+        compiled."""
+        return
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> S:
         """Fresh state; `example` is a uint8 [1, H, W, 3] image that gives the shapes. Compiles
         what it needs to itself."""
+        ...
 
-    def step(self, state: S, batch: Batch, key: jax.Array) -> tuple[S, Metrics]:
-        """One update. Metrics are float32 scalars and hold at least "loss"."""
+    def step(
+        self, state: S, batch: Batch, key: jax.Array, frozen: Any
+    ) -> tuple[S, Metrics, jax.Array | None]:
+        """One update, pure.
 
-    def predict(self, state: S, images: jax.Array) -> Prediction:
-        """Inference on uint8 [B, H, W, 3], without augmentation."""
+        Args:
+          state: is given away.
+          batch: of the rows that `order` names.
+          key: of this step.
+          frozen: `self.frozen` on the devices: what is read and never changes.
+
+        Returns:
+          The state; metrics, float32 scalars, of which "loss" is one; and the probabilities
+          float32 [B, C] that the networks gave the batch's images, for who remembers them, or None.
+        """
+        ...
+
+    @property
+    def frozen(self) -> Any:
+        """Arrays that every step reads and none changes, a teacher's weights say: kept on the
+        devices, and in no checkpoint."""
+        return ()
+
+    def between_epochs(self, state: S, epoch: int, look: Look) -> S:
+        """The state with what is to be decided before epoch number `epoch`, from 0, on the host. A
+        run that resumes inside an epoch does not decide again: the state holds it."""
+        return state
+
+    def order(self, state: S, key: jax.Array, task: Task) -> jax.Array:
+        """The images of every step of an epoch: int32 [task.steps, rows], places in the training
+        set, none twice in one step. By default a permutation, of `task.batch_size` a step.
+
+        A run that resumes inside an epoch asks again: the order may depend on the key and on what
+        `between_epochs` has decided, and on nothing that `step` changes.
+        """
+        return permutation(key, task.num_images, task.steps, task.batch_size)
+
+    def networks(self, state: S) -> tuple[Weights, ...]:
+        """The trained networks; the predictions of several are averaged."""
+        return tuple(
+            Weights(state.params[name], state.batch_stats[name]) for name in sorted(state.params)
+        )
+
+    def belief(self, state: S, remembered: np.ndarray | None) -> np.ndarray | None:
+        """What label issues are judged by: probabilities float32 [N, C] of the training images, on
+        the host.
+
+        Args:
+          state: at the end of training.
+          remembered: what was said of the images while they were learned; zeros where an image was
+            in no batch; None where that was not kept.
+        """
+        return remembered
+
+
+def permutation(key: jax.Array, size: int, steps: int, rows: int) -> jax.Array:
+    """int32 [steps, rows], no index of [0, size) twice."""
+    order = jax.random.permutation(key, size).astype(jnp.int32)
+    return order[: steps * rows].reshape(steps, rows)
+
+
+class Teacher(Protocol):
+    """What guides a learner: an embedding of every image, from something that does not change.
+
+    Attributes:
+      size: D, features of its embeddings.
+      reads_labels: whether labels were read to make it; SimSiam and an encoder read none.
+      frozen: arrays that `embed` reads; in no state and in no learner's checkpoint.
+    """
+
+    @property
+    def size(self) -> int:
+        """D, features of its embeddings."""
+        ...
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels were read to make it."""
+        ...
+
+    @property
+    def frozen(self) -> Any:
+        """Arrays that `embed` reads."""
+        ...
+
+    def embed(self, frozen: Any, view: jax.Array, index: jax.Array) -> jax.Array:
+        """Embeddings float32 [B, D] of normalised views float32 [B, H, W, 3] of the training images
+        int32 [B]; a network runs on the view, a table is read at the index."""
+        ...
+
+    def of_images(self, index: np.ndarray) -> "Teacher":
+        """The same teacher for a training set that is these images of its own, int [n]."""
+        ...

@@ -1,6 +1,7 @@
 """Stage RM: SimSiam learns an encoder from two views of every image; labels are not read."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,18 +9,20 @@ import optax
 
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses import simsiam as losses
-from rmdnet_jax.methods.interface import Batch, Metrics, Prediction, State
+from rmdnet_jax.machine import cpu
+from rmdnet_jax.methods.interface import Batch, Method, Metrics, Prediction, State, Task, Weights
+from rmdnet_jax.models import chain
 from rmdnet_jax.models.heads import Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import cpu
 
 
 @dataclasses.dataclass(frozen=True)
-class SimSiam:
-    """SimSiam (Chen and He 2021; RMDNet, section 3.2.1) as a method.
+class SimSiam(Method[State]):
+    """SimSiam (Chen and He 2021; RMDNet, section 3.2.1); what predicts is the encoder f without its
+    projector.
 
     Attributes:
-      backbone: the encoder f without its projector; its output is the teacher's embedding.
+      backbone: the encoder; its output is the teacher's embedding.
       projector, predictor: SimSiam's heads.
       optimizer: over all three networks.
       mean, std: float32 [3], of the training images in [0, 1].
@@ -36,55 +39,60 @@ class SimSiam:
     min_area: float = 0.2
     flip: bool = True
 
-    def init(self, key: jax.Array, example: jax.Array) -> State:
+    title = "SimSiam"
+
+    @property
+    def network(self) -> "SimSiam":
+        """Itself: `predict` is the encoder's."""
+        return self
+
+    @property
+    def modules(self) -> dict[str, Any]:
+        """By name, in the order of the data's way."""
+        return {
+            "backbone": self.backbone,
+            "projector": self.projector,
+            "predictor": self.predictor,
+        }
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task | None = None) -> State:
         """Fresh encoder, projector and predictor."""
         return cpu.jit_once(self._fresh)(key, example)
 
-    def step(self, state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    def step(
+        self, state: State, batch: Batch, key: jax.Array, frozen: Any = ()
+    ) -> tuple[State, Metrics, None]:
         """One update on equation 3. Metrics: loss in [-1, 1], spread (1 spread, 0 collapsed)."""
         views = augment.two_views(key, batch.image, min_area=self.min_area, flip=self.flip)
         view1, view2 = (augment.normalise(view, self.mean, self.std) for view in views)
 
         def loss_fn(params):
             # Two passes, so that batch statistics are per view.
-            prediction1, projection1, stats = self._forward(params, state.batch_stats, view1)
-            prediction2, projection2, stats = self._forward(params, stats, view2)
-            loss = losses.symmetric_loss(prediction1, prediction2, projection1, projection2)
-            return loss, (stats, {"loss": loss, "spread": losses.spread(projection1)})
+            out1, stats = chain.apply(self.modules, params, state.batch_stats, view1, train=True)
+            out2, stats = chain.apply(self.modules, params, stats, view2, train=True)
+            loss = losses.symmetric_loss(
+                out1["predictor"], out2["predictor"], out1["projector"], out2["projector"]
+            )
+            spread = losses.spread(out1["projector"])
+            return loss, (stats, {"loss": loss, "spread": spread})
 
         gradient, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return State(params, batch_stats, opt_state), metrics
+        return State(params, batch_stats, opt_state), metrics, None
 
-    def predict(self, state: State, images: jax.Array) -> Prediction:
+    def networks(self, state: State) -> tuple[Weights]:
+        """The encoder with its heads, of which `predict` reads the encoder."""
+        return (Weights(state.params, state.batch_stats),)
+
+    def predict(self, weights: Weights, images: jax.Array) -> Prediction:
         """Embeddings of uint8 images; there is no classifier, so logits are None."""
         x = augment.normalise(augment.to_float(images), self.mean, self.std)
-        variables = {
-            "params": state.params["backbone"],
-            "batch_stats": state.batch_stats["backbone"],
-        }
-        return Prediction(None, self.backbone.apply(variables, x, train=False))
+        encoder = {"backbone": self.backbone}
+        outputs, _ = chain.apply(encoder, weights.params, weights.batch_stats, x, train=False)
+        return Prediction(None, outputs["backbone"])
 
-    def _fresh(self, key, example):
-        keys = jax.random.split(key, 3)
-        networks = {}
-        x = augment.to_float(example)
-        for network_key, name in zip(keys, ("backbone", "projector", "predictor"), strict=True):
-            module = getattr(self, name)
-            networks[name] = module.init(network_key, x, train=False)
-            x = module.apply(networks[name], x, train=False)
-        params = {name: variables["params"] for name, variables in networks.items()}
-        batch_stats = {name: variables["batch_stats"] for name, variables in networks.items()}
+    def _fresh(self, key: jax.Array, example: jax.Array) -> State:
+        keys = jax.random.split(key, len(self.modules))
+        params, batch_stats = chain.init(self.modules, keys, augment.to_float(example))
         return State(params, batch_stats, self.optimizer.init(params))
-
-    def _forward(self, params, batch_stats, view):
-        """Prediction, projection [B, D] and the updated batch statistics of one view."""
-        x, outputs, updated = view, {}, {}
-        for name in ("backbone", "projector", "predictor"):
-            variables = {"params": params[name], "batch_stats": batch_stats[name]}
-            x, changed = getattr(self, name).apply(
-                variables, x, train=True, mutable=["batch_stats"]
-            )
-            outputs[name], updated[name] = x, changed["batch_stats"]
-        return outputs["predictor"], outputs["projector"], updated

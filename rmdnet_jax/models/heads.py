@@ -48,8 +48,8 @@ class Linear(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """float32 [B, D] -> float32 [B, features]."""
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """float32 [B, D] -> float32 [B, features], whether it trains or not."""
         # Accelerators would otherwise multiply in tf32 or bfloat16.
         return _dense(self.features, jnp.float32, precision=jax.lax.Precision.HIGHEST)(x)
 

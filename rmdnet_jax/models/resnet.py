@@ -1,4 +1,4 @@
-"""ResNet-18 backbones: images in, one embedding each out. Classifier and heads are heads.py's."""
+"""ResNet backbones: images in, one embedding each out. Classifier and heads are heads.py's."""
 
 import flax.linen as nn
 import jax
@@ -44,32 +44,34 @@ class BasicBlock(nn.Module):
             shortcut = batch_norm(train, self.dtype)(conv(x, 1, self.stride))
         y = nn.relu(batch_norm(train, self.dtype)(conv(x, 3, self.stride)))
         y = batch_norm(train, self.dtype)(conv(y, 3, 1))
-        # Later blocks read this and do not compute it again (training/cpu.py).
+        # Later blocks read this and do not compute it again (machine/cpu.py).
         return jax.lax.optimization_barrier(nn.relu(y + shortcut))
 
 
 class ResNet(nn.Module):
-    """ResNet-18 without its classifier.
+    """ResNet-18, or another of basic blocks, without its classifier.
 
     Attributes:
-      width: channels of the first stage; the embedding has 8 * width features (64 -> 512).
+      width: channels of the first stage; each further one has twice as many (64 -> 512).
       stem: "cifar" (3x3 convolution, stride 1, no pooling) for small images or "imagenet"
         (7x7, stride 2, max pool) for large ones.
       dtype: of the convolutions; parameters, batch statistics and the embedding are float32.
+      blocks: of each stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) is ResNet-10.
     """
 
     width: int = 64
     stem: str = "cifar"
     dtype: jnp.dtype = jnp.float32
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
 
     @property
     def embedding_size(self) -> int:
-        """Number of features D of the embedding."""
-        return 8 * self.width
+        """Number of features D of the embedding: the last stage's channels."""
+        return self.width * 2 ** (len(self.blocks) - 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalised images float32 [B, H, W, 3] -> embedding float32 [B, 8 * width]."""
+        """Normalised images float32 [B, H, W, 3] -> embedding float32 [B, embedding_size]."""
         size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
         x = nn.Conv(
             self.width,
@@ -83,8 +85,8 @@ class ResNet(nn.Module):
         x = nn.relu(batch_norm(train, self.dtype)(x))
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        for stage in range(4):
-            for block in range(2):
+        for stage, blocks in enumerate(self.blocks):
+            for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 x = BasicBlock(self.width * 2**stage, stride, self.dtype)(x, train)
         return x.astype(jnp.float32).mean(axis=(1, 2))

@@ -7,17 +7,19 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from rmdnet_jax import config as configuration
+from rmdnet_jax.base.text import shown
+from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
-from rmdnet_jax.names import shown
 from rmdnet_jax.report import terms
 
 # Of the files that were skipped, so many are named.
 _NAMED = 3
 
 
-def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path) -> str:
+def opening(
+    data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path | None
+) -> str:
     """What is about to run, in a few lines; `budget` is what images may take in memory, bytes."""
     height, width, _ = data.image_shape
     place = f"images   {data.nbytes / 1e9:,.3g} GB decoded, "
@@ -44,7 +46,7 @@ def opening(data: Dataset, budget: int, labels: Labels, precision: str, workdir:
         f"{place}\n"
         f"{noise}\n"
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
-        f"workdir  {shown(str(workdir))}"
+        f"workdir  {shown(str(workdir)) if workdir else 'none: nothing is kept'}"
     )
 
 
@@ -56,7 +58,7 @@ def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
     ]
 
 
-def closing(results: dict, workdir: Path, remark: str) -> str:
+def closing(results: dict, workdir: Path | None, remark: str) -> str:
     """The table at the end of a run, and what the config has to remark on it."""
 
     def percent(name):
@@ -81,7 +83,7 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
             )
         )
     if "baseline_test_accuracy" in results:
-        rows.append(("test, loss alone", percent("baseline_test_accuracy")))
+        rows.append((f"test, {results['baseline_title']}", percent("baseline_test_accuracy")))
     if results["test_accuracy"] is not None:
         rows.append(
             (
@@ -103,7 +105,9 @@ def closing(results: dict, workdir: Path, remark: str) -> str:
             )
         )
     issues = ", label_issues.csv" if results["test_accuracy"] is not None else ""
-    rows.append(("results", f"{shown(str(workdir))}/report.html, results.json{issues}, figures/"))
+    if workdir:
+        files = f"{shown(str(workdir))}/report.html, results.json{issues}, figures/"
+        rows.append(("results", files))
     width = max(len(name) for name, _ in rows)
     lines = ["", *(f"{name:<{width}}  {value}" for name, value in rows)]
     for text in filter(

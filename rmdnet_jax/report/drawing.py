@@ -34,6 +34,8 @@ _STUDENT_CURVES = {
     "node_loss": "node loss",
     "edge_loss": "edge loss",
 }
+# Of a line of metrics.jsonl.
+_NOT_DRAWN = {"stage", "epoch", "time", "seconds", "images_per_second"}
 
 
 def draw(folder: Path, outcome: Outcome, results: dict, config: dict) -> list[Section]:
@@ -61,7 +63,7 @@ def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> 
     students, called = outcome.students, terms.of(results)
     if "baseline" not in students:
         return None
-    stages = _students(outcome, config)
+    stages = _titles(outcome)
     rate = outcome.labels.rate_realised
     noise = "labels as they are"
     if rate is not None:
@@ -72,8 +74,11 @@ def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> 
         (stages["baseline"], stages["student"]), called.test, noise, path,
     )  # fmt: skip
     caption = f"{_sentence(called.test)} of {' and of '.join(stages.values())}, by epoch."
-    text = "Both start from the same weights and see the same batches; one heeds the teacher."
-    return Section("comparison", "With and without the teacher", text, (Figure(caption, path),))
+    heading = "Beside the baseline"
+    text = "Both start from one seed and have the same budget."
+    if outcome.teacher:
+        text += f" {stages['student']} heeds the teacher, {stages['baseline']} does not."
+    return Section("comparison", heading, text, (Figure(caption, path),))
 
 
 def _teacher_training(
@@ -82,15 +87,13 @@ def _teacher_training(
     if not outcome.teacher:
         return None
     history = outcome.teacher_history
-    text = "A teacher learns from the images alone; no label is read. "
-    if history:
-        text += _collapse(history)
-    elif outcome.teacher.kind == "random":
-        text = "The teacher is a random encoder: nothing was trained."
-    else:
-        text += (
-            f"This one was trained by an earlier run, {config['teacher']['path']}: see its page."
-        )
+    source = outcome.teacher.source
+    text = source.story
+    if history and "spread" in history[-1]:
+        text += f" {_collapse(history)}"
+    elif source.trains and not history:
+        path = config["teacher"]["path"]
+        text += f" This one was trained by an earlier run, {path}: see its page."
     if warning := outcome.teacher.warning():
         text += f" Warning: {warning}."
     drawn = _curves(folder, history, _TEACHER_CURVES, {"teacher": "teacher"}, results)
@@ -108,10 +111,14 @@ def _student_training(
         "A student learns from the given labels. If some of them are wrong, an agreement with them "
         "that rises towards 100 % means that it learns the wrong ones by heart."
     )
-    quantities = dict(_STUDENT_CURVES)
+    # What a method logs beside these goes by its own name.
+    own = dict.fromkeys(name for line in history for name in line if name not in _NOT_DRAWN)
+    quantities = _STUDENT_CURVES | {
+        name: name.replace("_", " ") for name in own if name not in _STUDENT_CURVES
+    }
     if "baseline" in students:
         del quantities["test_accuracy"]  # is the comparison's
-    drawn = _curves(folder, history, quantities, _students(outcome, config), results)
+    drawn = _curves(folder, history, quantities, _titles(outcome), results)
     return Section("student", "Stage 2: the student", text, drawn)
 
 
@@ -220,10 +227,8 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
         return None
     embeddings = {}
     if outcome.teacher:
-        is_random = outcome.teacher.kind == "random"
-        title = "random encoder" if is_random else "SimSiam teacher"
-        embeddings["teacher"] = title, outcome.teacher.train_embedding
-    titles = _students(outcome, config)
+        embeddings["teacher"] = outcome.teacher.source.title, outcome.teacher.train_embedding
+    titles = _titles(outcome)
     for stage, student in outcome.students.items():
         embeddings[stage] = titles[stage], student.train.embedding
     wrong = (given != true)[chosen]
@@ -245,15 +250,9 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
     return Section("embeddings", "Embeddings", text, tuple(drawn))
 
 
-def _students(outcome: Outcome, config: dict) -> dict[str, str]:
-    """What to call each student; RMDNet is stage RGRL under a trained teacher, and Table 2 calls it
-    RGRL without one."""
-    loss = names.short(config["rgrl"]["loss"]["name"].upper(), 24)
-    called = {"baseline": f"{loss} alone", "student": f"{loss} alone"}
-    if outcome.teacher:
-        trained = outcome.teacher.kind == "simsiam"
-        called["student"] = f"{loss} + " + ("RMDNet" if trained else "RGRL, random teacher")
-    return {stage: called[stage] for stage in called if stage in outcome.students}
+def _titles(outcome: Outcome) -> dict[str, str]:
+    """What to call each student."""
+    return {stage: names.short(one.title, 40) for stage, one in outcome.students.items()}
 
 
 def _sentence(text: str) -> str:

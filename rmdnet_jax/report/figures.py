@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.base.atomic import open_atomic
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
@@ -86,7 +86,7 @@ def curve(
         points = [(x["epoch"], x[quantity]) for x in history
                   if x["stage"] == stage and quantity in x]  # fmt: skip
         if points:
-            ax.plot(*zip(*points, strict=True), color=_STAGE_COLOURS[stage], label=name,
+            ax.plot(*zip(*points, strict=True), color=_STAGE_COLOURS.get(stage, GREY), label=name,
                     linewidth=1.8, marker="." if len(points) < 12 else None)  # fmt: skip
     ax.set_title(textwrap.fill(title, 36), fontsize=11)
     ax.set_xlabel("epoch")

@@ -4,7 +4,7 @@ import functools
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from rmdnet_jax.names import shown
+from rmdnet_jax.base.text import shown
 
 
 def short(name: str, length: int) -> str:

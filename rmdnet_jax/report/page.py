@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.report import templates, terms
 from rmdnet_jax.report.gallery import Suspect
 
@@ -68,6 +68,7 @@ def write(
     page = templates.render(
         "page.html.j2",
         dataset=results["dataset"],
+        title=results.get("title") or "Teacher",
         headline=headline(results, config),
         remarks=[text for text in (terms.of(results).caution, config["report"]["remark"]) if text],
         sections=sections,
@@ -86,17 +87,18 @@ def write(
 def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     """(what, figure, remark) of the numbers that a reader looks for first."""
     called = terms.of(results)
-    loss = config["rgrl"]["loss"]["name"].upper()
     is_measured = results.get("pixel_knn_accuracy") is not None
     pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (images on disk)"
+    # A teacher that is no network of ours has no untrained form.
+    has_random = results.get("random_encoder_knn_accuracy") is not None
+    random = "random encoder {random_encoder_knn_accuracy:.1%}, " if has_random else ""
     forms = [
         (called.test, "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
-        (f"{loss} alone", "baseline_test_accuracy", "same seed, same budget"),
+        (results.get("baseline_title", ""), "baseline_test_accuracy", "same seed, same budget"),
         (
             f"{called.knn} of the {results['teacher_kind']} teacher",
             "teacher_knn_accuracy",
-            f"random encoder {{random_encoder_knn_accuracy:.1%}}, raw pixels {pixels}; "
-            "neighbours vote with {knn_labels} labels",
+            f"{random}raw pixels {pixels}; neighbours vote with {{knn_labels}} labels",
         ),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
         ("wrong labels, estimated", "noise_rate_estimated", "without looking at true labels"),
@@ -135,10 +137,10 @@ def facts(results: dict, config: dict) -> list[tuple[str, str]]:
         noise = "none added: the labels as they are"
     rows.append(("noise", noise))
     if results.get("test_accuracy") is not None:
-        loss = config["rgrl"]["loss"]["name"].upper()
         teacher = results["teacher_kind"]
         weight = "" if teacher == "none" else f" with K = {config['rgrl']['k']:g}"
-        rows.append(("method", f"{loss}, teacher {teacher}{weight}, seed {config['seed']}"))
+        told = f"{results['title']}, teacher {teacher}{weight}, seed {config['seed']}"
+        rows.append(("method", told))
     times = [f"{stage} {time:,.0f} s" for stage, time in results.get("stage_seconds", {}).items()]
     if times:
         rows.append(("training time", ", ".join(times)))

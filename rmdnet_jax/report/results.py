@@ -1,6 +1,5 @@
 """What a run leaves behind: results.json, label_issues.csv, figures, report.html."""
 
-import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -9,16 +8,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.evaluation import classification, knn, label_issues, transition
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.data import transition
+from rmdnet_jax.evaluation import classification, label_issues
 from rmdnet_jax.report import drawing, gallery, page
 from rmdnet_jax.report.outcome import Outcome
 
 # Libraries whose versions can change a number.
 _LIBRARIES = ("rmdnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-# Neighbours in the teacher's space that have a say on a label.
-_NEIGHBOURS = 50
 
 
 def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
@@ -30,8 +27,8 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
       config: the resolved config, JSON-able.
       command: what the user typed.
     """
-    suspicion = suspect(outcome) if "student" in outcome.students else None
-    results = summarise(outcome, suspicion)
+    suspicion = outcome.suspicion
+    results = summarise(outcome)
     # The numbers first: nothing that goes wrong in drawing can lose them.
     with open_atomic(workdir / "results.json") as file:
         json.dump(results, file, indent=2)
@@ -52,25 +49,10 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     return results
 
 
-@dataclasses.dataclass(frozen=True)
-class Suspicion:
-    """What student and teacher say of the labels.
-
-    Attributes:
-      train, test: of the training and of the test images.
-      transition: float64 [C, C], estimated P(given | true).
-      rate: estimated share of wrong training labels.
-    """
-
-    train: label_issues.LabelIssues
-    test: label_issues.LabelIssues
-    transition: np.ndarray
-    rate: float
-
-
-def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
+def summarise(outcome: Outcome) -> dict:
     """What results.json holds; accuracies in [0, 1], times in seconds."""
     data, labels, teacher = outcome.data, outcome.labels, outcome.teacher
+    suspicion = outcome.suspicion
     results: dict = {"dataset": data.name, "skipped_files": len(data.skipped_files)}
     results |= {"noise_kind": labels.kind}
     results |= {
@@ -88,7 +70,7 @@ def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
     results["teacher_kind"] = teacher.kind if teacher else "none"
     for encoder in ("knn_accuracy", "random_encoder_knn_accuracy", "pixel_knn_accuracy"):
         name = "teacher_knn_accuracy" if encoder == "knn_accuracy" else encoder
-        results[name] = getattr(teacher, encoder, None)
+        results[name] = getattr(teacher.verdict, encoder) if teacher else None
     results["knn_labels"] = "given" if labels.true is None else "true"
     # Unless the source says more, who does not know the true labels of the training images does not
     # know those of the test ones.
@@ -99,6 +81,7 @@ def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
         prefix = "" if stage == "student" else f"{stage}_"
         summary = classification.summarise(student.test.logits, data.test_labels)
         best = max(line["test_accuracy"] for line in student.history)
+        results |= {f"{prefix}title": student.title}
         results |= {f"{prefix}test_accuracy": summary.pop("accuracy")}
         results |= {f"{prefix}best_test_accuracy": best}
         results |= {prefix + name: value for name, value in summary.items()}
@@ -126,25 +109,6 @@ def summarise(outcome: Outcome, suspicion: Suspicion | None) -> dict:
         name: version for name in _LIBRARIES if (version := _version(name))
     }
     return results
-
-
-def suspect(outcome: Outcome) -> Suspicion:
-    """Judges every given label by what the student said of its image and of its neighbours."""
-    student, data, given = outcome.students["student"], outcome.data, outcome.labels.given
-    neighbours = test_neighbours = None
-    if outcome.teacher:
-        bank, queries = outcome.teacher.train_embedding, outcome.teacher.test_embedding
-        neighbours = knn.neighbours_mean(bank, student.said, k=_NEIGHBOURS)
-        test_neighbours = knn.neighbours_mean(bank, student.said, queries, k=_NEIGHBOURS)
-    test = classification.softmax(student.test.logits)
-    independent = student.said if neighbours is None else neighbours
-    estimated, rate = transition.estimate(independent, given)
-    return Suspicion(
-        label_issues.score(student.said, neighbours, given, rate, data.train_index),
-        label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),
-        estimated,
-        rate,
-    )
 
 
 def _nested_list(matrix: np.ndarray | None) -> list | None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.names import shown
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.text import shown
 from rmdnet_jax.report import terms
 
 CRITERION = "agreement with held-out given labels"

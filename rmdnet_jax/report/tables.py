@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.report import templates
 
 LEGEND = (

@@ -5,7 +5,7 @@ What they show may be anything: names of files and classes are somebody else's.
 
 import jinja2
 
-from rmdnet_jax.names import shown
+from rmdnet_jax.base.text import shown
 from rmdnet_jax.report import names
 
 _ENVIRONMENT = jinja2.Environment(

@@ -1,4 +1,4 @@
-"""Orbax checkpoints of a stage: the state, whole, under the number of steps done.
+"""Orbax checkpoints of a stage: its state, whole, under the number of steps done.
 
 The state's fields are separate items, so that a later stage reads a teacher's parameters without
 its optimiser's state.
@@ -6,36 +6,35 @@ its optimiser's state.
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import one_line
-from rmdnet_jax.training import checksums, hosts, sharding
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line
+from rmdnet_jax.machine import hosts, sharding
+from rmdnet_jax.training import checksums
 
 # Orbax warns of what is meant to be, such as a manager that only reads, and logs the errors that it
 # raises.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
-# Any dataclass whose fields are pytrees of arrays: methods/interface.py's State, or a method's own.
-S = TypeVar("S")
 R = TypeVar("R")
 
 # Files of Orbax's in a checkpoint, which it writes when the rest is done.
 _LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
-# In a checkpoint's meta: the version of what is saved.
-_FORMAT, _NEWEST = "format", 1
+# In a checkpoint's meta: the version of what is saved. Those of 0.1.0 hold the teacher's weights
+# among the student's.
+_FORMAT, _NEWEST = "format", 2
 
 
 class Checkpoints:
@@ -92,19 +91,19 @@ class Checkpoints:
         """
         return self._whole(self._meta)
 
-    def save(self, number: int, state: S, meta: dict) -> None:
-        """Saves `state` with JSON-able `meta`; copies it first, so the state may be donated at
+    def save(self, number: int, trees: Mapping[str, Any], meta: dict) -> None:
+        """Saves trees of arrays with JSON-able `meta`; copies them first, so they may be donated at
         once. Written in the background, visible only when whole.
 
         Args:
           number: larger than those before, the number of steps done say.
-          state: what to save.
+          trees: what to save, by name; `fields` of a state.
           meta: what to keep beside it and the description.
 
         Raises:
           InputError: it, or the one before it, cannot be written.
         """
-        items = {name: ocp.args.StandardSave(getattr(state, name)) for name in _fields(state)}
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         items["meta"] = ocp.args.JsonSave(self._description | meta | {_FORMAT: _NEWEST})
         # Orbax copies from devices in a way that the training loop forbids itself.
         with self._writing(), jax.transfer_guard("allow"):
@@ -113,13 +112,12 @@ class Checkpoints:
             self._saving = number
             manager.save(number, args=ocp.args.Composite(**items))
 
-    def restore(self, like: S, fields: tuple[str, ...] | None = None) -> S:
-        """The last whole checkpoint's state, of the shapes and dtypes of `like`, on every device;
-        `meta` speaks of the same one afterwards.
+    def restore(self, like: Mapping[str, Any]) -> dict[str, Any]:
+        """These trees of the last whole checkpoint, on every device; `meta` speaks of the same one
+        afterwards.
 
         Args:
-          like: a state, fresh for example.
-          fields: those to read; the others stay as they are in `like`. None is all.
+          like: trees of the shapes and dtypes to read, by name; others are not read.
 
         Raises:
           InputError: there are checkpoints, and none is whole.
@@ -130,8 +128,7 @@ class Checkpoints:
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
 
         items = {
-            name: ocp.args.StandardRestore(jax.tree.map(shape, getattr(like, name)))
-            for name in fields or _fields(like)
+            name: ocp.args.StandardRestore(jax.tree.map(shape, tree)) for name, tree in like.items()
         }
 
         def read(number: int) -> dict:
@@ -139,12 +136,7 @@ class Checkpoints:
             restored = self._read().restore(number, args=ocp.args.Composite(**items))
             return {name: restored[name] for name in items}
 
-        return dataclasses.replace(like, **self._whole(read))  # type: ignore[type-var]
-
-    def holds(self, field: str) -> bool:
-        """Whether the last whole checkpoint has this field of the state."""
-        self.meta()
-        return (self._directory / str(self.latest()) / field).is_dir()
+        return self._whole(read)
 
     def close(self) -> None:
         """Returns when everything saved is on disk, and lets go of the folder.
@@ -179,10 +171,11 @@ class Checkpoints:
         meta = self._read().restore(number, args=items)["meta"]
         if _FORMAT in meta and not (self._directory / str(number) / checksums.NAME).exists():
             raise checksums.DamagedError(f"{checksums.NAME} is missing")
-        if meta.get(_FORMAT, _NEWEST) > _NEWEST:
+        if (version := meta.get(_FORMAT, 0)) != _NEWEST:
+            age = "a newer" if version > _NEWEST else "an older"
             raise InputError(
-                f"{self._directory / str(number)} was written by a newer rmdnet_jax (format "
-                f"{meta[_FORMAT]}; here {_NEWEST}); right is that version, or another folder"
+                f"{self._directory / str(number)} was written by {age} rmdnet_jax (format "
+                f"{version}; here {_NEWEST}); right is that version, or another folder"
             )
         return meta
 
@@ -225,7 +218,9 @@ class Checkpoints:
         except Exception as error:  # whatever Orbax and its storage raise of a disk
             reason = _disk_error(error)
             several, waited = jax.process_count() > 1, (jax.errors.JaxRuntimeError, TimeoutError)
-            if reason is None and several and isinstance(error, waited):
+            # The network's own error comes in whatever type it was caught and raised again with.
+            is_lost = isinstance(error, waited) or "Gloo" in str(error)
+            if reason is None and several and is_lost:
                 raise hosts.lost(error) from error
             reason = reason or one_line(error)
             raise InputError(
@@ -261,6 +256,19 @@ class Checkpoints:
         return self._writer
 
 
+class NoCheckpoints(Checkpoints):
+    """Of a run that keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+
+    def latest(self) -> None:
+        """None."""
+
+    def save(self, number: int, trees: Mapping[str, Any], meta: dict) -> None:
+        """Nothing."""
+
+
 class _Manager(ocp.CheckpointManager):
     """Orbax's, which does not ask JAX about preemption at every save: training/stopping.py does,
     and JAX counts how often it was asked."""
@@ -270,18 +278,27 @@ class _Manager(ocp.CheckpointManager):
         return False
 
 
-def fingerprint(tree) -> str:
-    """SHA-256 of a tree of arrays on the host: the same for the same weights."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+def fields(state) -> dict[str, Any]:
+    """The fields of a state that hold arrays, by name.
 
-
-def _fields(state) -> list[str]:
-    """Those that hold arrays."""
-    names = (field.name for field in dataclasses.fields(state))
-    return [name for name in names if jax.tree.leaves(getattr(state, name))]
+    Raises:
+      InputError: one holds what Orbax does not store as an item of its own, a bare array or number,
+        or an array without elements: known before the first step, and not at the first save.
+    """
+    held = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    for name, value in held.items():
+        where = f"the field {name} of {type(state).__name__}"
+        if jax.tree_util.all_leaves([value]):
+            raise InputError(
+                f"{where} is a bare array or value, which checkpoints cannot store; right is a "
+                'dict of arrays, {"NAME": array}'
+            )
+        if any(np.prod(np.shape(leaf)) == 0 for leaf in jax.tree.leaves(value)):
+            raise InputError(
+                f"{where} holds an array without elements, which checkpoints cannot store; right "
+                "is to leave it out"
+            )
+    return {name: value for name, value in held.items() if jax.tree.leaves(value)}
 
 
 def _disk_error(error: BaseException | None) -> str | None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Container
 from pathlib import Path
 
-from rmdnet_jax.atomic import open_atomic
+from rmdnet_jax.base.atomic import open_atomic
 
 NAME = "sha256.txt"
 

@@ -6,26 +6,45 @@ Both compile the same step, and both take the batches that `order` says.
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.machine import cpu, sharding
+from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
-from rmdnet_jax.training import cpu, sharding
+
+
+class Carried(NamedTuple):
+    """What a training carries from step to step.
+
+    Attributes:
+      state: the method's.
+      memory: what it said of every image so far (methods/samples.py); {} where that is not kept.
+    """
+
+    state: Any
+    memory: samples.Memory
+
 
 # Pixels of a chunk on a CPU and on an accelerator: of 4 and of 100 batches of 64 images of CIFAR.
 # After it the host looks at the metrics of the chunk before, and whether the run is asked to stop:
 # that is not to take long.
 CPU_PIXELS, PIXELS = 4 * 64 * 32 * 32, 100 * 64 * 32 * 32
 
+# Steps in flight on a CPU, at most: XLA lets 32 programs wait for a device, and where one device of
+# several is that far ahead, they wait for one another for ever.
+_IN_FLIGHT = 8
+
 # The sum that is none: the first step of an epoch whose loss was not finite.
 BAD = "first_bad_step"
 NEVER = np.int32(np.iinfo(np.int32).max)
 
-# (state, start, stop) -> (state, sums of the metrics over these steps); the state is given away.
+# (what is carried, start, stop) -> (what is carried, sums of the metrics over these steps); what is
+# carried is given away.
 Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
 
 # (order int32 [steps, B], key, first step) -> a context in which its Advance can be called, for
@@ -45,10 +64,9 @@ def size(span: int, batch_size: int, image_shape: tuple[int, ...]) -> int:
 
 def prepare(
     method: Method,
-    state: State,
+    metrics: tuple[str, ...],
     images: Images,
     labels: np.ndarray,
-    batch_size: int,
     mesh: jax.sharding.Mesh,
     usual: int,
     workers: int,
@@ -58,32 +76,32 @@ def prepare(
 
     Args:
       method: its step is compiled.
-      state: gives shapes.
+      metrics: the names of those that a step returns.
       images: uint8 [N, H, W, 3]; in memory, they are copied to every device here.
       labels: int32 [N].
-      batch_size: images of a step, over all devices.
       mesh: the devices.
       usual: steps that most calls take: those are one program on an accelerator.
       workers: processes that decode images on disk, as `streaming.batches` takes them.
     """
-    start_carry = _start_carry(method, state, images.shape[1:], batch_size, mesh)
+    start_carry = _start_carry(metrics, mesh)
+    frozen = sharding.replicate(method.frozen, mesh)
     if isinstance(images, np.ndarray):
-        return _from_memory(method, start_carry, images, labels, mesh, usual)
-    return _from_disk(method, start_carry, images, labels, mesh, workers)
+        return _from_memory(method, frozen, start_carry, images, labels, mesh, usual)
+    return _from_disk(method, frozen, start_carry, images, labels, mesh, workers)
 
 
-def _from_memory(method, start_carry, images, labels, mesh, usual) -> Epoch:
+def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Epoch:
     # A row an image: TPUs lay [N, H, W, 3] out with the images innermost, and so would copy all of
     # them to gather a few.
     rows = images.reshape(len(images), -1)
     on_device = sharding.replicate((rows, labels), mesh)
 
     def gather_and_step(carry, data):
-        rows, labels, order, key = data
+        rows, labels, frozen, order, key = data
         index = order[carry[2]]
         image = rows[index].reshape(-1, *images.shape[1:])
         batch = Batch(image, labels[index], index)
-        return _step(method, carry, sharding.split_batch(batch, mesh), key)
+        return _step(method, carry, sharding.split_batch(batch, mesh), key, frozen)
 
     def scan(carry, data):
         body = lambda carry, _: (gather_and_step(carry, data), None)  # noqa: E731
@@ -96,27 +114,27 @@ def _from_memory(method, start_carry, images, labels, mesh, usual) -> Epoch:
     def run(carry, data, steps):
         if scans and steps == usual:
             return scanned(carry, data)
-        for _ in range(steps):  # where a checkpoint cuts a chunk: no program for every length
-            carry = one_step(carry, data)
+        for number in range(steps):  # where a checkpoint cuts a chunk: no program for every length
+            carry = _waited(one_step(carry, data), number)
         return carry
 
     @contextlib.contextmanager
     def epoch(order, key, first) -> Iterator[Advance]:
-        data = *on_device, *sharding.replicate((order, key), mesh)
+        data = *on_device, frozen, *sharding.replicate((order, key), mesh)
 
-        def advance(state, start, stop):
-            return run(start_carry(state, start), data, stop - start)[:2]
+        def advance(carried, start, stop):
+            return run(start_carry(carried, start), data, stop - start)[:2]
 
         yield advance
 
     return epoch
 
 
-def _from_disk(method, start_carry, images, labels, mesh, workers) -> Epoch:
+def _from_disk(method, frozen, start_carry, images, labels, mesh, workers) -> Epoch:
     # Imported here: Grain takes a second, and is not needed where the data fits.
     from rmdnet_jax.data import streaming
 
-    one_step = _compiled(lambda carry, batch, key: _step(method, carry, batch, key))
+    one_step = _compiled(lambda carry, batch, key, frozen: _step(method, carry, batch, key, frozen))
 
     @contextlib.contextmanager
     def epoch(order, key, first) -> Iterator[Advance]:
@@ -124,12 +142,13 @@ def _from_disk(method, start_carry, images, labels, mesh, workers) -> Epoch:
         key = sharding.replicate(key, mesh)
         with streaming.batches(images, labels, order, start=first, workers=workers) as batches:
 
-            def advance(state, start, stop):
-                carry = start_carry(state, start)
-                for _ in range(start, stop):
+            def advance(carried, start, stop):
+                carry = start_carry(carried, start)
+                for number in range(start, stop):
                     part = next(batches)
                     batch = Batch(part.image, part.label, part.index)
-                    carry = one_step(carry, sharding.split(batch, mesh), key)
+                    carry = one_step(carry, sharding.split(batch, mesh), key, frozen)
+                    carry = _waited(carry, number)
                 return carry[:2]
 
             yield advance
@@ -137,16 +156,26 @@ def _from_disk(method, start_carry, images, labels, mesh, workers) -> Epoch:
     return epoch
 
 
-def _step(method: Method, carry: Any, batch: Batch, key: jax.Array) -> Any:
-    """carry = (state, sums of the metrics, number of the step in its epoch)."""
-    state, sums, i = carry
-    state, metrics = method.step(state, batch, jax.random.fold_in(key, i))
+def _waited(carry: Any, number: int) -> Any:
+    """What is carried after step `number`; on a CPU, not before most of it is computed."""
+    if jax.default_backend() == "cpu" and (number + 1) % _IN_FLIGHT == 0:
+        jax.block_until_ready(carry)
+    return carry
+
+
+def _step(method: Method, carry: Any, batch: Batch, key: jax.Array, frozen: Any) -> Any:
+    """carry = (what is carried, sums of the metrics, number of the step in its epoch)."""
+    (state, memory), sums, i = carry
+    state, metrics, said = method.step(state, batch, jax.random.fold_in(key, i), frozen)
+    if memory and said is not None:
+        # Every device keeps all of it, and so needs what is said of the whole batch.
+        memory = samples.remember(memory, *sharding.whole((batch.index, said)))
     bad = jnp.where(jnp.isfinite(metrics["loss"]), NEVER, i)
     sums = {
         name: jnp.minimum(total, bad) if name == BAD else total + metrics[name]
         for name, total in sums.items()
     }
-    return state, sums, i + jnp.int32(1)
+    return Carried(state, memory), sums, i + jnp.int32(1)
 
 
 def _compiled(step: Callable) -> Callable:
@@ -155,14 +184,20 @@ def _compiled(step: Callable) -> Callable:
     return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
-def _start_carry(method, state, image_shape, batch_size, mesh) -> Callable[[State, int], Any]:
+def first_step(method: Method, state: State, image_shape: tuple[int, ...], rows: int) -> Any:
+    """What a step returns, as shapes and dtypes; nothing is computed."""
+
+    def step(state, frozen):
+        label = jnp.zeros(rows, jnp.int32)
+        batch = Batch(jnp.zeros((rows, *image_shape), jnp.uint8), label, label)
+        return method.step(state, batch, jax.random.key(0), frozen)
+
+    return jax.eval_shape(step, state, method.frozen)
+
+
+def _start_carry(
+    metrics: tuple[str, ...], mesh: jax.sharding.Mesh
+) -> Callable[[Carried, int], Any]:
     """The carry with which a chunk starts at a step."""
-
-    def first_step(state):
-        label = jnp.zeros(batch_size, jnp.int32)
-        batch = Batch(jnp.zeros((batch_size, *image_shape), jnp.uint8), label, label)
-        return method.step(state, batch, jax.random.key(0))
-
-    _, metrics = jax.eval_shape(first_step, state)
     zeros = {name: np.float32(0) for name in metrics} | {BAD: NEVER}
-    return lambda state, start: (state, *sharding.replicate((zeros, np.int32(start)), mesh))
+    return lambda carried, start: (carried, *sharding.replicate((zeros, np.int32(start)), mesh))

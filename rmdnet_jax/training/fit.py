@@ -8,49 +8,68 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rmdnet_jax.base.errors import DivergedError
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.errors import DivergedError
-from rmdnet_jax.methods.interface import Method, Metrics, S, State
-from rmdnet_jax.training import chunks, device_memory, sharding, stopping
+from rmdnet_jax.machine import memory as machine_memory
+from rmdnet_jax.machine import sharding
+from rmdnet_jax.methods import inference, samples
+from rmdnet_jax.methods.interface import Look, Method, Metrics, Prediction, S, Task
+from rmdnet_jax.training import checkpoints as saving
+from rmdnet_jax.training import chunks, stopping
 from rmdnet_jax.training.checkpoints import Checkpoints
+from rmdnet_jax.training.chunks import Carried
 from rmdnet_jax.training.logging import StageLog
+
+# Of the memory among the items of a checkpoint.
+_MEMORY = "memory"
+
+
+class Fitted(NamedTuple, Generic[S]):
+    """What training leaves.
+
+    Attributes:
+      state: the method's, on the devices.
+      remembered: float32 [N, C] on the host, what was said of every image while it was learned;
+        zeros where it was in no batch. None where the method says nothing, or it was too much to
+        keep.
+    """
+
+    state: S
+    remembered: np.ndarray | None
 
 
 def fit(
     method: Method[S],
     state: S,
     images: Images,
-    labels: np.ndarray,
+    task: Task,
     *,
-    epochs: int,
-    batch_size: int,
     key: jax.Array,
     checkpoints: Checkpoints,
     log: StageLog,
-    evaluate: Callable[[S, int, dict[str, float]], dict[str, float]],
+    evaluate: Callable[[S, int, dict[str, float]], Mapping[str, float]],
     learning_rate: optax.Schedule,
     checkpoint_every: float = 1,
     workers: int = -1,
-) -> S:
-    """Trains until `epochs` epochs are done and returns the last state.
+) -> Fitted[S]:
+    """Trains until all epochs are done.
 
     Args:
       method: its step is compiled here.
       state: fresh state; the last checkpoint's takes its place where there is one. Its buffers
         are given away.
-      images: uint8 [N, H, W, 3], N >= batch_size; an array is copied to every device, LazyImages
-        are streamed from disk.
-      labels: int32 [N].
-      epochs: passes over the data; of each, the N mod batch_size last images of that epoch's
-        order are left out.
-      batch_size: divisible by the number of devices.
+      images: uint8 [N, H, W, 3], N >= the batch size; an array is copied to every device,
+        LazyImages are streamed from disk.
+      task: the given labels, batch size and epochs; the batch size is divisible by the number of
+        devices.
       key: all randomness of the training comes from (key, epoch, step).
       checkpoints: where the state is saved and resumed from.
       log: told of every epoch's metrics.
@@ -62,37 +81,37 @@ def fit(
     Raises:
       DivergedError: a loss or a parameter is not finite; the last checkpoint is a good one.
       StoppedError: a signal asked for it; the last checkpoint is of that step.
-      InputError: the checkpoints are of something else, or an image on disk cannot be read.
+      InputError: the state cannot be stored, the checkpoints are of something else, or an image on
+        disk cannot be read.
     """
     mesh = sharding.mesh()
-    steps = len(images) // batch_size
+    steps, epochs = task.steps, task.epochs
     interval = max(1, round(checkpoint_every * steps))
-    chunk = chunks.size(min(interval, steps), batch_size, images.shape[1:])
+    order = jax.jit(lambda state, key: method.order(state, key, task))
+    ordered_steps, rows = jax.eval_shape(order, state, key).shape
+    if ordered_steps != steps:
+        raise ValueError(f"the order has {ordered_steps} steps; right is the task's {steps}")
     checkpoints.check()
-    done = _Done()
-    if checkpoints.latest() is not None:
-        state, done = checkpoints.restore(state), _Done.of(checkpoints.meta())
-    resident = images.nbytes if isinstance(images, np.ndarray) else 0
-    shapes = jax.eval_shape(lambda state: state, state)  # the state itself is given away
-    telling = device_memory.telling(method, shapes, images.shape[1:], batch_size, resident)
+    carried, metrics, done = _begun(method, state, images.shape[1:], rows, task, checkpoints)
+    del state  # a resumed training needs its memory
 
-    def save_if_due(state: S, done: _Done, stops: bool) -> None:
+    def save_if_due(carried: Carried, done: _Done, stops: bool) -> None:
         number = done.epoch * steps + done.step
         if stops or number % interval == 0 or number == epochs * steps:
-            checkpoints.save(number, state, dataclasses.asdict(done))
+            checkpoints.save(number, _items(carried), dataclasses.asdict(done))
         if stops:
             stopping.check(f"in stage {log.name} after {done.epoch} epochs and {done.step} steps")
 
-    def run_epoch(state: S, done: _Done) -> tuple[S, dict[str, float]]:
-        """The rest of an epoch: the state and the sums of its metrics."""
+    def run_epoch(carried: Carried, done: _Done) -> tuple[Carried, dict[str, float]]:
+        """The rest of an epoch: what is carried and the sums of its metrics."""
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, done.epoch))
-        order = _order(order_key, len(images), steps, batch_size)
+        ordered = order(carried.state, order_key)
         before, started = done.epoch * steps, time.perf_counter()
         totals, pending = done.totals, None
         # Nothing goes between host and device in the loop that is not asked for by name.
-        with jax.transfer_guard("disallow"), begin(order, steps_key, done.step) as advance:
+        with jax.transfer_guard("disallow"), begin(ordered, steps_key, done.step) as advance:
             for start, stop in _cuts(before, done.step, steps, chunk, interval):
-                state, sums = advance(state, start, stop)
+                carried, sums = advance(carried, start, stop)
                 if pending:  # metrics are read one chunk late: the device never waits for the host
                     totals = _add(totals, pending, done.epoch)
                     log.step(start, totals["loss"] / start)
@@ -102,28 +121,85 @@ def fit(
                 stops = stopping.is_asked()
                 if stops or (before + stop) % interval == 0:
                     totals, pending = _add(totals, pending, done.epoch), None
-                    _check_finite(state, done.epoch, stop)
+                    _check_finite(carried, done.epoch, stop)
                     seconds = done.seconds + time.perf_counter() - started
-                    save_if_due(state, _Done(done.epoch, stop, seconds, totals), stops)
-        return state, _add(totals, pending, done.epoch) if pending else totals
+                    save_if_due(carried, _Done(done.epoch, stop, seconds, totals), stops)
+        return carried, _add(totals, pending, done.epoch) if pending else totals
 
-    log.start(done.epoch, epochs, steps, batch_size)
+    chunk = chunks.size(min(interval, steps), rows, images.shape[1:])
+    log.start(done.epoch, epochs, steps, rows)
     naming = _naming(log.name, steps, learning_rate)
-    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming, telling:
-        begin = chunks.prepare(method, state, images, labels, batch_size, mesh, chunk, workers)
-        state = sharding.replicate(state, mesh)
+    hinting = machine_memory.hinting(rows)
+    with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming, hinting:
+        if done.epoch < epochs:
+            begin = chunks.prepare(method, metrics, images, task.given, mesh, chunk, workers)
+            carried = sharding.replicate(carried, mesh)
+        predict = inference.predictor(method.network)
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
-            state, totals = run_epoch(state, done)
-            _check_finite(state, epoch, steps)
-            speed = (steps - done.step) * batch_size / (time.perf_counter() - started)
-            metrics = {name: total / steps for name, total in totals.items()}
-            metrics |= evaluate(state, epoch + 1, metrics)
+            if not done.step:  # else it is in the checkpoint
+                carried = _decided(method, predict, carried, epoch, images, task)
+            carried, totals = run_epoch(carried, done)
+            _check_finite(carried, epoch, steps)
+            speed = (steps - done.step) * rows / (time.perf_counter() - started)
+            means = {name: total / steps for name, total in totals.items()}
+            means |= evaluate(carried.state, epoch + 1, means)
             seconds = done.seconds + time.perf_counter() - started
-            log.epoch(epoch + 1, metrics | {"images_per_second": speed, "seconds": seconds})
+            log.epoch(epoch + 1, means | {"images_per_second": speed, "seconds": seconds})
             done = _Done(epoch + 1, seconds=seconds)
-            save_if_due(state, done, stopping.is_asked())
-    return state
+            save_if_due(carried, done, stopping.is_asked())
+    remembered = samples.recalled(carried.memory) if carried.memory else None
+    return Fitted(carried.state, remembered)
+
+
+def _begun(
+    method: Method, state: Any, image_shape: tuple[int, ...], rows: int, task: Task,
+    checkpoints: Checkpoints,
+) -> tuple[Carried, tuple[str, ...], "_Done"]:  # fmt: skip
+    """What is carried, fresh or from the last checkpoint; the names of a step's metrics; and how
+    far the training is. Refuses what cannot be stored."""
+    _, metrics, said = chunks.first_step(method, state, image_shape, rows)
+    keeps = said is not None and samples.fits(task.num_images, task.num_classes)
+    if checkpoints.latest() is None:
+        empty = samples.empty(task.num_images, task.num_classes) if keeps else {}
+        carried = Carried(state, empty)
+        _items(carried)
+        return carried, tuple(metrics), _Done()
+    # Shapes alone: the fresh arrays are not needed beside those that are restored.
+    memory = jax.eval_shape(lambda: samples.empty(task.num_images, task.num_classes))
+    shapes = jax.eval_shape(lambda state: state, state)
+    restored = checkpoints.restore(_items(Carried(shapes, memory if keeps else {})))
+    memory = restored.pop(_MEMORY, {})
+    carried = Carried(dataclasses.replace(state, **restored), memory)
+    return carried, tuple(metrics), _Done.of(checkpoints.meta())
+
+
+def _items(carried: Carried) -> dict[str, Any]:
+    """What a checkpoint holds, by name."""
+    memory = {_MEMORY: carried.memory} if carried.memory else {}
+    return saving.fields(carried.state) | memory
+
+
+def _decided(
+    method: Method, predict: Callable, carried: Carried, epoch: int, images: Images, task: Task
+) -> Carried:
+    """What is carried, with what the method decides before an epoch."""
+
+    @functools.cache
+    def predictions() -> tuple[Prediction, ...]:
+        return tuple(predict((one,), images) for one in method.networks(carried.state))
+
+    def remembered() -> np.ndarray:
+        if carried.memory:
+            return samples.recalled(carried.memory)
+        logits = np.mean([one.logits for one in predictions()], axis=0)
+        return np.asarray(jax.nn.softmax(logits))
+
+    look = Look(task.given, predictions, remembered)
+    state = method.between_epochs(carried.state, epoch, look)
+    if state is carried.state:
+        return carried
+    return Carried(sharding.replicate(state, sharding.mesh()), carried.memory)
 
 
 class _NotFiniteError(Exception):
@@ -192,10 +268,10 @@ def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float
     return {name: totals.get(name, 0.0) + float(value) for name, value in values.items()}
 
 
-def _check_finite(state: State, epoch: int, step: int) -> None:
+def _check_finite(carried: Carried, epoch: int, step: int) -> None:
     """Raises _NotFiniteError if a parameter is not finite: the harm of the last update shows in no
     loss so far, and must not be saved."""
-    if not jax.device_get(_all_finite(state)):
+    if not jax.device_get(_all_finite(carried)):
         raise _NotFiniteError("the parameters are", epoch, step - 1)
 
 
@@ -204,10 +280,3 @@ def _all_finite(tree) -> jax.Array:
     """Whether no float of the tree is NaN or infinite: bool scalar."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in floats]))
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _order(key: jax.Array, size: int, steps: int, batch_size: int) -> jax.Array:
-    """An epoch's order: int32 [steps, batch_size], no index twice."""
-    order = jax.random.permutation(key, size).astype(jnp.int32)
-    return order[: steps * batch_size].reshape(steps, batch_size)

@@ -13,33 +13,35 @@ import time
 from pathlib import Path
 
 import rmdnet_jax
-from rmdnet_jax.atomic import open_atomic
-from rmdnet_jax.training import devices
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.machine import devices
 from rmdnet_jax.training.progress import Progress
 
 
 class RunLog:
-    """The log of one workdir.
+    """The log of one run.
 
     Args:
-      workdir: the folder; must exist when the first stage starts.
+      workdir: the folder for metrics.jsonl, which must exist when the first stage starts; None
+        keeps the lines in memory alone.
       tensorboard: also write TensorBoard files, where TensorFlow (clu's writers need it) is there.
       writes: False in all processes of a run but one: nothing is written or said there.
     """
 
-    def __init__(self, workdir: Path, tensorboard: bool = True, writes: bool = True):
-        self.path = Path(workdir) / "metrics.jsonl"
+    def __init__(self, workdir: Path | None, tensorboard: bool = True, writes: bool = True):
+        self._lines = _Lines(workdir and Path(workdir) / "metrics.jsonl")
         self._writes = writes
-        with_tensorboard = tensorboard and writes
-        self._writers = _TensorBoard(Path(workdir) / "tensorboard") if with_tensorboard else None
+        self._writers: _TensorBoard | None = None
+        if workdir and tensorboard and writes:
+            self._writers = _TensorBoard(Path(workdir) / "tensorboard")
 
     def stage(self, name: str) -> "StageLog":
         """The log of one stage of this run."""
-        return StageLog(name, self.path, self._writers) if self._writes else _Silent(name)
+        return StageLog(name, self._lines, self._writers) if self._writes else _Silent(name)
 
     def history(self, stage: str) -> list[dict]:
         """The epochs of a stage so far, in order."""
-        return [line for line in _read(self.path) if line["stage"] == stage]
+        return [line for line in self._lines.read() if line["stage"] == stage]
 
     def __enter__(self) -> "RunLog":
         return self
@@ -56,9 +58,9 @@ class StageLog:
     Leaving its `with` block takes the progress off the terminal, whatever happened.
     """
 
-    def __init__(self, name: str, path: Path, tensorboard: "_TensorBoard | None"):
+    def __init__(self, name: str, lines: "_Lines", tensorboard: "_TensorBoard | None"):
         self.name = name
-        self._path = path
+        self._lines = lines
         self._tensorboard = tensorboard
         self._progress: Progress | None = None  # made by start, if there is anything to do
 
@@ -68,11 +70,8 @@ class StageLog:
         Lines of later epochs, written before a kill but after the checkpoint, are dropped: those
         epochs are about to be run again.
         """
-        lines = _read(self._path)
-        kept = [x for x in lines if x["stage"] != self.name or x["epoch"] <= done]
-        if self._path.exists():
-            with open_atomic(self._path) as file:
-                file.writelines(json.dumps(line) + "\n" for line in kept)
+        lines = self._lines.read()
+        self._lines.write([x for x in lines if x["stage"] != self.name or x["epoch"] <= done])
         if done < epochs:
             self._progress = Progress(self.name, done, epochs, steps, batch_size)
 
@@ -91,8 +90,7 @@ class StageLog:
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Epoch number `epoch` (from 1) is done."""
         line = {"stage": self.name, "epoch": epoch, **metrics, "time": time.time()}
-        with open(self._path, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._lines.append(line)
         if self._tensorboard:
             self._tensorboard.write(line)
         assert self._progress
@@ -116,12 +114,36 @@ class _Silent(StageLog):
         """Nothing."""
 
 
-def _read(path: Path) -> list[dict]:
-    """The lines of a metrics.jsonl; a last line cut off by a kill is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+class _Lines:
+    """The lines of a metrics.jsonl, or of a run that has none."""
+
+    def __init__(self, path: Path | None):
+        self._path = path
+        self._kept: list[dict] = []  # without a file
+
+    def read(self) -> list[dict]:
+        """All of them; a last line cut off by a kill is left out."""
+        if not self._path:
+            return list(self._kept)
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def write(self, lines: list[dict]) -> None:
+        """Instead of those there are."""
+        self._kept = list(lines)
+        if self._path and self._path.exists():
+            with open_atomic(self._path) as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def append(self, line: dict) -> None:
+        """One more."""
+        if self._path:
+            with open(self._path, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        else:
+            self._kept.append(line)
 
 
 class _TensorBoard:

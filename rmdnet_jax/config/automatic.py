@@ -1,0 +1,186 @@
+"""What a config leaves open, chosen from the size of the data and the machine that trains.
+
+A field is open if it is None (configs/own_data.py). The same data on the same kind of machine give
+the same values, so that a run that is started again is the same run. Nothing here reads a file.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict, config_dict
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.losses import robust
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """What a kind of machine can do in an hour or a few.
+
+    Attributes:
+      name: in a reason.
+      largest_side: of images that are resized, in pixels.
+      width: channels of ResNet-18's first stage.
+      rm_views, train_views: training images that a stage sees, all epochs together.
+      saved_every: such images between two checkpoints.
+      train_lr: goes with the number of steps: few need large ones.
+    """
+
+    name: str
+    largest_side: int
+    width: int
+    rm_views: int
+    train_views: int
+    saved_every: int
+    train_lr: float
+
+
+CPU = Means("a CPU", 64, 16, 400_000, 100_000, 20_000, 0.02)
+ACCELERATOR = Means("an accelerator", 224, 64, 10_000_000, 5_000_000, 500_000, 0.01)
+
+SIDES = (32, 64, 128, 224)  # of images that are resized
+IMAGENET_STEM_FROM = 64  # pixels
+FEWEST_EPOCHS = 20
+MOST_EPOCHS = {"rm": 1000, "train": 240}  # the paper's
+BATCHES = (64, 32, 16)  # the first of which there are enough in an epoch
+STEPS_AN_EPOCH = 8
+LOSS = "gce"  # robust, with no rate of wrong labels to be known
+K_NCE_FAMILY = 0.001  # configs/rgrl_cifar10.py says why
+NEIGHBOURS = 200  # at most; and a fifth of a class
+NEIGHBOURS_SHARE = 1 / 5
+
+FIELDS = (
+    "checkpoint_every", "dataset.image_size", "model.stem", "model.width",
+    "rm.batch_size", "rm.epochs", "rm.knn_k",
+    "train.batch_size", "train.epochs", "train.lr", "loss.name", "rgrl.k",
+)  # fmt: skip
+
+
+def leave_open(config: ConfigDict) -> ConfigDict:
+    """A copy of the config in which every field of `FIELDS` is open."""
+    config = config.copy_and_resolve_references()
+    for field in FIELDS:
+        name, _, leaf = field.rpartition(".")
+        group = configuration.get(config, name) if name else config
+        kind = type(group[leaf])
+        del group[leaf]
+        group[leaf] = config_dict.placeholder(kind)
+    return config
+
+
+def means(backend: str) -> Means:
+    """Those of a JAX platform, "cpu" or another."""
+    return CPU if backend == "cpu" else ACCELERATOR
+
+
+def fill(
+    config: ConfigDict,
+    num_train: int,
+    num_classes: int,
+    short_sides: np.ndarray,
+    backend: str,
+    resizable: bool = True,
+    devices: int = 1,
+) -> tuple[ConfigDict, dict[str, str]]:
+    """The config with every open field of `FIELDS` filled.
+
+    Args:
+      config: not changed; a field with a value keeps it.
+      num_train: training images.
+      num_classes: C.
+      short_sides: int [N] in pixels, of the images as they are now.
+      backend: JAX's name of the platform, "cpu" or another.
+      resizable: whether images can be resized when they are read; arrays are not.
+      devices: on which a batch is spread, in equal parts.
+
+    Returns:
+      The config, and the reason for each value that was chosen here, by field.
+
+    Raises:
+      InputError: K is open and the loss is none of ours.
+    """
+    given = means(backend)
+    config = config.copy_and_resolve_references()
+    reasons: dict[str, str] = {}
+
+    def choose(field: str, value: Any, reason: str) -> None:
+        if configuration.get(config, field) is None:
+            config.update_from_flattened_dict({field: value})
+            reasons[field] = reason
+
+    median = int(np.median(short_sides))
+    if resizable:
+        side = image_size(median, given.largest_side)
+        reason = f"the pictures' shorter sides have {median} pixels in the median"
+        if side == given.largest_side < median:
+            reason += f"; no more on {given.name}"
+        choose("dataset.image_size", side, reason)
+    else:
+        choose("dataset.image_size", 0, "images in memory keep their size")
+    side = config.dataset.image_size or median
+    is_large = side >= IMAGENET_STEM_FROM
+    choose("model.stem", "imagenet" if is_large else "cifar", f"images of {side} pixels")
+    choose("model.width", given.width, f"on {given.name}")
+
+    for stage, views in (("rm", given.rm_views), ("train", given.train_views)):
+        enough = (size for size in BATCHES if num_train >= STEPS_AN_EPOCH * size)
+        size = next(enough, BATCHES[-1])
+        reason = f"{num_train:,} training images"
+        if size % devices:
+            size += devices - size % devices
+            reason += f", and the next multiple of {devices} devices"
+        choose(f"{stage}.batch_size", size, reason)
+        most = MOST_EPOCHS[stage]
+        epochs = min(max(round(views / num_train), FEWEST_EPOCHS), most)
+        bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)
+        reason = f"{bound} so many" if bound else f"{epochs * num_train:,} images seen"
+        choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {given.name}")
+    choose(
+        "checkpoint_every",
+        float(f"{max(given.saved_every / num_train, 1e-3):.2g}"),
+        f"epochs between two, {given.saved_every:,} images seen",
+    )
+
+    of_class = num_train / num_classes
+    neighbours = min(max(round(NEIGHBOURS_SHARE * of_class), 1), NEIGHBOURS)
+    choose("rm.knn_k", neighbours, f"of {of_class:,.0f} training images a class")
+    choose("train.lr", given.train_lr, f"for training of this length on {given.name}")
+    choose("loss.name", LOSS, "robust, whatever the rate of wrong labels")
+    if config.rgrl.k is None:
+        choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
+               f"{num_classes} classes: as K = 1 weighs beside cross entropy")  # fmt: skip
+    return config, reasons
+
+
+def image_size(short_side: int, largest: int) -> int:
+    """The nearest of `SIDES` up to `largest`, by ratio, to a picture's shorter side in pixels."""
+    sides = [side for side in SIDES if side <= largest]
+    return min(sides, key=lambda side: abs(np.log(side / short_side)))
+
+
+def relation_weight(config: ConfigDict, num_classes: int) -> float:
+    """K for the config's loss, so that the relation loss weighs as it does beside CE with K = 1.
+
+    By the ratio of the logit gradients at a uniform output, as in configs/. To the NCE family that
+    K does harm, and it has one that is safe (the paper's Tables 3 and 4).
+    """
+    name = config.loss.name
+    if name.startswith("nce_"):
+        return K_NCE_FAMILY
+    if ":" in name:
+        raise InputError(
+            f"config.rgrl.k is not given and cannot be chosen for a loss of your own, {name}; "
+            "right is --config.rgrl.k=NUMBER"
+        )
+    loss = robust.get(name, **configuration.loss_parameters(config))
+    label = jnp.zeros(1, jnp.int32)
+
+    def gradient(loss: robust.Loss) -> float:
+        of_logits = jax.grad(lambda logits: loss(logits, label)[0])(jnp.zeros((1, num_classes)))
+        return float(jnp.linalg.norm(of_logits))
+
+    return float(f"{gradient(loss) / gradient(robust.get('ce')):.2g}")

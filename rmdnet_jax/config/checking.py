@@ -1,0 +1,189 @@
+"""Whether a config can be run, and the access to its fields by their whole names, "rgrl.k"."""
+
+import difflib
+import functools
+import operator
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from rmdnet_jax.base import ranges
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config.fields import all_fields, default, groups
+from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.teachers import registry as teachers
+
+# Fields of 0.1.0, by what they are called now.
+RENAMED = {
+    **{
+        f"rgrl.{name}": f"train.{name}"
+        for name in (
+            "epochs", "batch_size", "lr", "lr_drops", "momentum", "weight_decay", "grad_clip",
+        )
+    },
+    **{f"rgrl.loss.{name}": f"loss.{name}" for name in groups()["loss"]},
+    "rgrl.loss": "loss.name",
+    "rgrl.baseline": "method.baseline",
+}  # fmt: skip
+
+
+def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
+    """Raises InputError for the first value that cannot be right, before anything else happens.
+
+    Args:
+      config: all of it.
+      open_fields: may be None, to be filled from the data (config/automatic.py).
+    """
+    fields = all_fields()
+    there = flat(config.to_dict()) if isinstance(config, ConfigDict) else {}
+    # What is there and should not be may be what is missing, under an old name.
+    for name in sorted(there.keys() - fields.keys()):
+        check_field(default(), name, "config.")
+    if missing := [name for name in fields if name not in there]:
+        raise InputError(
+            f"the config has no field {missing[0]}; right is to start from "
+            "rmdnet_jax.config.default() and set what differs"
+        )
+    for name, field in fields.items():
+        if there[name] is None and (field.default is None or name in open_fields):
+            continue
+        if wrong := field.wrong(f"config.{name}", there[name]):
+            raise InputError(wrong)
+    _check_together(config)
+
+
+def _check_together(config: ConfigDict) -> None:
+    """Raises InputError for a field that nothing would read beside the others."""
+    teacher, rgrl, train, method = config.teacher, config.rgrl, config.train, config.method
+    if train.epochs == 0 and teacher.kind == "none":
+        raise InputError("config.train.epochs = 0 with config.teacher.kind = 'none' runs nothing")
+    source = None if teacher.kind == "none" else teachers.get(teacher.kind)
+    reads = source.path if source else "unread"
+    if teacher.path and reads == "unread":
+        others = [kind for kind in teachers.kinds() if teachers.get(kind).path != "unread"]
+        raise InputError(
+            f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; right is "
+            f"{' or '.join(others)}"
+        )
+    if source and reads == "required" and not teacher.path:
+        raise InputError(
+            f"config.teacher.kind = {teacher.kind!r} without config.teacher.path; right is "
+            f"{source.right_path}"
+        )
+    guided = teacher.kind != "none" and rgrl.k != 0
+    if rgrl.init_from_teacher and train.epochs and not guided:
+        raise InputError(
+            "config.rgrl.init_from_teacher needs a teacher; right is a config.teacher.kind other "
+            "than 'none' and config.rgrl.k > 0"
+        )
+    kind = methods.get(method.name)
+    for name, members in methods.groups().items():
+        for field, one in members.items():
+            if name not in (method.name, method.baseline) and config[name][field] != one.default:
+                raise InputError(
+                    f"config.{name}.{field} is {config[name][field]!r} with config.method.name = "
+                    f"{method.name!r}, which does not read it; right is --config.method.name={name}"
+                )
+    if method.baseline:
+        methods.get(method.baseline)
+        if method.baseline == method.name and train.epochs and not guided:
+            raise InputError(
+                f"config.method.baseline = {method.baseline!r} is the method itself, which needs a "
+                "teacher to differ; right is a config.teacher.kind other than 'none' and "
+                "config.rgrl.k > 0"
+            )
+    if guided and train.epochs and kind.learners > 1:
+        raise InputError(
+            f"config.method.name = {method.name!r} trains {kind.learners} networks, and the "
+            "relation term goes with one; right is config.teacher.kind = 'none'"
+        )
+    if source and not source.has_network:
+        right_values = {
+            "rgrl.teacher_view": "same", "rgrl.teacher_embedding": "backbone",
+            "rgrl.init_from_teacher": False, "teacher.width": 0,
+        }  # fmt: skip
+        for name, right in right_values.items():
+            if get(config, name) != right:
+                raise InputError(
+                    f"config.{name} is {get(config, name)!r} with a {source.title}, which is no "
+                    f"network of ours; right is {right!r}"
+                )
+    width = config.model.width or teacher.width  # where it is open, to be filled
+    if rgrl.init_from_teacher and teacher.width not in (0, width):
+        raise InputError(
+            f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
+            f"config.model.width, {config.model.width}"
+        )
+
+
+def wants_teacher(config: ConfigDict) -> bool:
+    """Whether anything will read a teacher: K = 0 is the method alone."""
+    return config.teacher.kind != "none" and (config.rgrl.k > 0 or not config.train.epochs)
+
+
+def get(config: ConfigDict, field: str) -> Any:
+    """The value of a field by its whole name."""
+    return functools.reduce(operator.getitem, field.split("."), config)
+
+
+def check_field(config: ConfigDict, field: str, giver: str) -> None:
+    """Raises InputError if there is no such field; `giver` begins the line."""
+    fields = flat(config.to_dict())
+    if field not in fields:
+        raise InputError(f"{giver}{field}: the config has no such field; {hint(field, fields)}")
+
+
+def hint(field: str, fields: Iterable[str] | None = None) -> str:
+    """What may be meant by a field that there is not."""
+    if field in RENAMED:
+        return f"it is called {RENAMED[field]} now"
+    near = difflib.get_close_matches(field, fields or all_fields(), n=1)
+    return f"did you mean {near[0]!r}?" if near else "--help lists them"
+
+
+def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> ConfigDict:
+    """A copy with the values of `values` by field ("rgrl.k").
+
+    Raises:
+      InputError: there is no such field, or a value is of another type; `giver` begins the line.
+    """
+    changed = config.copy_and_resolve_references()
+    known = all_fields()
+    for field, value in values.items():
+        check_field(config, field, giver)
+        kind = known[field].kind if field in known else type(get(config, field))
+        if not ranges.is_of(value, kind):
+            raise InputError(f"{giver}{field}: {value!r} does not fit; right is {kind.__name__}")
+        changed.update_from_flattened_dict({field: value})
+    return changed
+
+
+def flat(tree: dict, prefix: str = "") -> dict:
+    """A config's fields by their whole names: {"rgrl.k": 1.0, ...}."""
+    leaves: dict = {}
+    for name, value in tree.items():
+        is_tree = isinstance(value, dict)
+        leaves |= flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}
+    return leaves
+
+
+def loss_parameters(config: ConfigDict) -> dict[str, float]:
+    """The parameters of the robust loss that the config gives."""
+    given = config.loss.to_dict()
+    del given["name"]
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def method_parameters(config: ConfigDict, name: str) -> dict[str, Any]:
+    """The parameters of a method: its group of the config, if it has one."""
+    return config[name].to_dict() if name in config else {}
+
+
+def text() -> str:
+    """All fields for a person: default, what each may be and what it is for."""
+    lines = []
+    for name, field in all_fields().items():
+        shown = "not given" if field.default is None else repr(field.default)
+        lines += [f"{name} = {shown}", f"    {field.does}; {field.rule}"]
+    return "\n".join(lines)

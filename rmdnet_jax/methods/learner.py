@@ -1,0 +1,157 @@
+"""What every method on given labels learns with: the network, its optimiser, the view of a batch,
+and the relation term, if there is one. A method adds what is done with wrong labels."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rmdnet_jax.data import augment
+from rmdnet_jax.losses.robust import Loss
+from rmdnet_jax.machine import cpu
+from rmdnet_jax.methods.interface import Batch, Method, Metrics, Prediction, State, Weights
+from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.methods.rgrl import Relation
+
+S = TypeVar("S", bound=State)
+
+# The logits [B, C] of each network -> the loss, and what to log beside it.
+Objective = Callable[[Sequence[jax.Array]], tuple[jax.Array, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """What learns.
+
+    Attributes:
+      network: backbone and classifier, with the statistics of the images.
+      optimizer: over all parameters of the learner, and no others.
+      loss: per-example robust loss of the config, (logits [B, C], labels [B]) -> [B].
+      loss_name: what pages call it.
+      relation: the relation term; None without a teacher.
+      start: weights of the backbone to start from instead of fresh ones, a teacher's say.
+      pad, flip: the random crop's border in pixels, and whether views are mirrored half the time.
+    """
+
+    network: Classifier
+    optimizer: optax.GradientTransformation
+    loss: Loss
+    loss_name: str = "ce"
+    relation: Relation | None = None
+    start: Weights | None = None
+    pad: int = 4
+    flip: bool = True
+
+    @property
+    def frozen(self) -> Any:
+        """The arrays of the relation term's teacher."""
+        return self.relation.teacher.frozen if self.relation else ()
+
+    def init(self, key: jax.Array, example: jax.Array, networks: int = 1) -> State:
+        """Fresh networks "1", "2", ... and the state of the optimiser over all of them. The same
+        key gives the same networks with and without the relation term."""
+        keys = [key, *(jax.random.fold_in(key, number) for number in range(2, networks + 1))]
+        # What is given stays out of the compiled program, which would hold a copy of it.
+        fresh = cpu.jit_once(self._fresh)
+        params, batch_stats = {}, {}
+        for number, one in enumerate(keys, 1):
+            weights = fresh(one, example)
+            own, stats = dict(weights.params), dict(weights.batch_stats)
+            if self.start:
+                own["backbone"] = jax.tree.map(jnp.array, self.start.params["backbone"])
+                stats["backbone"] = jax.tree.map(jnp.array, self.start.batch_stats["backbone"])
+            params[str(number)], batch_stats[str(number)] = own, stats
+        return State(params, batch_stats, cpu.jit_once(self.optimizer.init)(params))
+
+    def update(
+        self, state: S, batch: Batch, key: jax.Array, frozen: Any, objective: Objective
+    ) -> tuple[S, Metrics, list[jax.Array]]:
+        """One update of all networks on one augmented view of the batch: the objective, and the
+        relation term, which goes with one network.
+
+        Args:
+          state: of any method; its other fields stay.
+          batch: as it lies in memory.
+          key: of the step.
+          frozen: the learner's own, on the devices.
+          objective: what is minimised.
+
+        Returns:
+          The state; metrics, loss and train_accuracy (agreement with the given labels) among them;
+          and the logits float32 [B, C] of each network, before the update.
+        """
+        view_key, teacher_key = jax.random.split(key)
+        view = self._view(view_key, batch.image)
+        target = None
+        if self.relation:
+            own = self.relation.view == "own"
+            seen = self._view(teacher_key, batch.image) if own else view
+            target = self.relation.teacher.embed(frozen, seen, batch.index)
+
+        def loss_fn(params):
+            said: dict[str, Prediction] = {}
+            batch_stats = {}
+            for name in sorted(params):
+                weights = Weights(params[name], state.batch_stats[name])
+                said[name], batch_stats[name] = self.network.train(weights, view)
+            logits = [one.logits for one in said.values()]
+            loss, metrics = objective(logits)
+            agreement = _mean(logits).argmax(axis=-1) == batch.label
+            metrics = metrics | {"train_accuracy": agreement.astype(jnp.float32).mean()}
+            if self.relation:
+                ((name, one),) = said.items()
+                term, parts = self.relation(params[name], target, one.embedding)
+                loss, metrics = loss + term, metrics | parts
+            return loss, (batch_stats, metrics | {"loss": loss}, logits)
+
+        gradient, (batch_stats, metrics, logits) = jax.grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
+        state = dataclasses.replace(
+            state,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        return state, metrics, logits
+
+    def _fresh(self, key: jax.Array, example: jax.Array) -> Weights:
+        weights = self.network.init(key, example)
+        if not self.relation:
+            return weights
+        modules = len(self.network.modules)
+        adapter_key = jax.random.split(key, modules + 1)[modules]
+        return Weights(weights.params | self.relation.init(adapter_key), weights.batch_stats)
+
+    def _view(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        cropped = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)
+        return augment.normalise(augment.to_float(cropped), self.network.mean, self.network.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerMethod(Method[S]):
+    """A method that learns with a learner: its network and its teacher are the learner's."""
+
+    learner: Learner
+
+    @property
+    def network(self) -> Classifier:
+        """The learner's, of each of its networks."""
+        return self.learner.network
+
+    @property
+    def frozen(self) -> Any:
+        """The arrays of the relation term's teacher."""
+        return self.learner.frozen
+
+
+def probabilities(logits: Sequence[jax.Array]) -> jax.Array:
+    """Of several networks together, float32 [B, C]: those of their mean logits."""
+    return jax.nn.softmax(_mean(logits))
+
+
+def _mean(logits: Sequence[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, logits) / len(logits) if len(logits) > 1 else logits[0]

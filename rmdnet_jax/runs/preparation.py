@@ -1,0 +1,273 @@
+"""From a config to what every stage of a run needs; whatever cannot be run is refused here, before
+anything is compiled or written."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from rmdnet_jax import experiment
+from rmdnet_jax.base.digest import fingerprint
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line
+from rmdnet_jax.config import automatic
+from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.data import labels as label_source
+from rmdnet_jax.data import sources, validation
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.picture_files import PictureFiles
+from rmdnet_jax.experiment import Run
+from rmdnet_jax.losses import robust
+from rmdnet_jax.machine import devices, hosts
+from rmdnet_jax.methods.interface import Method, Task
+from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.teachers import registry as teachers
+from rmdnet_jax.teachers.source import Recipe, Source
+from rmdnet_jax.training import checkpoints, chunks, handover
+from rmdnet_jax.training.logging import RunLog
+
+# Chooses what a config leaves open: the whole config, and the reasons by field.
+Fill = Callable[[ConfigDict], tuple[ConfigDict, dict[str, str]]]
+
+
+# Fields that may have other values on other hosts.
+_OF_THE_HOST = (
+    "dataset.cache", "dataset.memory_budget", "dataset.workers", "report.", "tensorboard",
+)  # fmt: skip
+
+
+def prepare(
+    config: ConfigDict, workdir: Path | None, data: Dataset | PictureFiles | None = None
+) -> Run:
+    """Checks everything that was given; writes nothing.
+
+    Args:
+      config: rmdnet_jax/config/fields.py says what is in it.
+      workdir: the folder of the run; None: nothing is kept.
+      data: what to run on instead of what config.dataset names.
+
+    Raises:
+      InputError: something given cannot be used.
+    """
+    config, chosen, data = load(config, data)
+    loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
+    labels = label_source.give(data, **config.noise)
+    split = validation.split(data, labels, config.dataset.validation, config.seed)
+    _check_sizes(config, data, split)
+    _check_report(config, data)
+    _check_loss(config, loss, data.num_classes)
+    source = None
+    if configuration.wants_teacher(config):
+        rgrl, teacher, model = config.rgrl, config.teacher, config.model
+        recipe = Recipe(
+            teacher.path, teacher.width or model.width, model.stem, tuple(model.blocks),
+            experiment.convolution_dtype(model.precision), config.augment.flip,
+            rgrl.teacher_embedding == "projector", config.rm.to_dict(),
+        )  # fmt: skip
+        source = teachers.get(teacher.kind).build(recipe, data)
+    log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
+    this = Run(
+        config, chosen, data, data.images_fingerprint(), labels, split, loss, source, workdir, log
+    )
+    if source and source.method and config.teacher.path:
+        handover.find(config.teacher.path, experiment.teacher_description(this)).close()
+    for stage, name in this.methods().items():
+        _check_method(this, stage, name)
+    return this
+
+
+def facts(this: Run) -> dict[str, object]:
+    """What several processes that run this together must have in common, by name."""
+    fields = configuration.flat(this.config.to_dict())
+    told = {
+        f"config.{name}": value
+        for name, value in fields.items()
+        if not name.startswith(_OF_THE_HOST)
+    }
+    return told | {
+        "their pictures": (this.images_fingerprint, this.data.test_images.shape),
+        "their labels": (this.labels.given.tobytes(), this.data.test_labels.tobytes()),
+        "their teacher": _of_elsewhere(this.source),
+        "whether the pictures are in memory or on disk": this.data.is_on_disk,
+        "their version of JAX": jax.__version__,
+    }
+
+
+def _of_elsewhere(source: Source | None) -> str | None:
+    """A hash of a teacher that is not trained here, a table say."""
+    if source is None or source.has_network:
+        return None
+    return fingerprint(source.teacher(None).frozen)
+
+
+def load(
+    config: ConfigDict, data: Dataset | PictureFiles | None = None
+) -> tuple[ConfigDict, dict[str, str], Dataset]:
+    """The config with what it leaves open chosen for its data, the reasons by field, and the data.
+
+    Args:
+      config: not changed.
+      data: instead of what config.dataset names; pictures are decoded here.
+
+    Raises:
+      InputError: a value of the config cannot be right, or the data cannot be used.
+    """
+    configuration.check(config, automatic.FIELDS)
+    devices.check()
+    given = config.dataset
+    found = data or _find(config)
+    if isinstance(found, Dataset):
+        found.check()
+    config, chosen = _filling(found, given.train_size)(config)
+    configuration.check(config)
+    # Before pictures are decoded, which may take long.
+    robust.get(config.loss.name, **configuration.loss_parameters(config))
+    data = data if isinstance(data, Dataset) else sources.read(
+        found, given.train_size, given.test_size, config.dataset.image_size, given.max_broken,
+        given.memory_budget,
+    )  # fmt: skip
+    return config, chosen, data
+
+
+def filling(config: ConfigDict) -> Fill:
+    """What chooses for this config's data: for it, or others that differ from it elsewhere than in
+    `dataset`. No data is kept.
+
+    Raises:
+      InputError: as `load`, as far as that can be known without decoding pictures.
+    """
+    configuration.check(config, automatic.FIELDS)
+    devices.check()
+    return _filling(_find(config), config.dataset.train_size)
+
+
+def _find(config: ConfigDict) -> Dataset | PictureFiles:
+    given = config.dataset
+    return sources.find(
+        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache
+    )
+
+
+def _filling(found: Dataset | PictureFiles, train_size: int) -> Fill:
+    if isinstance(found, PictureFiles):
+        size, sides = len(found.train), found.short_sides
+    else:
+        size, sides = len(found.train_images), np.array([min(found.image_shape[:2])])
+    return partial(
+        automatic.fill,
+        num_train=min(size, train_size or size),
+        num_classes=len(found.class_names),
+        short_sides=sides,
+        backend=jax.default_backend(),
+        resizable=isinstance(found, PictureFiles),
+        devices=jax.device_count(),
+    )
+
+
+def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
+    """Raises InputError for a batch that the data or the devices cannot fill, or a border that is
+    wider than the images."""
+    wanted = configuration.wants_teacher(config)
+    trains_teacher = wanted and teachers.get(config.teacher.kind).trains
+    runs = {"rm": trains_teacher and not config.teacher.path, "train": config.train.epochs > 0}
+    for field in (field for field, is_run in runs.items() if is_run):
+        size = config[field].batch_size
+        images = len((data if field == "rm" else split.data).train_images)
+        if size > images:
+            raise InputError(
+                f"config.{field}.batch_size is {size} but {data.name} has only "
+                f"{images} training images; give a smaller batch"
+            )
+        if size % jax.device_count():
+            raise InputError(
+                f"config.{field}.batch_size is {size}; right is a multiple of the "
+                f"{jax.device_count()} devices"
+            )
+    if config.augment.pad >= min(data.image_shape[:2]):
+        raise InputError(
+            f"config.augment.pad is {config.augment.pad} but the images of {data.name} have "
+            "{}x{} pixels; right is less than their side".format(*data.image_shape)
+        )
+
+
+def _check_report(config: ConfigDict, data: Dataset) -> None:
+    """Raises InputError for classes to draw that the data does not have."""
+    classes = config.report.tsne_classes
+    if not all(-data.num_classes <= c < data.num_classes for c in classes):
+        raise InputError(
+            f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
+            f"{data.num_classes} classes; right is 0 to {data.num_classes - 1}, or from the end -1"
+        )
+
+
+def _check_loss(config: ConfigDict, loss: robust.Loss, num_classes: int) -> None:
+    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B]."""
+    logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
+    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
+    try:
+        jax.eval_shape(loss, logits, labels)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody else's function may raise
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"config.loss.name: {config.loss.name} fails on logits [2, {num_classes}] "
+            f"and labels [2] ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _check_method(this: Run, stage: str, name: str) -> None:
+    """Raises InputError for a method that cannot be made; a user's own is traced, too: what its
+    step returns, and whether its state can be stored."""
+    method = experiment.build(this, stage, None)
+    method.check(experiment.learners_task(this))
+    if ":" not in name:
+        return
+    field = "baseline" if stage == "baseline" else "name"
+    try:
+        _trace(method, experiment.learners_task(this), this.data.image_shape)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody else's method may raise
+        raise InputError(
+            f"config.method.{field}: {name} cannot take a step ({type(error).__name__}: "
+            f"{one_line(error)})"
+        ) from error
+
+
+def _trace(method: Method, task: Task, image_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError for what a method returns and should not, and whatever it raises itself;
+    nothing is computed."""
+
+    def wants(is_right: bool, right: str) -> None:
+        if not is_right:
+            raise ValueError(f"right is {right}")
+
+    def shapes(tree: Any) -> Any:
+        return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+    wants(isinstance(method.title, str), "a title that is text")
+    wants(isinstance(method.network, Classifier), "the learner's network")
+    key, image = jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    state = jax.eval_shape(lambda key, image: method.init(key, image, task), key, image)
+    checkpoints.fields(state)
+    order = jax.eval_shape(lambda state, key: method.order(state, key, task), state, key)
+    wants(order.ndim == 2 and len(order) == task.steps, "an order [steps, rows]")
+    wants(order.dtype == jnp.int32, "an order of int32")
+    rows = order.shape[1]
+    wants(rows % jax.device_count() == 0, f"rows that {jax.device_count()} devices divide")
+    after, metrics, said = chunks.first_step(method, state, image_shape, rows)
+    wants(shapes(after) == shapes(state), "a state of the shapes and dtypes that step is given")
+    wants("loss" in metrics, "metrics of which loss is one")
+    wants(all(metric.shape == () for metric in metrics.values()), "metrics that are scalars")
+    probabilities = said is None or said.shape == (rows, task.num_classes)
+    wants(probabilities, "probabilities [B, C] of the batch's images, or None")
+    networks = method.networks(state)
+    wants(len(networks) == method.learners, "as many networks as `learners` says")
+    for weights in networks:
+        jax.eval_shape(method.network.predict, weights, image)

@@ -1,0 +1,84 @@
+"""One experiment in its workdir: prepared, claimed, run, and written down."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from rmdnet_jax import experiment
+from rmdnet_jax.data import picture_files
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.picture_files import PictureFiles
+from rmdnet_jax.machine import hosts
+from rmdnet_jax.machine import memory as host_memory
+from rmdnet_jax.model import Model
+from rmdnet_jax.report import console, results
+from rmdnet_jax.report.outcome import Outcome
+from rmdnet_jax.runs import workdirs
+from rmdnet_jax.runs.preparation import facts, prepare
+
+# In the workdir: the files of the data set that could not be used.
+SKIPPED_FILES = "skipped_files.csv"
+
+
+class Finished(NamedTuple):
+    """A run that has ended: what it found out, its trained model, if there is one, and what
+    results.json holds (nothing in all processes of a run but the first)."""
+
+    outcome: Outcome
+    model: Model | None
+    results: dict
+
+
+def run(
+    config: ConfigDict,
+    workdir: Path | None,
+    command: str,
+    data: Dataset | PictureFiles | None = None,
+) -> Finished:
+    """Runs an experiment, or what is left of it.
+
+    Args:
+      config: rmdnet_jax/config/fields.py says what is in it.
+      workdir: the folder of this experiment; None: nothing is written.
+      command: how the user started it, for the report.
+      data: what to run on instead of what config.dataset names.
+
+    Raises:
+      InputError: something given cannot be used; nothing was compiled, written or overwritten.
+      DivergedError: a loss is not finite.
+    """
+    this = prepare(config, workdir, data)
+    hosts.check_same(facts(this))
+    if workdir is None:
+        if hosts.is_writer():
+            _open(this)
+        outcome, model = experiment.run(this)
+        if not hosts.is_writer():
+            return Finished(outcome, model, {})
+        summary = results.summarise(outcome)
+        print(console.closing(summary, None, this.config.report.remark), flush=True)
+        return Finished(outcome, model, summary)
+    claim = hosts.by_writer(workdirs.claim(workdir, this.config.to_dict()))
+    with workdirs.writable(workdir), claim, this.log:
+        hosts.check_shared(workdir)
+        if hosts.is_writer():
+            picture_files.write_skipped(workdir / SKIPPED_FILES, this.data.skipped_files)
+            _open(this)
+        outcome, model = experiment.run(this)
+        if model:
+            model.save(workdir)
+        if not hosts.is_writer():
+            return Finished(outcome, model, {})
+        written = results.write(workdir, outcome, this.config.to_dict(), command)
+    print(console.closing(written, workdir, this.config.report.remark), flush=True)
+    return Finished(outcome, model, written)
+
+
+def _open(this: experiment.Run) -> None:
+    """Says on the terminal what is about to run."""
+    config = this.config
+    dtype = experiment.convolution_dtype(config.model.precision)
+    budget = host_memory.budget(config.dataset.memory_budget)
+    lines = console.opening(this.data, budget, this.labels, str(dtype), this.workdir)
+    print(lines, *console.choices(config, this.chosen), sep="\n", flush=True)

@@ -1,0 +1,59 @@
+"""What a command starts: an experiment, a sweep of experiments, or one of the paper's tables."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import automatic
+from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.runs import paper_tables, single, sweep
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes:
+      run: does it, given the workdir and what the user typed.
+      batch_sizes: of all stages.
+      is_grid: whether it is many experiments.
+    """
+
+    run: Callable[[Path, str], object]
+    batch_sizes: Sequence[int]
+    is_grid: bool = False
+
+    def check_distributed(self) -> None:
+        """Raises InputError for what several processes cannot run as one program."""
+        if self.is_grid:
+            raise InputError(
+                "a sweep or a table with --distributed; right is the same command on each host, "
+                "each by itself, with one --workdir: they share the cells"
+            )
+
+
+def job(config: ConfigDict, swept: Sequence[str]) -> Job:
+    """What `config` and the flags --sweep describe.
+
+    Raises:
+      InputError: a table cannot be swept, or a value of the config cannot be right.
+    """
+    if isinstance(config, ConfigDict) and "table" in config:
+        if swept:
+            raise InputError(f"--sweep={swept[0]} with a table of the paper; right is one of both")
+        sizes = [n for name in paper_tables.DATASETS for n in _batch_sizes(config[name])]
+        return Job(partial(paper_tables.run, config), sizes, is_grid=True)
+    configuration.check(config, automatic.FIELDS)
+    if swept:
+        return Job(partial(sweep.run, config, swept), _batch_sizes(config), is_grid=True)
+    return Job(partial(single.run, config), _batch_sizes(config))
+
+
+def _batch_sizes(config: ConfigDict) -> list[int]:
+    # A size that is left open is chosen from the data; the devices of the largest divide it.
+    sizes = (config.rm.batch_size, config.train.batch_size)
+    return [size or max(automatic.BATCHES) for size in sizes]

@@ -1,0 +1,178 @@
+"""A run's folder: it belongs to one experiment, named by the config.json in it, and while it is
+written to, to one process, which holds the lock on its .lock."""
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.errors import InputError, WorkdirInUseError
+from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.config.fields import default
+
+# Fields that change what is told of an experiment and how often it is saved, not the experiment.
+_FREE = (
+    "report.",
+    "tensorboard",
+    "checkpoint_every",
+    "rm.on_collapse",
+    "dataset.workers",
+    "dataset.memory_budget",
+    "dataset.cache",
+)
+
+# Seconds after which who only asked whether a folder is held has asked. Up to so many, at random:
+# two that claim a folder at once also ask each other.
+_ASKING = 0.02
+
+
+@contextlib.contextmanager
+def claim(workdir: Path, config: dict) -> Iterator[None]:
+    """Makes `workdir` this experiment's, or finds that it already is, and holds it for the block.
+
+    Args:
+      workdir: a folder that is missing, empty, or this experiment's from an earlier start.
+      config: the resolved config, JSON-able.
+
+    Raises:
+      InputError: the folder holds another experiment or other files, or cannot be written.
+      WorkdirInUseError: it is held by a process that still runs.
+    """
+    with contextlib.ExitStack() as held:
+        with writable(workdir):
+            check_same(workdir, config)
+            workdir.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_lock(workdir))
+            _write_config(workdir, config)
+        yield
+
+
+def share(workdir: Path, config: dict) -> None:
+    """Makes `workdir` what `config` describes, or finds that it already is; for a folder of many
+    experiments, which several processes may write to.
+
+    Raises:
+      InputError: as `claim`.
+    """
+    with writable(workdir):
+        check_same(workdir, config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        _write_config(workdir, config)
+
+
+def is_held(workdir: Path) -> bool:
+    """Whether a process that still runs has claimed `workdir`."""
+    if not (workdir / ".lock").exists():
+        return False
+    with open(workdir / ".lock") as file:
+        return not _try_lock(file, fcntl.LOCK_SH)  # others may ask at the same time
+
+
+def identity(config: dict) -> dict:
+    """What makes an experiment the one it is: the fields, flat, that are not at their defaults and
+    not free to change."""
+    base = configuration.flat(json.loads(json.dumps(default().to_dict())))
+    fields = configuration.flat(json.loads(json.dumps(config)))
+    return {
+        field: value
+        for field, value in fields.items()
+        if value != base.get(field) and not field.startswith(_FREE)
+    }
+
+
+def check_same(workdir: Path, config: dict) -> None:
+    """Raises InputError if `workdir` holds something else than this experiment, or nothing."""
+    path = workdir / "config.json"
+    if not path.exists():
+        if workdir.exists() and any(map(_is_foreign, workdir.iterdir())):
+            raise InputError(
+                f"the workdir {workdir} holds files but no config.json; "
+                "give an empty or new folder with --workdir"
+            )
+        return
+    try:
+        saved = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}); give another --workdir") from error
+    if not isinstance(saved, dict):
+        raise InputError(f"{path} holds no config; give another --workdir")
+    if old := next(filter(_is_old, configuration.flat(saved)), None):
+        raise InputError(
+            f"the workdir {workdir} was made by an older rmdnet_jax (its config.json has {old}); "
+            "right is that version, or another --workdir"
+        )
+    # A field that did not exist when the folder was claimed had no effect, as its default has none.
+    ours, theirs = identity(config), identity(saved)
+    base = configuration.flat(default().to_dict())
+    for field in sorted(ours.keys() | theirs.keys()):
+        if ours.get(field) != theirs.get(field):
+            there, here = (side.get(field, base.get(field)) for side in (theirs, ours))
+            raise InputError(
+                f"the workdir {workdir} holds another experiment ({field} is {there!r} there, "
+                f"{here!r} here); give another --workdir"
+            )
+
+
+@contextlib.contextmanager
+def writable(workdir: Path) -> Iterator[None]:
+    """Raises InputError if something in the block cannot be written, to `workdir` in the main."""
+    try:
+        yield
+    except BrokenPipeError:  # who read what is printed has gone
+        raise
+    except OSError as error:
+        file = f"{error.filename}: " if error.filename else ""
+        raise InputError(
+            f"cannot write the workdir {workdir} ({file}{error.strerror or error}); once that is "
+            "mended the same command goes on, or give another folder with --workdir"
+        ) from error
+
+
+def _write_config(workdir: Path, config: dict) -> None:
+    with open_atomic(workdir / "config.json") as file:
+        json.dump(config, file, indent=2)
+
+
+def _is_old(field: str) -> bool:
+    """Whether a field, or one of a table's "cifar10.FIELD", is called something else now."""
+    return bool({field, field.partition(".")[2]} & configuration.RENAMED.keys())
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is not what a kill left of claiming the folder."""
+    return path.name != ".lock" and not path.name.startswith(".config.json.")
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _lock(workdir: Path) -> Iterator[IO[str]]:
+    """Holds the folder's lock, which the kernel lets go of when this process ends, however."""
+    with open(workdir / ".lock", "a+") as file:
+        while not _try_lock(file, fcntl.LOCK_EX):
+            if not _try_lock(file, fcntl.LOCK_SH):
+                file.seek(0)
+                raise WorkdirInUseError(
+                    f"the workdir {workdir} is in use by process "
+                    f"{file.read().strip() or 'unknown'}; "
+                    "wait for it, stop it, or give another --workdir"
+                )
+            # Nobody held it but who asked whether anybody does (is_held): for an instant.
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(random.uniform(0, _ASKING))
+        file.truncate(0)
+        file.write(f"{os.getpid()}")
+        file.flush()
+        yield file

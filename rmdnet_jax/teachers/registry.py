@@ -1,0 +1,22 @@
+"""The kinds of teacher there are: a module of this folder with a KIND, by the module's name."""
+
+import functools
+from typing import Any
+
+from rmdnet_jax import teachers
+from rmdnet_jax.base import by_name
+
+
+@functools.cache
+def _ours() -> dict[str, Any]:
+    return by_name.of_package(teachers, "KIND")
+
+
+def kinds() -> tuple[str, ...]:
+    """Their names, in order of the alphabet."""
+    return tuple(_ours())
+
+
+def get(kind: str) -> Any:
+    """The class of that name, one of `kinds`."""
+    return _ours()[kind]

@@ -1,0 +1,135 @@
+"""A teacher that SimSiam trains here, on the images alone (stage RM)."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import jax
+import numpy as np
+import optax
+
+from rmdnet_jax.base.errors import CollapsedError
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.losses.simsiam import COLLAPSED
+from rmdnet_jax.machine import hosts
+from rmdnet_jax.methods import inference, optimizers
+from rmdnet_jax.methods.interface import Prediction, State, Weights
+from rmdnet_jax.methods.simsiam import SimSiam
+from rmdnet_jax.models.heads import Predictor, Projector
+from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.teachers.network import NetworkTeacher
+from rmdnet_jax.teachers.source import Recipe, Source
+
+
+@dataclasses.dataclass(frozen=True)
+class SimSiamSource(Source):
+    """The kind.
+
+    Attributes:
+      simsiam: the method, with its networks.
+      learning_rate: of it, by update.
+      projected: whether the projector makes the embedding that guides.
+      on_collapse: "warn", or "stop" to raise.
+    """
+
+    simsiam: SimSiam
+    learning_rate: optax.Schedule
+    projected: bool
+    on_collapse: str
+
+    path: ClassVar[str] = "optional"
+    right_path: ClassVar[str] = "the workdir of a run that trained a teacher"
+    trains: ClassVar[bool] = True
+    has_network: ClassVar[bool] = True
+    title: ClassVar[str] = "SimSiam teacher"
+    story: ClassVar[str] = "A teacher learns from the images alone; no label is read."
+    remedy: ClassVar[str] = "train it longer (rm.epochs)"
+
+    @property
+    def method(self) -> SimSiam | None:
+        """SimSiam."""
+        return self.simsiam
+
+    @classmethod
+    def build(cls, recipe: Recipe, data: Dataset) -> "SimSiamSource":
+        """SimSiam for the images of a data set, its heads as wide in proportion as the paper's."""
+        rm, features = recipe.rm, 2048 * recipe.width // 64
+        steps = len(data.train_images) // rm["batch_size"]
+        schedule = optimizers.cosine(rm["lr"], rm["epochs"] * steps)
+        decayed, constant = (
+            optimizers.sgd(rate, rm["momentum"], rm["weight_decay"])
+            for rate in (schedule, optimizers.constant(rm["lr"]))
+        )
+        optimizer = decayed
+        if rm["predictor_constant_lr"]:
+            optimizer = optimizers.with_constant_predictor(decayed, constant)
+        mean, std = data.mean_std()
+        simsiam = SimSiam(
+            backbone=ResNet(recipe.width, recipe.stem, recipe.dtype, recipe.blocks),
+            projector=Projector(features, recipe.dtype),
+            predictor=Predictor(features // 4, features, recipe.dtype),
+            optimizer=optimizer,
+            mean=mean,
+            std=std,
+            min_area=rm["min_area"],
+            flip=recipe.flip,
+        )
+        return cls(simsiam, schedule, recipe.projected, rm["on_collapse"])
+
+    def fresh(self, key: jax.Array, example: jax.Array) -> State:
+        """Encoder and heads before training, on the host."""
+        return jax.device_get(self.simsiam.init(key, example))
+
+    def teacher(self, state: State | None) -> NetworkTeacher:
+        """The encoder, with its projector where that makes the embedding."""
+        assert state
+        simsiam = self.simsiam
+        size = simsiam.projector.features if self.projected else simsiam.backbone.embedding_size
+        names = ("backbone", "projector") if self.projected else ("backbone",)
+        params, batch_stats = (
+            jax.device_get({name: tree[name] for name in names})
+            for tree in (state.params, state.batch_stats)
+        )
+        modules = {name: simsiam.modules[name] for name in names}
+        return NetworkTeacher(modules, size, params, batch_stats)
+
+    def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """The backbone's: float32 [N, D] and [M, D]."""
+        assert state
+        networks = self.simsiam.networks(state)
+        return (
+            self._predict(networks, data.train_images).embedding,
+            self._predict(networks, data.test_images).embedding,
+        )
+
+    @functools.cached_property
+    def _predict(self) -> Callable[[tuple[Weights, ...], Images], Prediction]:
+        return inference.predictor(self.simsiam)
+
+    def watch(self, metrics: Mapping[str, float], epoch: int, history: list[dict]) -> None:
+        """Warns, once, or raises CollapsedError, when all embeddings have become one."""
+        spread = metrics["spread"]
+        if spread >= COLLAPSED:
+            return
+        verdict = (
+            f"the teacher has collapsed in epoch {epoch}: the spread of its embeddings is "
+            f"{spread:.3f} (below {COLLAPSED}; 1 is spread evenly, 0 the same for every image)"
+        )
+        if self.on_collapse == "stop":
+            raise CollapsedError(
+                f"{verdict}; a smaller rm.lr or other views may help, in a new workdir"
+            )
+        is_new = not history or history[-1]["spread"] >= COLLAPSED
+        if is_new and hosts.is_writer():
+            print(
+                f"warning: {verdict}; its relations will say nothing (rm.on_collapse=stop ends "
+                "here)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+KIND = SimSiamSource

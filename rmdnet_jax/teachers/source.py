@@ -1,0 +1,94 @@
+"""Where a teacher comes from: what `config.teacher.kind` names.
+
+A kind is one file in this folder whose KIND is a class as below; teachers/registry.py finds it by
+the file's name.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.methods.interface import Method, State, Teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a config says of the teacher; a kind reads what it needs.
+
+    Attributes:
+      path: of what there is already.
+      width, stem, blocks, dtype: of a ResNet.
+      flip: whether mirrored images are the same.
+      projected: whether SimSiam's projector makes the embedding, and not the backbone.
+      rm: the fields of stage RM by name.
+    """
+
+    path: str
+    width: int
+    stem: str
+    blocks: tuple[int, ...]
+    dtype: jnp.dtype
+    flip: bool
+    projected: bool
+    rm: Mapping[str, Any]
+
+
+class Source(Protocol):
+    """A kind of teacher, made for one data set. Implementations derive from this.
+
+    Attributes:
+      path: whether config.teacher.path is "unread", "optional" or "required" by the kind.
+      right_path: what the path names.
+      trains: whether the kind is trained here, unless a path names one that was.
+      has_network: whether its teacher is a ResNet of ours: it sees views and can start a learner.
+      story: a sentence on where it comes from, for the page.
+      remedy: what to do about a teacher that is too weak.
+      learning_rate: of the method's optimiser, by update, where there is a method.
+      title: what pages and figures call it: "SimSiam teacher".
+      term: what they call a learner's relation term under it: "RMDNet".
+      is_control: whether it is there to compare with, and not meant to be good.
+      method: what trains it; None: nothing is to be trained.
+    """
+
+    path: ClassVar[str] = "unread"
+    right_path: ClassVar[str] = ""
+    trains: ClassVar[bool] = False
+    has_network: ClassVar[bool] = False
+    title: ClassVar[str]
+    term: ClassVar[str] = "RMDNet"
+    is_control: ClassVar[bool] = False
+    story: ClassVar[str]
+    remedy: ClassVar[str]
+
+    learning_rate: optax.Schedule
+
+    @property
+    def method(self) -> Method | None:
+        """What trains it; None where nothing does."""
+        return None
+
+    @classmethod
+    def build(cls, recipe: Recipe, data: Dataset) -> "Source":
+        """The kind for a data set; raises InputError for what cannot be used."""
+        ...
+
+    def fresh(self, key: jax.Array, example: jax.Array) -> State | None:
+        """Its network before training; None if it has none of ours."""
+        return None
+
+    def teacher(self, state: State | None) -> Teacher:
+        """The frozen teacher, its arrays on the host."""
+        ...
+
+    def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Of the training and the test images: float32 [N, D] and [M, D]."""
+        ...
+
+    def watch(self, metrics: Mapping[str, float], epoch: int, history: list[dict]) -> None:
+        """Warns of what goes wrong in training, after an epoch; raises DivergedError to end it."""
