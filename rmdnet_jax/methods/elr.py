@@ -1,0 +1,86 @@
+"""Early-learning regularisation (ELR): what the network said of an image early, before it learned
+wrong labels by heart, holds it later (Liu et al. 2020, arXiv 2007.00151)."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rmdnet_jax.base.ranges import BELOW_1, number
+from rmdnet_jax.machine import sharding
+from rmdnet_jax.methods import learner as learners
+from rmdnet_jax.methods import samples
+from rmdnet_jax.methods.interface import Batch, Metrics, State, Task
+from rmdnet_jax.methods.learner import LearnerMethod
+
+# Probabilities are kept from 0 and 1, as in the authors' code: the regulariser is unbounded below
+# in form, and so stays above weight * log(2e-4).
+_CLIP = 1e-4
+
+
+@flax.struct.dataclass
+class ELRState(State):
+    """With `target`, {"mean": float32 [N, C]}: the average t of what was said of every image."""
+
+    target: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class ELR(LearnerMethod[ELRState]):
+    """The learner's loss + weight * mean log(1 - <t, p>), where t is an average over the epochs of
+    the network's own predictions p of the image, and has no gradient (equations 6 and 9).
+
+    A negative loss is right: the second part is at most 0.
+    """
+
+    beta: Annotated[float, BELOW_1, "share of the average that stays at an update"] = 0.7
+    weight: Annotated[float, number(0, 1000), "of the regulariser, the paper's lambda"] = 3.0
+
+    title = "ELR"
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> ELRState:
+        """A fresh network, and an average of zeros."""
+        state = self.learner.init(key, example)
+        mean = jnp.zeros((task.num_images, task.num_classes), jnp.float32)
+        return ELRState(state.params, state.batch_stats, state.opt_state, {"mean": mean})
+
+    def step(
+        self, state: ELRState, batch: Batch, key: jax.Array, frozen: Any
+    ) -> tuple[ELRState, Metrics, jax.Array]:
+        """One update. Metrics: robust_loss, early_learning (the second part without its weight, at
+        most 0) and the learner's."""
+
+        def averaged(logits):
+            p = _clipped(jax.lax.stop_gradient(logits))
+            # Every device keeps all of the average, and so needs what is said of the whole batch.
+            index, p = sharding.whole((batch.index, p / p.sum(axis=1, keepdims=True)))
+            return samples.average(state.target["mean"], index, p, self.beta)
+
+        def objective(logits):
+            _, target = averaged(logits[0])
+            robust = self.learner.loss(logits[0], batch.label).mean()
+            agreement = jnp.sum(target * _clipped(logits[0]), axis=1)
+            early = jnp.log(1 - agreement).mean()
+            return robust + self.weight * early, {"robust_loss": robust, "early_learning": early}
+
+        after, metrics, logits = self.learner.update(state, batch, key, frozen, objective)
+        mean, _ = averaged(logits[0])
+        after = dataclasses.replace(after, target={"mean": mean})
+        return after, metrics, learners.probabilities(logits)
+
+    def belief(self, state: ELRState, remembered: np.ndarray | None) -> np.ndarray | None:
+        """The memory of all epochs, and the average where that was not kept."""
+        if remembered is not None:
+            return remembered
+        mean = np.asarray(jax.device_get(state.target["mean"]))
+        return mean / np.maximum(mean.sum(axis=1, keepdims=True), 1e-12)
+
+
+def _clipped(logits: jax.Array) -> jax.Array:
+    return jnp.clip(jax.nn.softmax(logits), _CLIP, 1 - _CLIP)
+
+
+METHOD = ELR
