@@ -1,13 +1,25 @@
 """Strict JAX for every test: promotions raise, so that [B] never meets [B, 1] by accident."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling is what these tests spend their time on; here and in the runs that they start.
+# Compiling is what these tests spend their time on; here and in the runs that they start. Many
+# compile the same program as one before them, and find it kept.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax/tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-import jax
-import pytest
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+# The same examples everywhere; `make slow` runs the properties with many.
+_EVERYWHERE = {"deadline": None, "derandomize": True, "database": None}
+hypothesis.settings.register_profile("usual", max_examples=25, **_EVERYWHERE)
+hypothesis.settings.register_profile("thorough", max_examples=400, **_EVERYWHERE)
+hypothesis.settings.load_profile("usual")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -25,3 +37,20 @@ def lenient_promotion():
     """For libraries that mix dtypes on purpose: Optax's schedules, Flax's batch norm."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """Whole runs first: the last tests of a suite should be short, so that workers end together."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was skipped, and how to get it: the reasons say so."""
+    reasons = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    if reasons:
+        terminalreporter.section("skipped")
+    for reason, tests in reasons.items():
+        terminalreporter.write_line(f"{len(tests)} skipped: {reason}")

@@ -1,21 +1,23 @@
 """One call from images and labels to a model; what is wrong is said before anything is compiled."""
 
 import csv
+import tempfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import rmdnet_jax
-from rmdnet_jax.errors import InputError
-from rmdnet_jax.names import cell
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cell
 
 TINY = {
     "model.width": 2,
+    "model.blocks": (1,),
     "rm.epochs": 1,
     "rm.batch_size": 16,
-    "rgrl.epochs": 2,
-    "rgrl.batch_size": 16,
+    "train.epochs": 2,
+    "train.batch_size": 16,
 }
 RNG = np.random.default_rng(0)
 LABELS = np.arange(60) % 3 * 10 - 5  # -5, 5, 15
@@ -43,7 +45,7 @@ def test_a_model_of_the_users_own_labels(tmp_path, capsys):
     assert rmdnet_jax.Model.load(tmp_path / "w").classes == model.classes
     model.save(tmp_path / "w")  # it is the one that is there
     assert (tmp_path / "w" / "report.html").is_file()
-    assert "rgrl.loss.name" in capsys.readouterr().out  # what was chosen, and why
+    assert "loss.name" in capsys.readouterr().out  # what was chosen, and why
     model.save(tmp_path / "model")
     again = rmdnet_jax.Model.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(IMAGES), model.predict(IMAGES))
@@ -51,7 +53,13 @@ def test_a_model_of_the_users_own_labels(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("lenient_promotion")
-def test_paths_and_names_of_classes(tmp_path):
+def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, monkeypatch):
+    work, home, temporary, cache = (tmp_path / name for name in ("w", "home", "tmp", "cache"))
+    for folder in (work, home, temporary):
+        folder.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     names = np.array(["red", "green", "blue"])[np.arange(60) % 3]
     for i, pixels in enumerate(IMAGES):
         size = (40, 30) if i % 2 else (32, 32)
@@ -61,27 +69,39 @@ def test_paths_and_names_of_classes(tmp_path):
     paths[20].write_bytes(paths[20].read_bytes()[:-30])  # its head is whole
     with pytest.raises(InputError, match=r"1 of 60 files .*7\.png: another format"):
         rmdnet_jax.fit(paths, list(names), TINY)
-    model = rmdnet_jax.fit(paths, list(names), TINY | {"dataset.max_broken": 0.04})
+    fields = TINY | {"dataset.max_broken": 0.04, "dataset.cache": str(cache)}
+    fields |= {"teacher.kind": "none"}
+    before = {*tmp_path.rglob("*")}
+    model = rmdnet_jax.fit(paths, list(names), fields)
+    assert {path for path in tmp_path.rglob("*") if cache not in path.parents} == before | {cache}
+    assert any(path.is_file() for path in cache.rglob("*"))
     assert model.image_shape == (32, 32, 3)
     issues = model.label_issues()
     assert sorted({*range(60)} - {*issues.index.tolist()}) == [7, 20]
     assert issues.path.tolist() == [str(paths[i]) for i in issues.index]
     assert issues.given.tolist() == names[issues.index].tolist()
     assert set(model.predict(paths[:5])) <= set(names)
+    assert issues.score.dtype == np.float64
+    assert (issues.score != issues.score.round(6)).any()  # what a CSV would have lost
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "fields", "options", "says"),
     [
         (IMAGES, LABELS[:59], {}, {}, "right is one an image"),
-        (IMAGES, LABELS, {"rgrl.epoch": 3}, {}, "did you mean 'rgrl.epochs'"),
-        (IMAGES, LABELS, {"rgrl.epochs": "many"}, {}, "does not fit"),
-        (IMAGES, LABELS, {"rgrl.epochs": -1}, {}, "rgrl.epochs is -1"),
+        (IMAGES, LABELS, {"train.epoch": 3}, {}, "did you mean 'train.epochs'"),
+        (IMAGES, LABELS, {"rgrl.epochs": 3}, {}, "fields: rgrl.epochs: .* called train.epochs now"),
+        (IMAGES, LABELS, {"teacher.kind": "table"}, {}, "teacher.kind is 'table', .* another kind"),
+        (IMAGES, LABELS, {"method.name": "erl"}, {}, "did you mean 'elr'"),
+        (IMAGES, LABELS, {"method.name": "coteaching"}, {}, "trains 2 networks"),
+        (["nowhere.png"] * 60, LABELS, {"dataset.workers": -2}, {}, "workers is -2"),
+        (IMAGES, LABELS, {"train.epochs": "many"}, {}, "does not fit"),
+        (IMAGES, LABELS, {"train.epochs": -1}, {}, "train.epochs is -1"),
         (IMAGES, LABELS, {"dataset.image_size": 32}, {}, "not resized"),
         (IMAGES, LABELS, {"dataset.train_size": 20}, {}, "dataset.train_size says where"),
         (IMAGES, LABELS, {"dataset.validation": 0.3}, {}, "dataset.validation says where"),
         (IMAGES, LABELS, {"noise.kind": "symmetric"}, {}, "noise.kind says where"),
-        (IMAGES, LABELS, {"rgrl.epochs": 0}, {}, "trains no classifier"),
+        (IMAGES, LABELS, {"train.epochs": 0}, {}, "trains no classifier"),
         (IMAGES, [*LABELS[:59], None], {}, {}, "none missing"),
         (IMAGES, LABELS.astype(float), {}, {}, "float64"),
         ([], [], {}, {}, "no images"),
@@ -96,7 +116,7 @@ def test_paths_and_names_of_classes(tmp_path):
         (np.array(3), LABELS, {}, {}, "images is ndarray"),
         (IMAGES, [[1], [2, 3]], {}, {}, "lists in a list"),
         (IMAGES, LABELS, {}, {"held_out": "much"}, "held_out is 'much'"),
-        (IMAGES, LABELS, ["rgrl.epochs"], {}, "not by their names"),
+        (IMAGES, LABELS, ["train.epochs"], {}, "not by their names"),
         (IMAGES, LABELS, {3: 4}, {}, "not by their names"),
         (
             ["nowhere.png"] * 60,

@@ -33,7 +33,7 @@ def on_path(monkeypatch):
 )
 def test_a_script_prints_its_table(script, flags, rows, monkeypatch, capsys):
     if script == "step":
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="PyTorch is missing (pip install torch)")
     stage = "RGRL" if script == "step" else "loss alone"
     monkeypatch.setattr(
         "sys.argv", [f"{script}.py", "--width=2", f"--stage={stage}", *flags.split()]
@@ -44,6 +44,17 @@ def test_a_script_prints_its_table(script, flags, rows, monkeypatch, capsys):
     table = [line.split(" | ") for line in lines if line.startswith("| ")]
     assert len(table) == rows + 2
     assert len({len(row) for row in table}) == 1
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_turn_of_ours_is_a_pass_over_the_images_that_are_left_over_by_no_batch():
+    """What training remembers of an image is kept, as it is in a run."""
+    ours = importlib.import_module("ours")
+    training = ours.Training(ours.method("loss alone", 2), *ours.made_data(9, 8), batch_size=4)
+    for turn in (1, 2):
+        training()
+        visits = np.asarray(training._carried.memory["visits"])
+        assert sorted(visits) == [0] + [turn] * 8
 
 
 def test_a_resnet18_on_cifar_is_half_a_giga_multiplication():
@@ -72,7 +83,7 @@ def test_a_guided_step_costs_a_teachers_forward_pass_more():
 
 
 def test_the_peers_relation_loss_is_ours():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is missing (pip install torch)")
     peer = importlib.import_module("torch_peer")
     t, s = np.random.default_rng(0).standard_normal((2, 16, 32)).astype(np.float32)
     theirs = peer.relation_loss(torch.tensor(t), torch.tensor(s))
@@ -80,7 +91,7 @@ def test_the_peers_relation_loss_is_ours():
 
 
 def test_the_peers_crops_and_hues_are_ours():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is missing (pip install torch)")
     peer = importlib.import_module("torch_augment")
     rng = np.random.default_rng(0)
     images = rng.random((4, 16, 16, 3), np.float32)

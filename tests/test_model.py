@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.evaluation import label_issues
-from rmdnet_jax.methods.rgrl import Classifier, Weights
+from rmdnet_jax.methods.interface import Weights
+from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.model import Model
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
@@ -32,35 +33,63 @@ ISSUES = label_issues.score(
 )
 
 
+NETWORK = Classifier(
+    ResNet(2, blocks=(1,)), Linear(3), np.full(3, 0.5, np.float32), np.ones(3, np.float32)
+)
+
+
 @pytest.fixture(scope="module")
-def model():
-    network = Classifier(ResNet(2), Linear(3), np.full(3, 0.5, np.float32), np.ones(3, np.float32))
-    key = jax.random.key(0)
-    backbone = jax.jit(lambda x: network.backbone.init(key, x, train=False))(
-        jnp.zeros((1, 8, 8, 3), jnp.float32)
+def networks():
+    """Weights of two networks."""
+    init = jax.jit(NETWORK.init)
+    return tuple(jax.device_get(init(jax.random.key(i), jnp.asarray(IMAGES[:1]))) for i in (0, 1))
+
+
+@pytest.fixture(scope="module")
+def model(networks):
+    return Model(
+        NETWORK, networks[:1], (8, 8, 3), ("cat", "dog", "eel"), ISSUES, ("a", "b", "c, d")
     )
-    head = network.classifier.init(key, jnp.zeros((1, 16), jnp.float32))
-    weights = Weights(
-        {"backbone": backbone["params"], "classifier": head["params"]},
-        {"backbone": backbone["batch_stats"]},
-    )
-    weights = jax.device_get(weights)
-    return Model(network, weights, (8, 8, 3), ("cat", "dog", "eel"), ISSUES, ("a", "b", "c, d"))
+
+
+def predicted(weights):
+    """Logits and embeddings, worked out module by module."""
+    x = jnp.asarray(IMAGES, jnp.float32) / 255 - 0.5
+    variables = {
+        "params": weights.params["backbone"],
+        "batch_stats": weights.batch_stats["backbone"],
+    }
+    embedding = NETWORK.backbone.apply(variables, x, train=False)
+    kernel, bias = (weights.params["classifier"]["Dense_0"][n] for n in ("kernel", "bias"))
+    return embedding @ kernel + bias[None], embedding
 
 
 def test_probabilities_are_the_networks(model):
-    x = jnp.asarray(IMAGES, jnp.float32) / 255 - 0.5
-    variables = {
-        "params": model.weights.params["backbone"],
-        "batch_stats": model.weights.batch_stats["backbone"],
-    }
-    embedding = model.network.backbone.apply(variables, x, train=False)
-    kernel, bias = (model.weights.params["classifier"]["Dense_0"][n] for n in ("kernel", "bias"))
-    expected = jax.nn.softmax(embedding @ kernel + bias[None])
+    logits, embedding = predicted(model.weights[0])
+    expected = jax.nn.softmax(logits)
     np.testing.assert_allclose(model.predict_proba(IMAGES), expected, rtol=1e-5)
     np.testing.assert_allclose(model.embed(IMAGES), embedding, rtol=1e-5, atol=1e-6)
     names = np.array(["cat", "dog", "eel"])[np.argmax(expected, axis=1)]
     np.testing.assert_array_equal(model.predict(IMAGES), names)
+
+
+def test_several_networks_are_averaged_and_their_embeddings_stand_side_by_side(
+    model, networks, tmp_path
+):
+    both = dataclasses.replace(model, weights=networks)
+    (first, a), (second, b) = map(predicted, networks)
+    expected = jax.nn.softmax((first + second) / 2)
+    np.testing.assert_allclose(both.predict_proba(IMAGES), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        both.embed(IMAGES), np.concatenate([a, b], axis=1), rtol=1e-5, atol=1e-6
+    )
+    assert repr(both).startswith("Model(2 networks, ResNet of width 2, 8x8 pixels")
+    both.save(tmp_path)
+    loaded = Model.load(tmp_path)
+    assert len(loaded.weights) == 2
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), both.predict_proba(IMAGES))
+    with pytest.raises(InputError, match="other model"):
+        model.save(tmp_path)  # the first alone is another
 
 
 def test_loaded_is_as_saved(model, tmp_path):
@@ -138,7 +167,9 @@ def test_nothing_to_predict_is_refused(model):
 
 def test_a_model_of_a_gpu_is_the_same_on_a_cpu(model, tmp_path):
     model.save(tmp_path)
-    network = dataclasses.replace(model.network, backbone=ResNet(2, dtype=jnp.bfloat16))
+    network = dataclasses.replace(
+        model.network, backbone=ResNet(2, dtype=jnp.bfloat16, blocks=(1,))
+    )
     dataclasses.replace(model, network=network).save(tmp_path)  # the same weights: no other model
     assert Model.load(tmp_path).network.backbone.dtype == jnp.float32
 
@@ -164,6 +195,10 @@ def stranger(original, tmp_path):
 # What a model's description is made to say of itself.
 LIES = {
     "a width of a petabyte": ({"width": 10**9}, "its width cannot be right"),
+    "no network": ({"networks": 0}, "its number of networks cannot be right"),
+    "a million networks": ({"networks": 10**6}, "its number of networks cannot be right"),
+    "one network more": ({"networks": 2}, "cannot read"),
+    "blocks without end": ({"blocks": [10**9]}, "its blocks cannot be right"),
     "no width": ({"width": None}, "its width cannot be right"),
     "a stem to import": ({"stem": "os:system"}, "its stem cannot be right"),
     "huge images": ({"image_shape": [10**9, 8, 3]}, "its image_shape cannot be right"),
@@ -208,7 +243,7 @@ def test_a_model_without_a_fact_is_refused(stranger, missing):
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"null", b"{", b"\xff"])
-@pytest.mark.parametrize("file", ["meta/metadata", "_CHECKPOINT_METADATA", "params/_METADATA"])
+@pytest.mark.parametrize("file", ["meta/metadata", "_CHECKPOINT_METADATA", "network1/_METADATA"])
 def test_damaged_json_of_a_model_is_refused_or_not_needed(model, stranger, file, content):
     (stranger / "model/0" / file).write_bytes(content)
     seal(stranger)
@@ -225,20 +260,21 @@ def test_damaged_json_of_a_model_is_refused_or_not_needed(model, stranger, file,
 
 def test_a_flipped_bit_of_the_weights_is_noticed(stranger):
     """TensorStore's own checksums do not cover the numbers."""
-    largest = max(stranger.glob("model/0/params/**/d/*"), key=lambda file: file.stat().st_size)
+    largest = max(stranger.glob("model/0/network1/**/d/*"), key=lambda file: file.stat().st_size)
     raw = bytearray(largest.read_bytes())
     raw[len(raw) // 2] ^= 16
     largest.write_bytes(raw)
-    with pytest.raises(InputError, match=r"params/.* is not as it was written"):
+    with pytest.raises(InputError, match=r"network1/.* is not as it was written"):
         Model.load(stranger)
 
 
 def test_weights_that_changed_since_they_were_saved_are_noticed(model, stranger):
-    head = {"Dense_0": {"kernel": np.zeros((16, 3), np.float32), "bias": np.zeros(3, np.float32)}}
-    other = Weights(model.weights.params | {"classifier": head}, model.weights.batch_stats)
-    dataclasses.replace(model, weights=other).save(stranger.parent / "other")
-    shutil.rmtree(stranger / "model/0/params")
-    shutil.copytree(stranger.parent / "other/model/0/params", stranger / "model/0/params")
+    (own,) = model.weights
+    head = jax.tree.map(np.zeros_like, own.params["classifier"])
+    other = Weights(own.params | {"classifier": head}, own.batch_stats)
+    dataclasses.replace(model, weights=(other,)).save(stranger.parent / "other")
+    shutil.rmtree(stranger / "model/0/network1")
+    shutil.copytree(stranger.parent / "other/model/0/network1", stranger / "model/0/network1")
     seal(stranger)
     with pytest.raises(InputError, match="weights are not those that were saved"):
         Model.load(stranger)

@@ -17,9 +17,10 @@ CODE = {cell["id"]: cell for cell in CONTENT["cells"] if cell["cell_type"] == "c
 
 TINY = {
     "model.width": 2,
+    "model.blocks": (1,),
     "augment.flip": False,
     "teacher.kind": "none",
-    "rgrl.epochs": 1,
+    "train.epochs": 1,
     "report.tsne_points": 0,
 }
 

@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from unittest import mock
 
@@ -15,9 +16,9 @@ import pytest
 
 import rmdnet_jax
 from configs import rgrl_cifar10, rgrl_cifar100
-from rmdnet_jax import sweep
 from rmdnet_jax.data import noise
 from rmdnet_jax.losses import robust
+from rmdnet_jax.runs import sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -101,6 +102,9 @@ def test_other_commands_name_what_there_is(line):
         extras = importlib.metadata.metadata("jax").get_all("Provides-Extra")
         if found := re.fullmatch(r"jax\[(\w+)\]", words[2]):
             assert found[1] in extras
+        elif found := re.fullmatch(r"\.\[(\w+)\]", words[2]):
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+            assert found[1] in project["optional-dependencies"]
         else:
             assert words[2:] == ["."] or (ROOT / words[3]).is_file()
     elif words[:3] == ["python", "-m", "pytest"]:

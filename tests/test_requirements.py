@@ -1,24 +1,56 @@
-"""The package asks for what requirements.txt has, but for TensorFlow and what comes with it."""
+"""requirements.txt and pyproject.toml ask for the same; the package's core needs no TensorFlow."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import sources
-from rmdnet_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-# What only stock sets of tensorflow-datasets and TensorBoard files need.
-HEAVY = ("clu", "tensorflow", "tensorboard", "importlib_resources")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+CORE, EXTRAS = set(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
 
 
-def test_the_package_needs_all_but_tensorflow():
+def test_the_requirements_are_the_core_and_every_extra():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     listed = {line.partition("#")[0].strip().replace('"', "'") for line in lines} - {""}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["dependencies"]) == {x for x in listed if not x.startswith(HEAVY)}
+    others = [set(needs) for name, needs in EXTRAS.items() if name != "all"]
+    assert listed == CORE.union(*others)
+    assert not any(CORE & needs for needs in others)
+
+
+def test_all_is_every_extra():
+    (everything,) = EXTRAS["all"]
+    name, extras = re.fullmatch(r"(\w+)\[(.*)\]", everything).groups()
+    assert name == PROJECT["name"]
+    assert {*extras.split(","), "all"} == EXTRAS.keys()
+
+
+def test_the_core_needs_no_tensorflow():
+    assert not [one for one in CORE if one.startswith(("tensor", "clu", "array_record"))]
+
+
+def test_the_makefile_installs_the_core_for_the_demo_and_everything_for_the_tests():
+    makefile = (ROOT / "Makefile").read_text()
+    installed = dict(re.findall(r"^\$\(VENV\)/(\w+):.*(?:\n\t.*)*? -r (\S+)$", makefile, re.M))
+    assert installed == {"user": "pyproject.toml", "developer": "requirements-dev.txt"}
+    assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
+
+
+def test_the_package_brings_its_files_that_are_no_python():
+    package = ROOT / "rmdnet_jax"
+    globs = PYPROJECT["tool"]["setuptools"]["package-data"]["rmdnet_jax"]
+    found = {path for glob in globs for path in package.glob(glob)}
+    others = {path for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert found == others
+    # setuptools finds packages, and leaves out a folder without this file.
+    for folder in {path.parent for path in package.rglob("*.py")}:
+        assert (folder / "__init__.py").is_file(), folder
 
 
 def test_without_tensorflow_datasets_its_sets_are_refused_in_a_line(monkeypatch):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import augment
-from rmdnet_jax.errors import InputError
 
 KEY = jax.random.key(0)
 PICTURES = Path(__file__).resolve().parents[2].parent / "shared/data/cifar10/test.webp"

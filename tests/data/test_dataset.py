@@ -6,10 +6,10 @@ import hashlib
 import numpy as np
 import pytest
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import dataset
 from rmdnet_jax.data.dataset import Dataset, with_three_channels
 from rmdnet_jax.data.lazy_images import LazyImages
-from rmdnet_jax.errors import InputError
 
 
 def make(**changes):

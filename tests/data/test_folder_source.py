@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import folder_source, sources
-from rmdnet_jax.errors import InputError
 
 CLASSES = ("ant", "bee", "cow")
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import labels, sources
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.errors import InputError
 
 TRUE = (np.arange(600) % 3).astype(np.int32)
 HUMAN = np.where(np.arange(600) < 60, (TRUE + 1) % 3, TRUE).astype(np.int32)

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rmdnet_jax.data import lazy_images
@@ -45,14 +45,12 @@ KEYS = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
 @given(key=KEYS)
 def test_an_index_decodes_what_numpy_would_give(key):
     np.testing.assert_array_equal(lazy()[key], ARRAY[key])
     assert lazy()[key].dtype == np.uint8
 
 
-@settings(deadline=None, max_examples=100, derandomize=True)
 @given(
     first=st.builds(slice, st.integers(-9, 50), st.integers(-9, 50), st.sampled_from([1, 2, -1])),
     second=st.builds(slice, st.integers(-9, 50), st.integers(-9, 50)),

@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import manifest_source, sources
-from rmdnet_jax.errors import InputError
 
 HEADER = ["path", "label", "split", "true_label"]
 

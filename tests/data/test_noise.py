@@ -1,15 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import noise
-from rmdnet_jax.data.cifar100_classes import (
-    CIFAR100_CLASSES,
-    CIFAR100_SUPERCLASSES,
-    coarse_labels,
-)
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, coarse_labels
 
 # The coarse label of each fine label, as CIFAR-100's files have it.
 # fmt: off
@@ -136,7 +132,6 @@ def test_the_users_matrix_is_scaled_to_rows_of_one():
     np.testing.assert_allclose(transition.sum(axis=1), 1, atol=1e-15)
 
 
-@settings(deadline=None, database=None, max_examples=200, derandomize=True)
 @given(
     kind=st.sampled_from([kind for kind in noise.KINDS if kind != "matrix"]),
     rate=st.floats(0, 1),

@@ -10,13 +10,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import npy, sources
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.errors import InputError
 
 
 def head(shape, descr="|u1", fortran=False, version=1):
@@ -216,7 +216,6 @@ CHANGES = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
 @given(changes=CHANGES)
 def test_whatever_arrays_there_are_it_is_a_data_set_or_one_line(tmp_path_factory, changes):
     path = tmp_path_factory.getbasetemp() / "any.npz"

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import picture_cache
 from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
-from rmdnet_jax.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 9, 3), np.uint8)
 FILES = [f"{i}.png" for i in range(5)]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import picture_cache, picture_files, pictures, sources
-from rmdnet_jax.errors import InputError
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import pictures
-from rmdnet_jax.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 GREY = RGB[..., 0]
@@ -98,7 +98,6 @@ def test_a_turned_photo_is_put_upright(kind, orientation):
     np.testing.assert_array_equal(decode(file, upright=False), stored)
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.integers(8, 24))
 def test_resizing_takes_the_middle_square(height, width, side):
     image = np.random.default_rng(height * 41 + width).integers(0, 256, (height, width, 3))
@@ -177,7 +176,6 @@ def test_what_is_no_whole_picture_is_refused_in_one_line(case):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < peak + 50_000  # kB
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
 @given(place=st.integers(0, 400), byte=st.integers(0, 255), length=st.integers(0, 2000))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_damage_gives_pixels_or_an_input_error(kind, place, byte, length):

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import sources
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")

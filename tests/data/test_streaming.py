@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import streaming
 from rmdnet_jax.data.lazy_images import LazyImages
-from rmdnet_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
@@ -110,7 +110,6 @@ def test_at_the_end_there_is_nothing_to_read(workers):
     assert read(start=len(ORDER), workers=workers) == []
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     lengths=st.lists(st.integers(1, 5), max_size=6),
     seed=st.integers(0, 99),

@@ -11,8 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import sources, streaming, tfds_source
-from rmdnet_jax.errors import InputError
 
 SIZES = {"train": 60, "test": 20, "validation": 20}
 CLASSES = ("ant", "bee", "cow", "dog")
@@ -184,7 +184,7 @@ find = PathFinder.find_spec
 hidden = lambda name: name.split(".")[0] == "tensorflow"
 PathFinder.find_spec = lambda name, *a: None if hidden(name) else find(name, *a)
 from rmdnet_jax.data import sources
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base.errors import InputError
 """
 
 

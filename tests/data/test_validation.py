@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.validation import per_class, split
-from rmdnet_jax.errors import InputError
 
 N = 60
 IMAGES = np.arange(N, dtype=np.uint8).repeat(8 * 8 * 3).reshape(N, 8, 8, 3)

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
 

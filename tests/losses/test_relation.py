@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rmdnet_jax.losses import relation
@@ -51,7 +51,6 @@ class TestEdgeMatrix:
         np.testing.assert_allclose(np.diag(matrix), 1, atol=1e-5)
         assert np.all(np.abs(matrix) <= 1 + 1e-6)
 
-    @settings(max_examples=30, deadline=None, derandomize=True, database=None)
     @given(
         seed=st.integers(0, 1000),
         shift=st.lists(st.floats(-100, 100), min_size=6, max_size=6),

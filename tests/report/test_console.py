@@ -46,6 +46,17 @@ def test_a_student_is_told_with_its_wrong_labels():
     assert "label_issues.csv" in told
 
 
+def test_a_baseline_is_told_by_its_name():
+    found = {"baseline_test_accuracy": 0.25, "baseline_title": "CE alone"}
+    assert "test, CE alone  25.0%" in console.closing(RESULTS | found, Path("w"), remark="")
+
+
+def test_without_a_workdir_nothing_is_said_to_lie_in_one():
+    told = console.closing(RESULTS | {"test_accuracy": 0.5}, None, remark="")
+    assert "results" not in told
+    assert "label_issues.csv" not in told
+
+
 def test_labels_that_nobody_vouches_for_are_agreed_with():
     found = {"test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.625}
     told = console.closing(RESULTS | found, Path("w"), remark="A remark.")
@@ -84,9 +95,9 @@ def test_pixels_that_were_not_measured_are_not_made_up():
 
 
 def test_values_that_were_chosen_are_told_with_the_reason():
-    config = ConfigDict({"rgrl": {"loss": {"name": "gce"}}, "seed": 1})
-    told = console.choices(config, {"rgrl.loss.name": "robust", "seed": "why not"})
-    assert told == ["chosen   rgrl.loss.name gce: robust", "chosen   seed 1: why not"]
+    config = ConfigDict({"loss": {"name": "gce"}, "seed": 1})
+    told = console.choices(config, {"loss.name": "robust", "seed": "why not"})
+    assert told == ["chosen   loss.name gce: robust", "chosen   seed 1: why not"]
 
 
 def test_skipped_files_are_counted_and_the_first_named():

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rmdnet_jax import teachers
 from rmdnet_jax.config import default
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.report import drawing, figures
 from rmdnet_jax.report.outcome import Outcome, Student
+from rmdnet_jax.teachers import registry as teachers
+from rmdnet_jax.teachers.judged import Judged, Verdict
 
 RNG = np.random.default_rng(0)
 TRUE = np.arange(40, dtype=np.int32) % 4
@@ -28,14 +29,19 @@ def outcome(kind="simsiam", students=("baseline", "student"), history=SPREADS):
     images = np.zeros((40, 8, 8, 3), np.uint8)
     data = Dataset("colours", images, TRUE, images, TRUE, {}, ("red", "green", "blue", "grey"))
     labels = Labels(GIVEN, TRUE, "symmetric", 0.25, 0.25, np.eye(4))
-    teacher = teachers.Judged(kind, None, EMBEDDING, EMBEDDING, 0.9, 0.3, 0.4, 40) if kind else None
+    teacher, titles = None, {"baseline": "CE alone", "student": "CE"}
+    if kind:
+        source = teachers.get(kind)
+        verdict = Verdict(0.9, 0.3, 0.4)
+        teacher = Judged(kind, source, None, EMBEDDING, EMBEDDING, verdict, tested=40)
+        titles["student"] += f" + {source.term}"
     prediction = Prediction(np.eye(4, dtype=np.float32)[GUESS], EMBEDDING)
     line = {"epoch": 1, "loss": 1.0, "node_loss": 2.0, "test_accuracy": 0.75}
     trained = {
-        stage: Student(prediction, prediction, [line | {"stage": stage}], np.eye(4))
+        stage: Student(titles[stage], prediction, prediction, [line | {"stage": stage}])
         for stage in students
     }
-    return Outcome(data, labels, teacher, history, trained)
+    return Outcome(data, labels, teacher, history, trained, None)
 
 
 @pytest.fixture
@@ -57,22 +63,28 @@ def drawn(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "teacher", "student"),
-    [("simsiam", "SimSiam teacher", "CE + RMDNet"),
-     ("random", "random encoder", "CE + RGRL, random teacher")],
-)  # fmt: skip
-def test_teacher_and_students_are_called_what_they_are(drawn, kind, teacher, student):
+    ("kind", "student"),
+    [("simsiam", "CE + RMDNet"), ("random", "CE + RGRL, random teacher"), ("table", "CE + RMDNet")],
+)
+def test_teacher_and_students_are_called_what_they_are(drawn, kind, student):
     sections, calls = drawn(outcome(kind), tsne_points=10)
     assert calls["comparison"][0][2] == ("CE alone", student)
+    assert sections["comparison"].heading == "Beside the baseline"
     titles = [title for *_, title, _ in calls["embedding"]]
-    assert titles == [teacher, "CE alone", student]
+    assert titles == [teachers.get(kind).title, "CE alone", student]
     assert len(sections["embeddings"].figures) == 3
 
 
 def test_without_a_teacher_there_is_the_loss_alone(drawn):
     sections, calls = drawn(outcome(None, ("student",), []), tsne_points=10)
     assert set(sections) == {"student", "predictions", "noise", "embeddings"}
-    assert [title for *_, title, _ in calls["embedding"]] == ["CE alone"]
+    assert [title for *_, title, _ in calls["embedding"]] == ["CE"]
+
+
+def test_without_a_teacher_nothing_is_said_of_one(drawn):
+    sections, _ = drawn(outcome(None, history=[]))
+    assert sections["comparison"].heading == "Beside the baseline"
+    assert "teacher" not in sections["comparison"].text
 
 
 def test_a_teacher_alone_is_drawn_alone(drawn):
@@ -94,10 +106,15 @@ def test_the_collapse_monitor_is_put_into_words(drawn, last, verdict):
 
 def test_a_teacher_trained_elsewhere_or_weak_is_said_to_be(drawn):
     found = outcome(history=[])
-    weak = dataclasses.replace(found.teacher, knn_accuracy=0.3)
+    weak = dataclasses.replace(found.teacher, verdict=Verdict(0.3, 0.3, 0.4))
     text = drawn(dataclasses.replace(found, teacher=weak))[0]["teacher"].text
     assert "trained by an earlier run" in text
     assert "Warning: the teacher's kNN accuracy (30.0%) is not clearly better" in text
+
+
+def test_a_table_was_made_elsewhere(drawn):
+    text = drawn(outcome("table", history=[]))[0]["teacher"].text
+    assert text == teachers.get("table").story
 
 
 def test_the_largest_confusions_are_named(drawn):

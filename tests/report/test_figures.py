@@ -25,6 +25,9 @@ DRAWN = {
         TEACHER[:1], "spread", {"teacher": "teacher"}, "spread", path,
         is_share=True, levels={0.0: "collapsed"},
     ),
+    "a stage nobody knows": lambda path: figures.curve(
+        [line | {"stage": "third"} for line in STUDENT], "loss", {"third": "third"}, "loss", path
+    ),
     "heat map": lambda path: figures.heat_map(
         np.eye(3), ("a", r"$\frac{1}$", "c"), "true class", "given label", path
     ),

@@ -13,6 +13,8 @@ from rmdnet_jax.report import gallery, page
 
 RESULTS = {
     "dataset": "digits",
+    "title": "CE + RMDNet",
+    "baseline_title": "CE alone",
     "train_images": 1437,
     "test_images": 360,
     "image_shape": [8, 8, 3],
@@ -103,6 +105,12 @@ def test_numbers_command_and_versions_are_there(written):
     for text in ("93.6%", "95.0%", "0.994", "41.2%", "configs/demo.py", "jax 0.10.2", "0.988",
                  "1,437 training", "1 x cpu", "3 files (skipped_files.csv)"):  # fmt: skip
         assert text in written.text
+
+
+def test_its_heading_is_what_was_trained_on_what(written, tmp_path):
+    assert "CE + RMDNet on digits" in written.text
+    assert "CE alone" in written.text
+    assert "Teacher on digits" in write(tmp_path, title=None, test_accuracy=None).text
 
 
 def test_a_name_is_text_and_never_markup(written):

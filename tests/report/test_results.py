@@ -6,13 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from rmdnet_jax import teachers
 from rmdnet_jax.config import default
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.evaluation.suspicion import suspect
 from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.report import figures, results
 from rmdnet_jax.report.outcome import Outcome, Student
+from rmdnet_jax.teachers import registry as teachers
+from rmdnet_jax.teachers.judged import Judged, Verdict
 
 RNG = np.random.default_rng(0)
 PROMISED = (
@@ -31,15 +33,20 @@ def outcome(kind="simsiam", students=("baseline", "student"), size=40):
     data = Dataset("colours", images, true, images, true, {}, ("red", "green", "blue", "grey"))
     labels = Labels(given, true, "symmetric", 0.25, 0.25, np.eye(4))
     embedding = RNG.normal(size=(size, 6)).astype(np.float32)
-    teacher = teachers.Judged(kind, None, embedding, embedding, 0.5, 0.3, 0.4, tested=size)
+    verdict, source = Verdict(0.5, 0.3, 0.4), teachers.get(kind)
+    teacher = Judged(kind, source, None, embedding, embedding, verdict, tested=size)
     prediction = Prediction(np.eye(4, dtype=np.float32)[true] * 5, embedding)
-    said = np.full((size, 4), 0.1) + 0.6 * np.eye(4)[true]
+    belief = np.full((size, 4), 0.1) + 0.6 * np.eye(4)[true]
     line = {"epoch": 1, "loss": 1.0, "test_accuracy": 1.0, "seconds": 2.0, "images_per_second": 9.0}
+    titles = {"baseline": "CE alone", "student": "CE + RMDNet"}
     trained = {
-        stage: Student(prediction, prediction, [line | {"stage": stage}], said)
+        stage: Student(titles[stage], prediction, prediction, [line | {"stage": stage}])
         for stage in students
     }
-    return Outcome(data, labels, teacher, [], trained)
+    suspicion = None
+    if "student" in students:
+        suspicion = suspect(belief, prediction.logits, data, labels, (embedding, embedding))
+    return Outcome(data, labels, teacher, [], trained, suspicion)
 
 
 def config(**report):
@@ -49,22 +56,27 @@ def config(**report):
 
 
 def test_what_is_promised_is_there_even_where_there_is_nothing_to_say():
-    found = results.summarise(outcome(students=()), None)
+    found = results.summarise(outcome(students=()))
     assert set(PROMISED) <= found.keys()
     assert found["test_accuracy"] is None
     json.dumps(found)
 
 
-def test_a_student_that_knows_its_labels_by_heart_does_not_hide_the_noise():
-    """The images of a class are neighbours to the teacher, whatever their labels."""
-    found = outcome(students=("student",), size=2000)
-    true, given = found.labels.true, found.labels.given
-    embedding = np.eye(4)[true] + RNG.normal(scale=0.1, size=(len(true), 4))
-    teacher = dataclasses.replace(found.teacher, train_embedding=embedding)
-    teacher = dataclasses.replace(teacher, test_embedding=embedding)
-    by_heart = {"student": dataclasses.replace(found.students["student"], said=np.eye(4)[given])}
-    found = dataclasses.replace(found, teacher=teacher, students=by_heart)
-    assert results.suspect(found).rate == pytest.approx(0.25, abs=0.12)
+def test_what_was_trained_is_named():
+    found = results.summarise(outcome())
+    assert (found["title"], found["baseline_title"]) == ("CE + RMDNet", "CE alone")
+    assert "baseline_title" not in results.summarise(outcome(students=("student",)))
+
+
+def test_what_is_said_of_the_labels_is_the_suspicions():
+    found = outcome()
+    summary = results.summarise(found)
+    assert summary["noise_rate_estimated"] == found.suspicion.rate
+    assert np.allclose(summary["noise_transition_estimated"], found.suspicion.transition, atol=1e-6)
+    assert summary["label_issue_auroc"] == 1.0
+    unsuspected = results.summarise(dataclasses.replace(found, suspicion=None))
+    assert unsuspected["label_issue_auroc"] is None
+    assert "noise_rate_estimated" not in unsuspected
 
 
 def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
@@ -72,17 +84,17 @@ def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
     for student in found.students.values():
         student.history.insert(0, student.history[0] | {"validation_accuracy": 0.75})
         student.history[-1]["validation_accuracy"] = 0.5
-    held_out = results.summarise(dataclasses.replace(found, validation_size=4), None)
+    held_out = results.summarise(dataclasses.replace(found, validation_size=4))
     assert held_out["validation_accuracy"] == held_out["baseline_validation_accuracy"] == 0.5
     assert held_out["validation_size"] == 4
-    assert "validation_accuracy" not in results.summarise(found, None)
+    assert "validation_accuracy" not in results.summarise(found)
 
 
 def test_label_issues_are_listed_by_their_place_in_the_whole_data_set(tmp_path):
     found = outcome()
-    found = dataclasses.replace(
-        found, data=dataclasses.replace(found.data, train_index=np.arange(40) + 7)
-    )
+    issues = dataclasses.replace(found.suspicion.train, index=np.arange(40) + 7)
+    suspicion = dataclasses.replace(found.suspicion, train=issues)
+    found = dataclasses.replace(found, suspicion=suspicion)
     results.write(tmp_path, found, config(tsne_points=0), "python launch.py")
     lines = (tmp_path / "label_issues.csv").read_text().splitlines()[1:]
     assert sorted(int(line.split(",")[0]) for line in lines) == list(range(7, 47))
@@ -94,9 +106,9 @@ def test_test_labels_are_true_where_those_of_training_are_known_to_be(true):
     if not true:
         unknown = dataclasses.replace(found.labels, true=None, transition=None)
         found = dataclasses.replace(found, labels=unknown)
-    assert results.summarise(found, None)["test_labels"] == ("true" if true else "given")
+    assert results.summarise(found)["test_labels"] == ("true" if true else "given")
     doubtful = dataclasses.replace(found, data=dataclasses.replace(found.data, tests_truth=False))
-    assert results.summarise(doubtful, None)["test_labels"] == "given"
+    assert results.summarise(doubtful)["test_labels"] == "given"
 
 
 def test_numbers_survive_a_figure_that_cannot_be_drawn_but_the_run_is_not_finished(

@@ -31,8 +31,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import numpy as np
 from PIL import ExifTags, Image
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import manifest_source, noise, pictures, sources
-from rmdnet_jax.errors import InputError
 from rmdnet_jax.evaluation import label_issues
 
 HANG = 5.0  # seconds
@@ -248,14 +248,14 @@ def model_seeds() -> list[Seed]:
     import jax
 
     from rmdnet_jax import model as models
-    from rmdnet_jax.methods.rgrl import Classifier
+    from rmdnet_jax.methods.network import Classifier
     from rmdnet_jax.models.heads import Linear
     from rmdnet_jax.models.resnet import ResNet
 
     mean = np.full(3, 0.5, np.float32)
     network = Classifier(ResNet(1), Linear(2), mean, mean)
     weights = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), models._shapes(network, (8, 8, 3)))
-    saved = models.Model(network, weights, (8, 8, 3), ("ant", "bee"))
+    saved = models.Model(network, (weights,), (8, 8, 3), ("ant", "bee"))
     saved.save(MODEL)
     return [(next(MODEL.glob("model/*/meta/metadata")).read_bytes(), as_is)]
 

@@ -4,11 +4,20 @@ import shlex
 import subprocess
 
 import pytest
-from command import TINY, arguments, environment, launch, write_npz
+from command import TINY, arguments, environment, launch, run_here, write_npz
+
+from rmdnet_jax.config import checking
+from rmdnet_jax.config.fields import all_fields
 
 # What is wrong with the command -> (config, flags, what the line must say).
 COMMANDS = {
-    "mistyped field": ("rgrl_cifar10.py", ["--config.rgrl.epoch=3"], "epochs"),
+    "mistyped field": ("rgrl_cifar10.py", ["--config.train.epoch=3"], "epochs"),
+    "a field's old name": (
+        "rgrl_cifar10.py", ["--config.rgrl.epochs=3"], "it is called train.epochs now"
+    ),
+    "a group's old name": (
+        "rgrl_cifar10.py", ["--config.rgrl.loss.name=gce"], "it is called loss.name now"
+    ),
     "no such group": ("rgrl_cifar10.py", ["--config.student.k=3"], "student"),
     "rate is no number": ("rgrl_cifar10.py", ["--config.noise.rate=much"], "noise.rate"),
     "stray argument": ("rgrl_cifar10.py", ["rgrl.k=3"], "unexpected argument"),
@@ -16,13 +25,16 @@ COMMANDS = {
     "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
     "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
     "a config to predict": ("rgrl_cifar10.py", ["--predict=."], "no --config"),
+    "no such method": ("digits.py:erl", [], "did you mean 'elr'"),
+    "a method that is not there": ("demo.py", ["--config.method.name=nowhere:M"], "'nowhere:M'"),
     "bad data": ("rgrl_cifar10.py", ["--config.dataset.path=nowhere.npz"], "nowhere.npz"),
-    "a sweep of nothing": ("demo.py", ["--sweep=rgrl.lr"], "has no values"),
-}
+    "a sweep of nothing": ("demo.py", ["--sweep=train.lr"], "has no values"),
+    "nothing": (None, [], "no --config; give one of configs/"),
+}  # fmt: skip
 
 
 def test_a_config_after_a_space_is_looked_for_too():
-    refused = launch("--config", "configs/rgrl_cifar01.py")
+    refused = run_here("--config", "configs/rgrl_cifar01.py")
     assert refused.returncode == 2
     assert "no config file 'configs/rgrl_cifar01.py'" in refused.stderr
 
@@ -31,9 +43,24 @@ def test_a_config_after_a_space_is_looked_for_too():
 def test_a_bad_command_ends_with_status_2_and_one_line(case, tmp_path):
     config, flags, says = COMMANDS[case]
     workdir = tmp_path / "w"
-    refused = launch(*TINY, f"--workdir={workdir}", *flags, config=f"configs/{config}")
+    given = [*TINY, f"--workdir={workdir}", *flags] if config else []
+    refused = run_here(*given, config=config and f"configs/{config}")
     assert_refused(refused, says)
     assert not workdir.exists()
+
+
+def test_so_does_the_command_itself(tmp_path):
+    """The cases above are of launch.run; here, what is around it: a process and its exit status."""
+    refused = launch(*TINY, f"--workdir={tmp_path / 'w'}", "--config.noise.rate=much")
+    assert_refused(refused, "noise.rate")
+    assert refused.stdout == ""
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("old", checking.RENAMED)
+def test_a_field_of_an_older_version_is_refused_with_its_new_name(old):
+    refused = run_here(f"--config.{old}=1")
+    assert_refused(refused, f"no field {old!r}; it is called {checking.RENAMED[old]} now")
 
 
 def assert_refused(ended, says):
@@ -54,16 +81,20 @@ def test_an_accelerator_that_is_not_there_is_named_with_what_is(tmp_path, platfo
 
 
 def test_a_workdir_without_a_model_predicts_nothing(tmp_path):
-    refused = launch(f"--predict={tmp_path}", f"--workdir={tmp_path}", config=None)
+    refused = run_here(f"--predict={tmp_path}", f"--workdir={tmp_path}", config=None)
     assert_refused(refused, f"error: no model in {tmp_path}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_lists_configs_and_fields():
-    told = launch("--help")
+@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
+def test_help_lists_configs_and_every_field_with_its_range(flag):
+    told = run_here(flag, "--config.whatever=1")
     assert told.returncode == 0
-    for text in ("configs/demo.py", "rgrl:", "Exit status"):
+    for text in ("configs/demo.py", "Exit status"):
         assert text in told.stdout
+    for name, field in all_fields().items():
+        assert f"\n  {name} = " in told.stdout
+        assert f"\n      {field.does}; {field.rule}\n" in told.stdout + "\n"
 
 
 # What a config file holds -> what the line must say.
@@ -83,7 +114,7 @@ CONFIG_FILES = {
 def test_a_config_file_that_fails(case, tmp_path):
     text, says = CONFIG_FILES[case]
     (tmp_path / "mine.py").write_text(text)
-    refused = launch(f"--config={tmp_path / 'mine.py'}", config=None, cwd=tmp_path)
+    refused = run_here(f"--config={tmp_path / 'mine.py'}", config=None, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].startswith("error: ")
     assert says in refused.stderr.splitlines()[-1]

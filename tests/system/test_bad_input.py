@@ -14,9 +14,9 @@ import pytest
 from command import write_npz
 from PIL import Image
 
-from rmdnet_jax import config as configuration
-from rmdnet_jax import prediction, start
-from rmdnet_jax.errors import InputError
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import checking, default
+from rmdnet_jax.runs import prediction, start
 
 LABELS = np.arange(64) % 4
 IMAGES = np.zeros((64, 8, 8, 3), np.uint8)
@@ -44,7 +44,7 @@ class Case:
 
 
 def config(says, **fields):
-    """A case of one value: config("...", rgrl__lr=0.0)."""
+    """A case of one value: config("...", train__lr=0.0)."""
     return Case(says, {name.replace("__", "."): value for name, value in fields.items()})
 
 
@@ -103,25 +103,25 @@ LOSSES = {
 
 
 def own_loss(says, name):
-    return Case(says, {"rgrl.loss.name": name}, files=LOSSES)
+    return Case(says, {"loss.name": name}, files=LOSSES)
 
 
 CASES = {
     # A value of the config.
-    "a number of epochs below 0": config("rgrl.epochs is -1; right is", rgrl__epochs=-1),
+    "a number of epochs below 0": config("train.epochs is -1; right is", train__epochs=-1),
     "a million million epochs": config("rm.epochs is 1000000000000;", rm__epochs=10**12),
     "half an epoch": config("rm.epochs is 0.5; right is a whole number", rm__epochs=0.5),
     "epochs in words": config("rm.epochs is 'many'", rm__epochs="many"),
-    "no batch": config("rgrl.batch_size is 0; right is a whole", rgrl__batch_size=0),
+    "no batch": config("train.batch_size is 0; right is a whole", train__batch_size=0),
     "a batch of one": config("batch statistics and relations need pairs", rm__batch_size=1),
     "a batch of True": config("rm.batch_size is True", rm__batch_size=True),
-    "a learning rate of NaN": config("rgrl.lr is nan", rgrl__lr=math.nan),
+    "a learning rate of NaN": config("train.lr is nan", train__lr=math.nan),
     "an infinite learning rate": config("rm.lr is inf", rm__lr=math.inf),
     "a learning rate of 0": config("rm.lr is 0.0; right is a number > 0", rm__lr=0.0),
     "an alpha of NaN": config("rgrl.alpha is nan", rgrl__alpha=math.nan),
     "a beta below 0": config("rgrl.beta is -0.35", rgrl__beta=-0.35),
     "a K beyond float32": config("rgrl.k is 1e+300", rgrl__k=1e300),
-    "a momentum of 1": config("right is a number in [0, 1)", rgrl__momentum=1.0),
+    "a momentum of 1": config("right is a number in [0, 1)", train__momentum=1.0),
     "a width of 0": config("model.width is 0;", model__width=0),
     "a million channels": config("model.width is 1000000;", model__width=10**6),
     "an unknown stem": config("model.stem is 'vgg'; right is one of", model__stem="vgg"),
@@ -134,23 +134,24 @@ CASES = {
     "a home that nobody has": config("no file ~no-body/x.npz", dataset__path="~no-body/x.npz"),
     "no value": config("noise.rate is None", noise__rate=None),
     "a switch as text": config("noise.exact is 'False'; right is True", noise__exact="False"),
-    "drops that do not increase": config("rgrl.lr_drops is (0.5, 0.4)", rgrl__lr_drops=(0.5, 0.4)),
-    "drops in words": config("rgrl.lr_drops is ('a', 'b')", rgrl__lr_drops=("a", "b")),
+    "drops that do not increase": config("lr_drops is (0.5, 0.4)", train__lr_drops=(0.5, 0.4)),
+    "drops in words": config("train.lr_drops is ('a', 'b')", train__lr_drops=("a", "b")),
     "a seed of 400 digits": config("seed is 1000", seed=10**400),
-    "a field nobody knows": config("rgrl.epoch: the config has no such field", rgrl__epoch=3),
-    "a group that is a number": config("no field augment.flip", augment=4),
+    "a field nobody knows": config("train.epoch: the config has no such field", train__epoch=3),
+    "a field's old name": config("it is called train.epochs now", rgrl__epochs=3),
+    "a group that is a number": config("config.augment: the config has no such field", augment=4),
     # Values that do not go together.
-    "an unknown loss": config("did you mean 'gce'", rgrl__loss__name="gec"),
-    "a loss without a name": config("rgrl.loss.name is ''", rgrl__loss__name=""),
-    "a parameter of another loss": config("'ce' has no parameter 'q'", rgrl__loss__q=0.5),
-    "a loss that is not there": config("nowhere", rgrl__loss__name="nowhere:loss"),
-    "a loss that is no import path": config("is not an import path", rgrl__loss__name="os:path:x"),
+    "an unknown loss": config("did you mean 'gce'", loss__name="gec"),
+    "a loss without a name": config("loss.name is ''", loss__name=""),
+    "a parameter of another loss": config("'ce' has no parameter 'q'", loss__q=0.5),
+    "a loss that is not there": config("nowhere", loss__name="nowhere:loss"),
+    "a loss that is no import path": config("is not an import path", loss__name="os:path:x"),
     "a loss that cannot be imported": own_loss("invalid syntax", "broken_losses:loss"),
     "a loss that fails": own_loss("IndexError", "own_losses:fails"),
     "a loss that is a mean": own_loss("one value an example", "own_losses:mean"),
     "an unknown noise": config("symmetric", noise__kind="symetric"),
     "a rate above 1": config("noise.rate is 1.5", noise__rate=1.5),
-    "a batch larger than the data": config("only 64 training images", rgrl__batch_size=65),
+    "a batch larger than the data": config("only 64 training images", train__batch_size=65),
     "a border as wide as the images": config("pad is 8 but the images", augment__pad=8),
     "more images than there are": config("train_size 65 of data", dataset__train_size=65),
     "a share that holds nothing out": config("holds none of 64", dataset__validation=1e-9),
@@ -162,9 +163,14 @@ CASES = {
     "a path to a random teacher": config(
         "with config.teacher.kind = 'random'", teacher__kind="random", teacher__path="x"
     ),
-    "nothing to run": config("runs nothing", teacher__kind="none", rgrl__epochs=0),
-    "a baseline to itself": config("needs a teacher", teacher__kind="none", rgrl__baseline=True),
-    "a baseline to K = 0": config("needs a teacher", rgrl__k=0.0, rgrl__baseline=True),
+    "nothing to run": config("runs nothing", teacher__kind="none", train__epochs=0),
+    "a baseline to itself": config(
+        "needs a teacher", teacher__kind="none", method__baseline="robust"
+    ),
+    "an unknown method": config("did you mean 'elr'", method__name="erl"),
+    "a method that is not there": config("nowhere", method__name="nowhere:Method"),
+    "two networks with a teacher": config("trains 2 networks", method__name="coteaching"),
+    "a baseline to K = 0": config("needs a teacher", rgrl__k=0.0, method__baseline="robust"),
     "a start from a wider teacher": config(
         "teacher of width 8", rgrl__init_from_teacher=True, teacher__width=8, model__width=4
     ),
@@ -245,22 +251,36 @@ CASES = {
     "a teacher that is a file": config("no teacher in data.npz", teacher__path="data.npz"),
     "a teacher that is an empty folder": Case("no teacher in t", {"teacher.path": "t"},
                                               files={"t/teacher/.keep": b""}),
+    "a table without a file": config("without config.teacher.path", teacher__kind="table"),
+    "a table that is not there": config(
+        "config.teacher.path, nowhere.npz", teacher__kind="table", teacher__path="nowhere.npz"
+    ),
+    "a table of something else": config(
+        "config.teacher.path, data.npz", teacher__kind="table", teacher__path="data.npz"
+    ),
+    "a table of other images": Case(
+        "test is float64 (9, 2)", {"teacher.kind": "table", "teacher.path": "t.npz"},
+        files={"t.npz": lambda path: np.savez(path, train=np.zeros((64, 2)), test=np.zeros((9, 2)))}
+    ),
+    "a workdir of an older version": Case(
+        "was made by an older rmdnet_jax", files={"w/config.json": b'{"rgrl": {"epochs": 240}}'}
+    ),
     "a workdir that is a file": Case("cannot write the workdir", files={"w": b"mine"}),
     "a workdir with other files": Case("holds files but no config.json", files={"w/mine": b"mine"}),
     "a workdir of another experiment": Case("dataset.name is 'cifar10' there, 'npz' here",
                                             files={"w/config.json": b'{"seed": 7}'}),
     "a workdir whose config is damaged": Case("is not JSON", files={"w/config.json": b'{"seed": '}),
     # Sweeps.
-    "a sweep of nothing": Case("has no values", sweep=["rgrl.lr"]),
-    "a sweep of a field nobody knows": Case("did you mean 'rgrl.lr'", sweep=["rgrl.lrr=1,2"]),
+    "a sweep of nothing": Case("has no values", sweep=["train.lr"]),
+    "a sweep of a field nobody knows": Case("did you mean 'train.lr'", sweep=["train.lrr=1,2"]),
     "a sweep of the data": Case("the same images and labels", sweep=["dataset.train_size=8,9"]),
     "a sweep of a value that cannot be": Case(
-        "rgrl.lr is -1.0", {"rm.batch_size": 8, "rgrl.batch_size": 8}, sweep=["rgrl.lr=0.1,-1"]
+        "train.lr is -1.0", {"rm.batch_size": 8, "train.batch_size": 8}, sweep=["train.lr=0.1,-1"]
     ),
-    "a sweep of NaN": Case("'nan' does not fit", sweep=["rgrl.lr=0.1,nan"]),
-    "a sweep of words": Case("does not fit; right is int", sweep=["rgrl.epochs=1,many"]),
-    "a sweep of the same twice": Case("names a value twice", sweep=["rgrl.lr=0.1,0.1"]),
-    "a sweep with a gap": Case("an empty value", sweep=["rgrl.lr=0.1,,0.2"]),
+    "a sweep of NaN": Case("'nan' does not fit", sweep=["train.lr=0.1,nan"]),
+    "a sweep of words": Case("does not fit; right is int", sweep=["train.epochs=1,many"]),
+    "a sweep of the same twice": Case("names a value twice", sweep=["train.lr=0.1,0.1"]),
+    "a sweep with a gap": Case("an empty value", sweep=["train.lr=0.1,,0.2"]),
     # Prediction.
     "a model that is not there": Case("no model in w", files=PHOTO, predict="photos"),
     "a folder to predict that is not there": Case("no folder 'nowhere'", predict="nowhere"),
@@ -276,12 +296,12 @@ def begin(case, folder):
     workdir = folder / "w"
     if case.predict is not None:
         return prediction.write(case.predict, "w")
-    config = configuration.default()
+    config = default()
     config.dataset.name, config.dataset.path, config.dataset.cache = "npz", "data.npz", ""
     for field, value in case.fields.items():
         group, _, leaf = field.rpartition(".")
         # As a config file may leave it, whatever the type.
-        (configuration.get(config, group) if group else config)._fields[leaf] = value
+        (checking.get(config, group) if group else config)._fields[leaf] = value
     return start.job(config, case.sweep).run(workdir, "")
 
 

@@ -36,7 +36,7 @@ MOMENTS = {
 
 def flags(data, workdir):
     return (*TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
-            "--config.rm.epochs=3", "--config.rgrl.epochs=3", f"--workdir={workdir}")  # fmt: skip
+            "--config.rm.epochs=3", "--config.train.epochs=3", f"--workdir={workdir}")  # fmt: skip
 
 
 def outcome(workdir):
@@ -147,7 +147,7 @@ def test_a_week_in_an_hour(tmp_path):
     run = subprocess.Popen(
         arguments(
             *flags(data, workdir), "--config.teacher.kind=none",
-            f"--config.rgrl.epochs={epochs}", "--config.checkpoint_every=100",
+            f"--config.train.epochs={epochs}", "--config.checkpoint_every=100",
         ),
         env=environment(), stdout=subprocess.DEVNULL,
     )  # fmt: skip

@@ -24,7 +24,7 @@ def full(tmp_path):
         ["mount", "-t", "tmpfs", "-o", "size=20m", "none", folder], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("a file system cannot be mounted here")
+        pytest.skip("a file system cannot be mounted here (run the tests as root)")
 
     def fill():
         with contextlib.suppress(OSError), open(folder / "filling", "ab", buffering=0) as file:
@@ -41,7 +41,7 @@ def full(tmp_path):
 def read_only(tmp_path):
     """A folder that may no longer be written."""
     if os.geteuid() == 0 and not shutil.which("setpriv"):
-        pytest.skip("root may write everything")
+        pytest.skip("root may write everything (run the tests as another user)")
     folder = tmp_path / "run"
 
     def permit(mode):
@@ -58,7 +58,7 @@ def start(data, workdir):
     return subprocess.Popen(
         as_anybody + arguments(
             *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
-            "--config.teacher.kind=none", "--config.rgrl.epochs=30000", f"--workdir={workdir}",
+            "--config.teacher.kind=none", "--config.train.epochs=30000", f"--workdir={workdir}",
         ),
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from command import TINY, launch, write_npz
+from command import TINY, run_here, write_npz
 
 from rmdnet_jax import Model
 
@@ -18,7 +18,7 @@ def written(folder, name):
 def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     data = write_npz(folder / "colours.npz")
-    done = launch(
+    done = run_here(
         *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
         "--config.dataset.validation=0.25", "--sweep=rgrl.k=0,1", f"--workdir={folder}/w",
         "--config.rm.epochs=1",
@@ -62,7 +62,7 @@ def test_held_out_images_are_judged_and_not_learned_from(swept, k):
 
 def test_a_cell_of_a_table_of_the_paper(tmp_path):
     data = write_npz(tmp_path / "colours.npz", size=2000, classes=10)
-    done = launch(
+    done = run_here(
         "--config.scale=tiny", f"--config.cifar10.dataset.path={data}",
         "--config.only.dataset=cifar10", "--config.only.rate=0.2", "--config.only.k=0",
         "--config.only.noise=symmetric", "--config.cifar10.tensorboard=False",

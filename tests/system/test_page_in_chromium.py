@@ -8,7 +8,9 @@ from PIL import Image
 from rmdnet_jax.config import default
 from rmdnet_jax.report import gallery, page
 
-pytestmark = pytest.mark.skipif(not chromium.PATH, reason="Chromium is not installed")
+pytestmark = pytest.mark.skipif(
+    not chromium.PATH, reason="Chromium is not installed (apt-get install chromium, or its like)"
+)
 
 CLASSES = ("ant", "<script>document.title = 'taken'</script>", "c" * 300, "evil\u202egnp.exe")
 # (index, given, suggested, score), most suspicious first; two of them tie.
@@ -32,9 +34,10 @@ def written(folder, dataset="beasts", classes=CLASSES, file="d" * 200, caption="
         for index, given, suggested, score in SHOWN
     ]  # fmt: skip
     results = {
-        "dataset": dataset, "train_images": 10, "test_images": 10, "image_shape": [8, 8, 3],
-        "classes": 4, "devices": "1 x cpu", "teacher_kind": "none", "noise_kind": "none",
-        "test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.5, "versions": {},
+        "dataset": dataset, "title": "CE + RMDNet", "train_images": 10, "test_images": 10,
+        "image_shape": [8, 8, 3], "classes": 4, "devices": "1 x cpu", "teacher_kind": "none",
+        "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
+        "best_test_accuracy": 0.5, "versions": {},
     }  # fmt: skip
     path, config = folder / "report.html", default().to_dict()
     config["report"]["remark"] = caption
@@ -77,7 +80,7 @@ def press(browser, column):
 def test_it_loads_in_silence_and_fetches_nothing(browser, report):
     assert browser.problems == []
     assert browser.fetched == [report.as_uri()]
-    assert browser.evaluate("document.title") == "RMDNet on beasts"
+    assert browser.evaluate("document.title") == "CE + RMDNet on beasts"
     assert browser.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
 
 
@@ -167,7 +170,7 @@ def test_whatever_anything_is_called_it_is_text(tmp_path):
         assert opened.problems == []
         assert opened.fetched == [path.as_uri()]
         assert opened.evaluate("typeof taken") == "undefined"
-        assert opened.evaluate("document.title") == f"RMDNet on {attack}"
+        assert opened.evaluate("document.title") == f"CE + RMDNet on {attack}"
         foreign = "svg, iframe, base, object, embed, a[href^=javascript]"
         assert opened.evaluate(f"document.querySelectorAll('{foreign}').length") == 0
         handlers = "[...document.querySelectorAll('*')].flatMap((e) => e.getAttributeNames())"

@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from command import ROOT, TINY, launch, write_npz
+from command import ROOT, TINY, launch, run_here, write_npz
 from PIL import Image
 
 from rmdnet_jax.model import Model
+from rmdnet_jax.teachers.random import RandomSource
+from rmdnet_jax.teachers.simsiam import SimSiamSource
 
 CONFIGS = list((ROOT / "configs").glob("[a-z]*.py"))
 
@@ -43,7 +45,7 @@ def results(workdir):
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "workdir"
-    done = launch(*flags(data, workdir, "--config.rgrl.baseline=True"))
+    done = run_here(*flags(data, workdir, "--config.method.baseline=robust"))
     assert done.returncode == 0, done.stderr
     return workdir, done
 
@@ -64,6 +66,8 @@ def test_results_hold_the_promised_numbers(finished):
     assert found["train_seconds"] > 0
     assert found["images_per_second"] > 0
     assert "jax" in found["versions"]
+    assert (found["title"], found["baseline_title"]) == ("CE + RMDNet", "CE alone")
+    assert "<title>CE + RMDNet on colours</title>" in (finished[0] / "report.html").read_text()
 
 
 def test_metrics_hold_one_line_a_stage_and_epoch(finished):
@@ -106,11 +110,22 @@ def test_its_classifier_serves_from_the_shell_and_from_python(finished, data, tm
     assert model.label_issues()[0].index == int(first["index"])
 
 
-def test_a_second_start_trains_nothing_and_changes_no_number(finished, data):
+def embeds_nothing(monkeypatch, kind):
+    def embeddings(self, state, data):
+        raise AssertionError("embeddings were computed")
+
+    monkeypatch.setattr(kind, "embeddings", embeddings)
+
+
+def test_a_second_start_trains_and_embeds_nothing_and_changes_no_number(
+    finished, data, monkeypatch
+):
     workdir, _ = finished
     before = results(workdir)
     lines = (workdir / "metrics.jsonl").read_text()
-    assert launch(*flags(data, workdir, "--config.rgrl.baseline=True")).returncode == 0
+    embeds_nothing(monkeypatch, SimSiamSource)
+    done = run_here(*flags(data, workdir, "--config.method.baseline=robust"))
+    assert done.returncode == 0, done.stderr
     assert results(workdir) == before
     assert (workdir / "metrics.jsonl").read_text() == lines
 
@@ -118,17 +133,21 @@ def test_a_second_start_trains_nothing_and_changes_no_number(finished, data):
 def test_another_experiment_may_not_have_the_workdir(finished, data):
     workdir, _ = finished
     before = results(workdir)
-    refused = launch(*flags(data, workdir, "--config.rgrl.baseline=True", "--config.rgrl.k=2"))
+    more = ["--config.method.baseline=robust", "--config.rgrl.k=2"]
+    refused = run_here(*flags(data, workdir, *more))
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "rgrl.k" in refused.stderr
     assert results(workdir) == before
 
 
-def test_a_teacher_serves_another_run_by_path(finished, data, tmp_path):
+def test_a_teacher_serves_another_run_by_path_which_embeds_nothing(
+    finished, data, tmp_path, monkeypatch
+):
     workdir, _ = finished
-    done = launch(*flags(data, tmp_path / "gce", f"--config.teacher.path={workdir}",
-                         "--config.rgrl.loss.name=gce"))  # fmt: skip
+    embeds_nothing(monkeypatch, SimSiamSource)
+    done = run_here(*flags(data, tmp_path / "gce", f"--config.teacher.path={workdir}",
+                           "--config.loss.name=gce"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "gce/teacher").exists()
     found = results(tmp_path / "gce")
@@ -141,52 +160,88 @@ def test_a_teacher_of_another_kind_is_refused(finished, data, tmp_path, change):
     more = ["--config.model.width=3"] if change == "width" else []
     if change == "images":
         other = write_npz(tmp_path / "other.npz", size=80)
-    refused = launch(*flags(other, tmp_path / "w", f"--config.teacher.path={finished[0]}", *more))
+    path = f"--config.teacher.path={finished[0]}"
+    refused = run_here(*flags(other, tmp_path / "w", path, *more))
     assert refused.returncode == 2
     assert f"other {change}" in refused.stderr
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("kind", ["random", "none"])
-def test_table_2s_ablation(data, tmp_path, kind):
-    done = launch(*flags(data, tmp_path / "w", f"--config.teacher.kind={kind}"))
-    assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "w/teacher").exists()
-    assert (results(tmp_path / "w")["teacher_knn_accuracy"] is not None) == (kind == "random")
-
-
-def test_stage_rm_alone(data, tmp_path):
-    done = launch(*flags(data, tmp_path / "w", "--config.rgrl.epochs=0"))
+def test_a_teacher_alone_says_how_good_it_is(finished, data, tmp_path):
+    done = run_here(*flags(data, tmp_path / "w", "--config.train.epochs=0",
+                           f"--config.teacher.path={finished[0]}"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "w")
     assert found["test_accuracy"] is None
-    assert 0 <= found["teacher_knn_accuracy"] <= 1
+    assert found["teacher_knn_accuracy"] == results(finished[0])["teacher_knn_accuracy"]
+    assert "<title>Teacher on colours</title>" in (tmp_path / "w/report.html").read_text()
 
 
-def test_human_labels_are_a_field_of_the_data(tmp_path):
+def test_a_random_teacher_is_kept_for_a_second_start(data, tmp_path, monkeypatch):
+    more = "--config.teacher.kind=random", "--config.train.epochs=0"
+    given = flags(data, tmp_path / "w", *more)
+    done = run_here(*given)
+    assert done.returncode == 0, done.stderr
+    kept = {path.name.partition("-")[0] for path in (tmp_path / "w/teacher").iterdir()}
+    assert kept == {"embeddings", "verdict"}  # and no checkpoints: nothing was trained
+    found = results(tmp_path / "w")
+    assert found["teacher_knn_accuracy"] == found["random_encoder_knn_accuracy"]
+    embeds_nothing(monkeypatch, RandomSource)
+    assert run_here(*given).returncode == 0
+    assert results(tmp_path / "w") == found
+
+
+OWN = """
+import optax
+from rmdnet_jax.methods.robust import Robust
+
+def loss(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+class Method(Robust):
+    title = "Mine"
+"""
+
+
+def test_human_labels_and_a_loss_and_a_method_of_ones_own_without_a_teacher(tmp_path):
+    (tmp_path / "own_of_runs.py").write_text(OWN)
     human = np.arange(64) % 4
     human[:8] = (human[:8] + 1) % 4
     data = write_npz(tmp_path / "human.npz", human=human)
-    done = launch(*flags(data, tmp_path / "w", "--config.noise.kind=human",
-                         "--config.noise.field=human", "--config.teacher.kind=none"))  # fmt: skip
+    done = run_here(
+        *flags(data, tmp_path / "w", "--config.noise.kind=human", "--config.noise.field=human",
+               "--config.loss.name=own_of_runs:loss", "--config.method.name=own_of_runs:Method",
+               "--config.teacher.kind=none"), cwd=tmp_path
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert results(tmp_path / "w")["noise_rate_realised"] == 0.125
+    found = results(tmp_path / "w")
+    assert (found["noise_rate_realised"], found["title"]) == (0.125, "Mine")
+    assert found["teacher_knn_accuracy"] is None
+    assert not (tmp_path / "w/teacher").exists()
 
 
-def test_a_users_own_loss_by_import_path(data, tmp_path):
-    (tmp_path / "my_module.py").write_text(
-        "import optax\n"
-        "def my_loss(logits, labels):\n"
-        "    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)\n"
-    )
-    done = launch(*flags(data, tmp_path / "w", "--config.rgrl.loss.name=my_module:my_loss",
-                         "--config.teacher.kind=none"), cwd=tmp_path)  # fmt: skip
+def test_a_table_of_embeddings_guides_a_student(data, tmp_path):
+    rng, labels = np.random.default_rng(0), np.arange(64) % 4
+    table = {
+        split: np.eye(4, dtype=np.float32)[of] + rng.normal(0, 0.1, (len(of), 4))
+        for split, of in (("train", labels), ("test", labels[:32]))
+    }
+    np.savez(tmp_path / "table.npz", **table)
+    done = run_here(*flags(data, tmp_path / "w", "--config.teacher.kind=table",
+                           f"--config.teacher.path={tmp_path / 'table.npz'}",
+                           "--config.method.name=elr"))  # fmt: skip
     assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "w")
+    assert found["teacher_knn_accuracy"] > 0.9
+    assert found["random_encoder_knn_accuracy"] is None
+    assert found["title"] == "ELR + RMDNet"
+    last = json.loads((tmp_path / "w/metrics.jsonl").read_text().splitlines()[-1])
+    assert {"node_loss", "edge_loss", "early_learning"} <= last.keys()
 
 
 def test_a_loss_that_is_not_finite_ends_with_status_3(data, tmp_path):
-    done = launch(*flags(data, tmp_path / "w", "--config.rgrl.lr=1e30",
-                         "--config.teacher.kind=none"))  # fmt: skip
+    done = run_here(*flags(data, tmp_path / "w", "--config.train.lr=1e30",
+                           "--config.teacher.kind=none"))  # fmt: skip
     assert done.returncode == 3
     assert "the loss is not finite in stage student, epoch 1, step" in done.stderr.splitlines()[-1]
 
@@ -214,7 +269,9 @@ def test_tensorboard_files_are_written_where_it_is_there(data, tmp_path):
     assert list((tmp_path / "w/tensorboard/student").glob("events*"))
 
 
-# But those that test_own_data.py and test_grids.py start.
+# But those that test_own_data.py and test_grids.py start. That every one can be started, and its
+# methods take a step, tests/config/test_configs.py sees to at every run of the tests.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", sorted(p.name for p in CONFIGS if p.stem not in ("own_data", "paper_tables"))
 )
@@ -225,16 +282,16 @@ def test_every_config_runs_at_a_tiny_size(name, tmp_path):
     fields = {"worse_label": human % classes} if name == "cifar10n.py" else {}
     data = write_npz(tmp_path / "data.npz", size=200, classes=classes, **fields)
     more = [f"--config.dataset.path={data}"]
-    if name == "demo.py":
+    if name in ("demo.py", "digits.py"):
         more = ["--config.dataset.train_size=300", "--config.dataset.test_size=64"]
     if name == "cifar10_small.py":
         more += ["--config.dataset.train_size=0", "--config.dataset.test_size=0"]
     steps = ["--config.rm.epochs=1"]
     if not name.startswith("simsiam"):
         # Stage RM is shown by simsiam_*; here its compilation would double the time.
-        steps += ["--config.rgrl.epochs=1", "--config.teacher.kind=random"]
+        steps += ["--config.train.epochs=1", "--config.teacher.kind=random"]
     tiny = [flag for flag in TINY if "epochs" not in flag]
-    done = launch(*tiny, *more, *steps, f"--workdir={tmp_path / 'w'}", config=f"configs/{name}")
+    done = run_here(*tiny, *more, *steps, f"--workdir={tmp_path / 'w'}", config=f"configs/{name}")
     assert done.returncode == 0, done.stderr
 
 
@@ -251,11 +308,15 @@ def test_pictures_that_do_not_fit_train_from_disk_as_from_memory(tmp_path):
         "--config.dataset.name=folder",
         f"--config.dataset.path={tmp_path / 'pictures'}",
         "--config.checkpoint_every=0.5",
+        "--config.method.name=elr",
+        "--config.method.baseline=coteaching",
+        "--config.coteaching.rate=0.4",
+        "--config.teacher.kind=random",
     ]
-    memory = launch(*common, f"--workdir={tmp_path}/memory")
+    memory = run_here(*common, f"--workdir={tmp_path}/memory")
     assert memory.returncode == 0, memory.stderr
     assert "in memory" in memory.stdout
-    disk = launch(
+    disk = run_here(
         *common, "--config.dataset.memory_budget=0.00001", "--config.dataset.workers=1",
         f"--workdir={tmp_path}/disk",
     )  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from typing import ClassVar
 
 import flax.struct
 import jax
@@ -15,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmdnet_jax.base.errors import DivergedError, InputError, StoppedError
 from rmdnet_jax.data.lazy_images import LazyImages
-from rmdnet_jax.errors import DivergedError, StoppedError
-from rmdnet_jax.methods.interface import State
+from rmdnet_jax.methods import samples
+from rmdnet_jax.methods.interface import Method, Prediction, State, Task, Weights
 from rmdnet_jax.training import chunks, progress, stopping
-from rmdnet_jax.training.checkpoints import Checkpoints
+from rmdnet_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog, StageLog
 
@@ -27,7 +29,7 @@ IMAGES = np.zeros((10, 8, 8, 3), np.uint8)
 LABELS = np.arange(10, dtype=np.int32)
 
 
-class Counter:
+class Counter(Method):
     """A method that remembers how often it saw each image, and a fingerprint of its keys."""
 
     def __init__(self, explode_at=None, overflow_at=None):
@@ -37,7 +39,7 @@ class Counter:
         zeros = {"seen": jnp.zeros(10), "keys": jnp.zeros(()), "step": jnp.zeros(())}
         return State({"net": zeros}, {"net": {"unused": jnp.zeros(1)}}, {"unused": jnp.zeros(1)})
 
-    def step(self, state, batch, key):
+    def step(self, state, batch, key, frozen):
         net = state.params["net"]
         net = {
             "seen": net["seen"].at[batch.index].add(1),
@@ -49,30 +51,38 @@ class Counter:
             loss = jnp.where(net["step"] == self.explode_at, jnp.nan, loss)
         if self.overflow_at is not None:
             net["keys"] = jnp.where(net["step"] == self.overflow_at, jnp.inf, net["keys"])
-        return State({"net": net}, state.batch_stats, state.opt_state), {"loss": loss}
+        return state.replace(params={"net": net}), {"loss": loss}, None
 
 
-def run(folder, epochs, method=None, evaluate=lambda state, epoch, _: {"epoch_seen": epoch},
-        images=IMAGES, batch_size=4, **options):  # fmt: skip
+def fitted(folder, epochs, method=None, evaluate=lambda state, epoch, _: {"epoch_seen": epoch},
+           images=IMAGES, batch_size=4, checkpoints=None, log=None, **options):  # fmt: skip
+    """What `fit` leaves of a stage in the folder."""
     folder.mkdir(exist_ok=True)
     method = method or Counter()
-    checkpoints = Checkpoints(folder / "stage")
-    state = fit(
-        method,
-        method.init(),
-        images,
-        LABELS,
-        epochs=epochs,
-        batch_size=batch_size,
-        key=jax.random.key(3),
-        checkpoints=checkpoints,
-        log=RunLog(folder, tensorboard=False).stage("stage"),
-        evaluate=evaluate,
-        learning_rate=lambda update: 0.5 / (update + 1),
-        **options,
-    )
-    checkpoints.close()
-    return jax.device_get(state.params["net"])
+    with checkpoints or Checkpoints(folder / "stage") as saved:
+        return fit(
+            method,
+            method.init(),
+            images,
+            Task(LABELS, 10, batch_size, epochs),
+            key=jax.random.key(3),
+            checkpoints=saved,
+            log=(log or RunLog(folder, tensorboard=False)).stage("stage"),
+            evaluate=evaluate,
+            learning_rate=lambda update: 0.5 / (update + 1),
+            workers=0,
+            **options,
+        )
+
+
+def on_disk(images):
+    """The same, decoded when they are read."""
+    return LazyImages(lambda rows: (images[row] for row in rows), np.arange(10), (8, 8, 3))
+
+
+def run(folder, epochs, *arguments, **options):
+    """What it has counted."""
+    return jax.device_get(fitted(folder, epochs, *arguments, **options).state.params["net"])
 
 
 def lines(folder):
@@ -86,7 +96,7 @@ def test_an_epoch_shows_no_image_twice_and_leaves_out_the_remainder(tmp_path):
 
 
 def test_epochs_differ_in_order_so_that_in_time_all_are_seen(tmp_path):
-    assert run(tmp_path, 12)["seen"].min() > 0
+    assert run(tmp_path, 12, checkpoint_every=12)["seen"].min() > 0
 
 
 def test_metrics_are_means_over_the_epoch_with_the_evaluation_beside_them(tmp_path):
@@ -151,18 +161,6 @@ def test_a_run_that_stops_in_mid_epoch_goes_on_at_the_last_step_that_was_saved(t
     assert losses[0] == losses[1]
 
 
-def test_a_checkpoint_that_knows_only_epochs_is_gone_on_from(tmp_path):
-    whole = run(tmp_path / "whole", 3)
-    run(tmp_path / "old", 2)
-    files = list((tmp_path / "old" / "stage").glob("*/meta/metadata"))
-    assert files
-    for file in files:
-        meta = json.loads(file.read_text())
-        file.write_text(json.dumps({name: meta[name] for name in ("epoch", "seconds")}))
-        (file.parents[1] / "sha256.txt").unlink()
-    jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path / "old", 3))
-
-
 @pytest.mark.parametrize(
     ("every", "epochs", "kept"), [(2, 5, [8, 10]), (3, 3, [6]), (0.5, 1, [1, 2])]
 )
@@ -188,13 +186,12 @@ def test_images_on_disk_train_as_in_memory(tmp_path):
     images = rng.integers(0, 256, IMAGES.shape, np.uint8)
 
     class Looker(Counter):
-        def step(self, state, batch, key):
-            state, metrics = super().step(state, batch, key)
-            return state, {"loss": batch.image.astype(jnp.float32).mean() + metrics["loss"]}
+        def step(self, state, batch, key, frozen):
+            state, metrics, said = super().step(state, batch, key, frozen)
+            return state, {"loss": batch.image.astype(jnp.float32).mean() + metrics["loss"]}, said
 
-    on_disk = LazyImages(lambda rows: (images[row] for row in rows), np.arange(10), (8, 8, 3))
     memory = run(tmp_path / "memory", 2, Looker(), images=images)
-    disk = run(tmp_path / "disk", 2, Looker(), images=on_disk, workers=0)
+    disk = run(tmp_path / "disk", 2, Looker(), images=on_disk(images))
     jax.tree.map(np.testing.assert_array_equal, memory, disk)
     losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("memory", "disk")]
     assert losses[0] == losses[1]
@@ -212,11 +209,11 @@ def test_asked_to_stop_it_saves_and_goes_on_as_if_nothing_had_happened(tmp_path,
             read.append(row)
             yield IMAGES[row]
 
-    on_disk = LazyImages(images, np.arange(10), (8, 8, 3))
+    stored = LazyImages(images, np.arange(10), (8, 8, 3))
     whole = run(tmp_path / "whole", 5)
-    rarely = {"workers": 0, "checkpoint_every": 100}
+    rarely = {"checkpoint_every": 100}
     with pytest.raises(StoppedError, match="in stage stage after"), stopping.on_signals():
-        run(tmp_path / "cut", 5, images=on_disk, **rarely)
+        run(tmp_path / "cut", 5, images=stored, **rarely)
     assert len(read) < 40
     assert Checkpoints(tmp_path / "cut" / "stage").latest() >= 5 * moment // 4
     jax.tree.map(np.testing.assert_array_equal, whole, run(tmp_path / "cut", 5, **rarely))
@@ -246,9 +243,9 @@ def test_chunks_of_every_length_are_two_programs(tmp_path, monkeypatch, every, p
     traced, told = [], []
 
     class Traced(Counter):
-        def step(self, state, batch, key):
+        def step(self, state, batch, key, frozen):
             traced.append(isinstance(jax.tree.leaves(state)[0], jax.core.Tracer))
-            return super().step(state, batch, key)
+            return super().step(state, batch, key, frozen)
 
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(chunks, "PIXELS", pixels)
@@ -272,7 +269,7 @@ def test_chunks_of_every_length_are_two_programs(tmp_path, monkeypatch, every, p
     run(tmp_path, 3, Traced(), batch_size=2, checkpoint_every=every)
     assert told == lengths
     assert all(traced)
-    assert len(traced) <= 3  # the shapes of its metrics, the scan, the single step
+    assert len(traced) <= 3  # the shapes of what it returns, the scan, the single step
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))
@@ -334,21 +331,259 @@ def test_a_method_may_carry_more_than_the_usual_state(tmp_path):
             pool = {"sum": jnp.zeros(10, jnp.int32)}
             return WithPool(usual.params, usual.batch_stats, usual.opt_state, pool)
 
-        def step(self, state, batch, key):
-            usual, metrics = super().step(state, batch, key)
+        def step(self, state, batch, key, frozen):
+            state, metrics, said = super().step(state, batch, key, frozen)
             pool = {"sum": state.pool["sum"].at[batch.index].add(batch.label)}
-            return state.replace(params=usual.params, pool=pool), metrics
+            return state.replace(pool=pool), metrics, said
 
     for epochs in (2, 4):  # the second run resumes the first
-        method = Pooling()
-        with Checkpoints(tmp_path / "stage") as saved:
-            state = fit(
-                method, method.init(), IMAGES, LABELS, epochs=epochs, batch_size=5,
-                key=jax.random.key(0), checkpoints=saved, evaluate=lambda *_: {},
-                learning_rate=lambda _: 0.1,
-                log=RunLog(tmp_path, tensorboard=False).stage("stage"),
-            )  # fmt: skip
+        state, _ = fitted(tmp_path, epochs, Pooling(), batch_size=5)
         np.testing.assert_array_equal(state.pool["sum"], epochs * LABELS)
+
+
+class Talker(Counter):
+    """Says of an image, at its visit number n from 0, that it is its own class with 1 / (n + 2)."""
+
+    def step(self, state, batch, key, frozen):
+        share = 1 / (state.params["net"]["seen"][batch.index] + 2)
+        own = jax.nn.one_hot(batch.index, 10) * share[:, None]
+        state, metrics, _ = super().step(state, batch, key, frozen)
+        return state, metrics, own + (1 - share[:, None]) / 10
+
+
+def remembered_of(seen):
+    """The mean of what Talker says, by how often each image was seen."""
+    memory = np.zeros((10, 10))
+    for image, times in enumerate(seen):
+        n = np.arange(1, times + 1)
+        if len(n):
+            share = np.average(1 / (n + 1), weights=n * (n + 1) * (n + 2))
+            memory[image] = (1 - share) / 10 + share * (np.arange(10) == image)
+    return memory
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_the_loop_remembers_what_a_method_says_also_over_a_resume_inside_an_epoch(
+    tmp_path, monkeypatch, backend
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    whole = fitted(tmp_path / "whole", 3, Talker())
+    seen = jax.device_get(whole.state.params["net"]["seen"])
+    assert isinstance(whole.remembered, np.ndarray)
+    np.testing.assert_allclose(whole.remembered, remembered_of(seen), rtol=1e-5, atol=1e-7)
+    halves = {"checkpoint_every": 0.5}
+    with pytest.raises(DivergedError, match="epoch 2, step 2"):
+        fitted(tmp_path / "parts", 3, Talker(explode_at=4), **halves)
+    parts = fitted(tmp_path / "parts", 3, Talker(), **halves)
+    np.testing.assert_array_equal(parts.remembered, whole.remembered)
+    again = fitted(tmp_path / "parts", 3, Talker(), **halves)  # nothing is left to do
+    np.testing.assert_array_equal(again.remembered, whole.remembered)
+
+
+def items(folder):
+    """What the last checkpoint holds."""
+    last = max((folder / "stage").iterdir(), key=lambda path: int(path.name))
+    return {path.name for path in last.iterdir() if path.is_dir()}
+
+
+def test_what_a_method_does_not_say_or_is_too_much_is_not_remembered(tmp_path, monkeypatch):
+    assert fitted(tmp_path / "silent", 1).remembered is None
+    assert fitted(tmp_path / "talks", 1, Talker()).remembered.any()
+    monkeypatch.setattr(samples, "LARGEST", 4 * 10 * 11 - 1)
+    assert fitted(tmp_path / "large", 1, Talker()).remembered is None
+    usual = {"params", "batch_stats", "opt_state", "meta"}
+    assert items(tmp_path / "silent") == items(tmp_path / "large") == usual
+    assert items(tmp_path / "talks") == usual | {"memory"}
+
+
+@flax.struct.dataclass
+class Decided(State):
+    """With how often it was decided, and before which epochs."""
+
+    decided: dict
+
+
+class Brightness:
+    """A network that says of an image how bright it is."""
+
+    def predict(self, weights, images):
+        bright = images.astype(jnp.float32).mean(axis=(1, 2, 3))[:, None]
+        logits = bright * weights.params["scale"] * jnp.arange(10.0)[None] / 2000
+        return Prediction(logits, bright)
+
+
+class Decider(Talker):
+    """Decides something before every epoch, and looks at what it may."""
+
+    network = Brightness()
+
+    def __init__(self, looks=False, talks=True, **options):
+        super().__init__(**options)
+        self.looks, self.talks, self.calls, self.seen = looks, talks, [], []
+
+    def init(self):
+        usual = super().init()
+        params = usual.params | {"first": {"scale": jnp.ones((1, 1))}}
+        params |= {"second": {"scale": jnp.full((1, 1), 3.0)}}
+        decided = {"times": jnp.zeros((), jnp.int32), "keys": jnp.zeros(())}
+        return Decided(params, usual.batch_stats, usual.opt_state, decided)
+
+    def networks(self, state):
+        return tuple(Weights(state.params[name], {}) for name in ("first", "second"))
+
+    def step(self, state, batch, key, frozen):
+        after, metrics, said = super().step(state, batch, key, frozen)
+        metrics["loss"] += state.decided["times"].astype(jnp.float32)
+        after = after.replace(params=state.params | after.params)
+        return after, metrics, said if self.talks else None
+
+    def between_epochs(self, state, epoch, look):
+        self.calls.append(epoch)
+        if self.looks:
+            seen = np.asarray(state.params["net"]["seen"])
+            self.seen.append((seen, look.given, look.predictions(), look.remembered()))
+        keys = 0.5 * state.decided["keys"] + state.params["net"]["keys"]
+        return state.replace(decided={"times": state.decided["times"] + 1, "keys": keys})
+
+
+def test_a_method_decides_once_before_every_epoch_and_what_it_decides_is_in_the_state(tmp_path):
+    whole, before, after = Decider(), Decider(explode_at=4), Decider()
+    halves = {"checkpoint_every": 0.5}
+    expected = fitted(tmp_path / "whole", 3, whole).state
+    assert whole.calls == [0, 1, 2]
+    assert [line["loss"] for line in lines(tmp_path / "whole")][2] > 3  # the step reads it
+    with pytest.raises(DivergedError, match="epoch 2, step 2"):
+        fitted(tmp_path / "parts", 3, before, **halves)
+    state = fitted(tmp_path / "parts", 3, after, **halves).state
+    assert (before.calls, after.calls) == ([0, 1], [2])
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("whole", "parts")]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_that_stops_between_two_epochs_decides_when_it_goes_on(tmp_path):
+    fitted(tmp_path, 1, first := Decider())
+    fitted(tmp_path, 2, second := Decider())
+    assert (first.calls, second.calls) == ([0], [1])
+
+
+PICTURES = np.random.default_rng(0).integers(0, 256, IMAGES.shape, np.uint8)
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_a_method_finds_out_when_it_decides(tmp_path, streamed):
+    method = Decider(looks=True)
+    images = on_disk(PICTURES) if streamed else PICTURES
+    end = fitted(tmp_path, 3, method, images=images)
+    bright = PICTURES.mean(axis=(1, 2, 3))[:, None]
+    assert len(method.seen) == 3
+    for epoch, (seen, labels, predictions, remembered) in enumerate(method.seen):
+        assert seen.sum() == 8 * epoch
+        np.testing.assert_array_equal(labels, LABELS)
+        for scale, one in zip((1, 3), predictions, strict=True):
+            np.testing.assert_allclose(one.embedding, bright, rtol=1e-5)
+            expected = scale * bright * np.arange(10) / 2000
+            np.testing.assert_allclose(one.logits, expected, rtol=1e-5)
+        np.testing.assert_allclose(remembered, remembered_of(seen), rtol=1e-5, atol=1e-7)
+    assert end.remembered.any(axis=1).sum() >= 8
+
+
+def test_where_nothing_is_remembered_it_is_what_the_networks_say_together(tmp_path):
+    method = Decider(looks=True, talks=False)
+    fitted(tmp_path, 1, method, images=PICTURES)
+    ((_, _, predictions, remembered),) = method.seen
+    mean = np.mean([one.logits for one in predictions], axis=0)
+    np.testing.assert_allclose(remembered, softmax(mean), rtol=1e-5)
+
+
+class Ordering(Talker):
+    """Six images a step, where the batch size is four."""
+
+    def order(self, state, key, task):
+        keys = jax.random.split(key, task.steps)
+        return jax.vmap(lambda key: jax.random.permutation(key, task.num_images)[:6])(keys)
+
+
+@pytest.mark.parametrize("way", ["loop", "scan", "disk"])
+def test_a_method_may_order_more_images_a_step_than_the_batch_size(tmp_path, monkeypatch, way):
+    """Two steps of six an epoch, resumed inside the second, as without a break."""
+    usual = {"checkpoint_every": 1 if way == "scan" else 0.5}
+    loop = fitted(tmp_path / "loop", 3, Ordering(), **usual)
+    assert loop.state.params["net"]["seen"].sum() == 3 * 2 * 6
+    memory = remembered_of(jax.device_get(loop.state.params["net"]["seen"]))
+    np.testing.assert_allclose(loop.remembered, memory, rtol=1e-5, atol=1e-7)
+    if way == "scan":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    usual |= {"images": on_disk(IMAGES)} if way == "disk" else {}
+    with pytest.raises(DivergedError, match="epoch 2, step 2"):
+        fitted(tmp_path / "parts", 3, Ordering(explode_at=4), **usual)
+    parts = fitted(tmp_path / "parts", 3, Ordering(), **usual)
+    jax.tree.map(np.testing.assert_array_equal, parts, loop)
+    losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("loop", "parts")]
+    assert losses[0] == losses[1]
+
+
+class Frozen(Counter):
+    """Its loss is what it reads in arrays that nobody changes."""
+
+    frozen: ClassVar = {"table": np.arange(10, dtype=np.float32) ** 2}
+
+    def step(self, state, batch, key, frozen):
+        state, _, said = super().step(state, batch, key, frozen)
+        return state, {"loss": frozen["table"][batch.index].mean()}, said
+
+
+@pytest.mark.parametrize("way", ["loop", "scan", "disk"])
+def test_frozen_arrays_reach_every_step_and_no_checkpoint(tmp_path, monkeypatch, way):
+    if way == "scan":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    images = on_disk(IMAGES) if way == "disk" else IMAGES
+    fitted(tmp_path, 2, Frozen(), images=images, batch_size=10)
+    # All ten images in one step: the mean of 0, 1, 4, ..., 81.
+    assert [line["loss"] for line in lines(tmp_path)] == [28.5, 28.5]
+    assert items(tmp_path) == {"params", "batch_stats", "opt_state", "meta"}
+
+
+def test_a_state_that_cannot_be_stored_is_refused_before_the_first_step(tmp_path):
+    @flax.struct.dataclass
+    class WithArray(State):
+        average: jax.Array
+
+    class Bare(Counter):
+        def init(self):
+            usual = super().init()
+            average = jnp.zeros((10, 3))
+            return WithArray(usual.params, usual.batch_stats, usual.opt_state, average)
+
+    told = []
+    with pytest.raises(InputError, match="the field average of WithArray is a bare array"):
+        fitted(tmp_path, 2, Bare(), evaluate=lambda *_: told.append(1) or {})
+    assert told == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_workdir_leaves_nothing_on_disk_and_is_the_same(tmp_path, monkeypatch):
+    with_one = fitted(tmp_path / "workdir", 2, Talker())
+    monkeypatch.chdir(tmp_path)
+    log, before = RunLog(None), set(tmp_path.rglob("*"))
+    without = fitted(tmp_path / "workdir", 2, Talker(), checkpoints=NoCheckpoints(), log=log)
+    assert set(tmp_path.rglob("*")) == before
+    jax.tree.map(np.testing.assert_array_equal, without, with_one)
+    told = [line["loss"] for line in log.history("stage")]
+    assert told == [line["loss"] for line in lines(tmp_path / "workdir")]
+
+
+def test_a_batch_that_the_devices_do_not_hold_is_told_by_the_rows_of_a_step(tmp_path):
+    class TooMuch(Ordering):
+        def between_epochs(self, state, epoch, look):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    with pytest.raises(InputError, match="does not hold a batch of 6; give a smaller one"):
+        fitted(tmp_path, 1, TooMuch())
 
 
 def test_the_terminal_is_given_back_when_training_fails(tmp_path, monkeypatch):

@@ -1,0 +1,141 @@
+"""What a config leaves open is chosen from the data, the same every time; what it says stays."""
+
+import numpy as np
+import pytest
+from ml_collections import config_dict
+
+from configs import own_data, rgrl_cifar10, rgrl_cifar100
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import automatic, checking, default
+
+PHOTOS = np.array([600, 480, 900])
+
+
+def fill(
+    num_train=50_000, num_classes=10, sides=PHOTOS, backend="gpu", resizable=True, devices=1,
+    **fields,
+):  # fmt: skip
+    config = own_data.get_config()
+    config.update_from_flattened_dict(fields)
+    return automatic.fill(config, num_train, num_classes, sides, backend, resizable, devices)
+
+
+def test_every_open_field_is_filled_and_reasoned():
+    open_config = own_data.get_config()
+    config, reasons = fill()
+    assert reasons.keys() == set(automatic.FIELDS)
+    assert all(checking.get(open_config, field) is None for field in automatic.FIELDS)
+    assert all(checking.get(config, field) is not None for field in automatic.FIELDS)
+    checking.check(open_config, automatic.FIELDS)
+    checking.check(config)
+
+
+def test_the_same_data_give_the_same_values():
+    assert fill()[0].to_dict() == fill()[0].to_dict()
+
+
+def test_what_is_given_stays_and_is_not_told():
+    config, reasons = fill(**{"rm.epochs": 3, "rgrl.k": 0.5, "model.stem": "cifar"})
+    assert (config.rm.epochs, config.rgrl.k, config.model.stem) == (3, 0.5, "cifar")
+    assert not {"rm.epochs", "rgrl.k", "model.stem"} & reasons.keys()
+
+
+def test_a_config_without_open_fields_comes_back_as_it_is():
+    config = default()
+    filled, reasons = automatic.fill(config, 10, 2, PHOTOS, "cpu")
+    assert filled.to_dict() == config.to_dict()
+    assert not reasons
+
+
+@pytest.mark.parametrize(
+    ("side", "backend", "image_size", "stem"),
+    [
+        (28, "gpu", 32, "cifar"),
+        (32, "cpu", 32, "cifar"),
+        (60, "gpu", 64, "imagenet"),
+        (140, "tpu", 128, "imagenet"),
+        (600, "gpu", 224, "imagenet"),
+        (600, "cpu", 64, "imagenet"),
+    ],
+)
+def test_images_are_as_large_as_most_pictures_and_the_machine_can_do(
+    side, backend, image_size, stem
+):
+    config, _ = fill(sides=np.array([8, side, 5000]), backend=backend)
+    assert (config.dataset.image_size, config.model.stem) == (image_size, stem)
+
+
+def test_arrays_keep_their_size():
+    config, _ = fill(sides=np.array([96]), resizable=False)
+    assert (config.dataset.image_size, config.model.stem) == (0, "imagenet")
+
+
+def test_a_size_that_is_given_decides_on_the_stem():
+    assert fill(**{"dataset.image_size": 32})[0].model.stem == "cifar"
+
+
+@pytest.mark.parametrize(
+    ("num_train", "backend", "rm", "train"),
+    [
+        (50, "cpu", 1000, 240),
+        (1_000, "cpu", 400, 100),
+        (1_000_000, "cpu", 20, 20),
+        (50_000, "gpu", 200, 100),
+    ],
+)
+def test_epochs_are_as_many_as_the_machine_can_do(num_train, backend, rm, train):
+    config, _ = fill(num_train=num_train, backend=backend)
+    assert (config.rm.epochs, config.train.epochs) == (rm, train)
+
+
+@pytest.mark.parametrize(("num_train", "size"), [(20, 16), (300, 32), (512, 64), (10**6, 64)])
+def test_small_sets_have_small_batches(num_train, size):
+    config, _ = fill(num_train=num_train)
+    assert config.rm.batch_size == config.train.batch_size == size
+
+
+@pytest.mark.parametrize(
+    ("num_train", "devices", "size"), [(10**6, 8, 64), (10**6, 6, 66), (100, 32, 32)]
+)
+def test_every_device_gets_as_many_images_of_a_batch(num_train, devices, size):
+    config, reasons = fill(num_train=num_train, devices=devices)
+    assert config.rm.batch_size == config.train.batch_size == size
+    assert f"multiple of {devices} devices" in reasons["rm.batch_size"] or devices == 8
+
+
+@pytest.mark.parametrize(
+    ("num_train", "num_classes", "k"), [(50_000, 10, 200), (1_000, 10, 20), (20, 10, 1)]
+)
+def test_neighbours_are_a_part_of_a_class(num_train, num_classes, k):
+    assert fill(num_train=num_train, num_classes=num_classes)[0].rm.knn_k == k
+
+
+def test_checkpoints_come_as_often_on_small_sets_as_on_large():
+    for num_train, every in ((100, 200.0), (50_000, 0.4), (10**9, 0.001)):
+        assert fill(num_train=num_train, backend="cpu")[0].checkpoint_every == every
+
+
+@pytest.mark.parametrize(("num_classes", "recipes"), [(10, rgrl_cifar10), (100, rgrl_cifar100)])
+@pytest.mark.parametrize("loss", ["ce", "gce", "mae", "rce", "nce", "nce_agce"])
+def test_k_is_the_recipes_for_as_many_classes(num_classes, recipes, loss):
+    config, _ = fill(num_classes=num_classes, **{"loss.name": loss})
+    assert config.rgrl.k == pytest.approx(recipes.LOSSES[loss]["k"], rel=0.15)
+
+
+def test_a_loss_of_the_users_own_needs_a_k():
+    with pytest.raises(InputError, match=r"rgrl\.k is not given and .* my_module:my_loss; right"):
+        fill(**{"loss.name": "my_module:my_loss"})
+
+
+@pytest.mark.parametrize("field", ["rm.epochs", "loss.name", "model.stem"])
+def test_an_open_field_that_nobody_fills_is_refused(field):
+    config = own_data.get_config()
+    with pytest.raises(InputError, match=r"config\..* is None; right is"):
+        checking.check(config, set(automatic.FIELDS) - {field})
+
+
+def test_a_field_that_is_never_filled_may_not_be_open():
+    config = own_data.get_config()
+    config.rm.lr = config_dict.placeholder(float)
+    with pytest.raises(InputError, match=r"config\.rm\.lr is None; right is a number > 0"):
+        checking.check(config, automatic.FIELDS)

@@ -1,0 +1,49 @@
+"""What a run says of its labels is made of a method's belief and its teacher's neighbourhoods."""
+
+import types
+
+import numpy as np
+import pytest
+
+from rmdnet_jax.data import transition
+from rmdnet_jax.evaluation import classification, knn, label_issues
+from rmdnet_jax.evaluation.suspicion import suspect
+
+rng = np.random.default_rng(0)
+GIVEN, OF_TEST = rng.integers(0, 3, 60).astype(np.int32), rng.integers(0, 3, 8).astype(np.int32)
+BELIEF = rng.dirichlet(np.ones(3), 60).astype(np.float32)
+LOGITS = rng.normal(size=(8, 3)).astype(np.float32)
+BANK, QUERIES = (rng.normal(size=(n, 4)).astype(np.float32) for n in (60, 8))
+DATA = types.SimpleNamespace(
+    test_labels=OF_TEST, train_index=np.arange(60) * 2, test_index=np.arange(8) + 5
+)
+LABELS = types.SimpleNamespace(given=GIVEN)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_both_splits_are_scored_by_what_is_believed_and_what_is_near(guided):
+    found = suspect(BELIEF, LOGITS, DATA, LABELS, (BANK, QUERIES) if guided else None)
+    near = knn.neighbours_mean(BANK, BELIEF, k=50) if guided else None
+    near_test = knn.neighbours_mean(BANK, BELIEF, QUERIES, k=50) if guided else None
+    expected, rate = transition.estimate(BELIEF if near is None else near, GIVEN)
+    np.testing.assert_array_equal(found.transition, expected)
+    assert found.rate == rate
+    of_test = classification.softmax(LOGITS)
+    for issues, other in (
+        (found.train, label_issues.score(BELIEF, near, GIVEN, rate, DATA.train_index)),
+        (found.test, label_issues.score(of_test, near_test, OF_TEST, rate, DATA.test_index)),
+    ):
+        np.testing.assert_array_equal(issues.index, other.index)
+        np.testing.assert_allclose(issues.score, other.score, rtol=1e-6)
+        np.testing.assert_array_equal(issues.is_issue, other.is_issue)
+        assert (issues.neighbour_score is None) == (not guided)
+
+
+def test_a_belief_that_contradicts_a_label_makes_it_suspicious():
+    sure = np.eye(3, dtype=np.float32)[GIVEN] * 0.94 + 0.02
+    wrong = np.arange(0, 60, 10)
+    given = GIVEN.copy()
+    given[wrong] = (given[wrong] + 1) % 3
+    found = suspect(sure, LOGITS, DATA, types.SimpleNamespace(given=given), None)
+    assert set(np.argsort(-found.train.score)[: len(wrong)]) == set(wrong)
+    assert found.rate == pytest.approx(0.1, abs=0.1)

@@ -1,0 +1,59 @@
+"""A learner whose step compiles at once: what methods do does not depend on the network."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rmdnet_jax.losses import robust
+from rmdnet_jax.methods.interface import Batch
+from rmdnet_jax.methods.learner import Learner
+from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.resnet import batch_norm
+
+MEAN, STD = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
+
+
+class OneLayer(nn.Module):
+    """A backbone of one layer, with running statistics as ResNet has them."""
+
+    embedding_size: int = 6
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(self.embedding_size)(x.reshape(len(x), -1))
+        return batch_norm(train, jnp.float32)(x)
+
+
+@pytest.fixture(scope="session")
+def one_layer():
+    """The class, for a network of another kind."""
+    return OneLayer
+
+
+@pytest.fixture(scope="session")
+def network():
+    """Three classes of images of 8 x 8."""
+    return Classifier(OneLayer(), Linear(3), MEAN, STD)
+
+
+@pytest.fixture(scope="session")
+def learner(network):
+    """Makes a Learner with what is given changed."""
+
+    def make(**changes):
+        usual = {"optimizer": optax.sgd(0.1, 0.9), "loss": robust.get("ce"), "pad": 1}
+        return Learner(network, **usual | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def batch():
+    """Eight images, the positions in the training set not in order."""
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    label = np.arange(8, dtype=np.int32) % 3
+    index = np.array([5, 2, 7, 0, 1, 6, 4, 3], np.int32)
+    return Batch(jnp.asarray(image), jnp.asarray(label), jnp.asarray(index))

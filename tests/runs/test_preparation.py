@@ -1,0 +1,247 @@
+"""From a config to a run: what is chosen from the data and the machine, and what is refused."""
+
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import automatic, checking, default
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.runs import preparation
+
+LABELS = np.arange(64, dtype=np.int32) % 4
+DATA = Dataset(
+    name="made",
+    train_images=np.zeros((64, 8, 9, 3), np.uint8),
+    train_labels=LABELS,
+    test_images=np.zeros((8, 8, 9, 3), np.uint8),
+    test_labels=LABELS[:8],
+    label_sets={"human": LABELS},
+    class_names=tuple("abcd"),
+)
+
+
+@pytest.mark.parametrize(("devices", "size"), [(1, 64), (6, 66)])
+def test_open_batch_sizes_fit_the_devices(monkeypatch, devices, size):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    config = default()
+    config.dataset.name = "digits"
+    config = automatic.leave_open(config)
+    run, _, _ = preparation.load(config)
+    assert (run.rm.batch_size, run.train.batch_size) == (size, size)
+    assert preparation.filling(config)(config)[0].to_dict() == run.to_dict()
+
+
+@pytest.mark.parametrize("pad", [7, 8])
+def test_a_border_is_narrower_than_the_images(tmp_path, pad):
+    config = default()
+    config.augment.pad = pad
+    if pad < 8:
+        preparation.prepare(config, tmp_path / "w", DATA)
+    else:
+        with pytest.raises(InputError, match="pad is 8 but the images of made have 8x9 pixels"):
+            preparation.prepare(config, tmp_path / "w", DATA)
+
+
+# Values of each type, many of them right for one field or another.
+VALUES = {
+    bool: st.booleans(),
+    int: st.integers(-1, 70) | st.sampled_from([2**31, 10**9]),
+    float: st.floats(0, 1) | st.sampled_from([-1.0, 1.5, 1e-30, 1e6, 1e300, np.nan, np.inf]),
+    str: st.sampled_from(
+        [
+            "",
+            "none",
+            "human",
+            "pairflip",
+            "matrix",
+            "random",
+            "table",
+            "gce",
+            "nce_rce",
+            "elr",
+            "coteaching",
+            "adam",
+            "a:b",
+            "\0",
+            ".",
+        ]
+    ),
+    tuple: st.lists(st.integers(-5, 5) | st.floats(0, 1), max_size=3).map(tuple),
+    type(None): st.none() | st.floats() | st.integers(-2, 2),
+}
+FIELDS = {
+    field: VALUES[type(value)]
+    for field, value in checking.flat(default().to_dict()).items()
+    if not field.startswith("dataset.") or field == "dataset.validation"
+}
+SEVERAL = st.lists(st.sampled_from(sorted(FIELDS)), max_size=5).flatmap(
+    lambda fields: st.fixed_dictionaries({field: FIELDS[field] for field in fields})
+)
+
+
+@given(fields=SEVERAL)
+def test_whatever_the_fields_are_it_is_a_run_or_one_line_and_nothing_is_written(
+    tmp_path_factory, fields
+):
+    config = default()
+    for field, value in fields.items():
+        group, _, leaf = field.rpartition(".")
+        config_group = checking.get(config, group) if group else config
+        config_group._fields[leaf] = value
+    workdir, refusal = tmp_path_factory.getbasetemp() / "never made", ""
+    try:
+        run = preparation.prepare(config, workdir, DATA)
+        assert dataclasses.is_dataclass(run)
+    except InputError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert not workdir.exists()
+
+
+OWN = """
+import dataclasses
+import flax.struct
+import jax, jax.numpy as jnp
+from rmdnet_jax.methods.interface import State
+from rmdnet_jax.methods.robust import Robust
+
+class Good(Robust):
+    title = "Mine"
+
+class NoTitle(Robust):
+    title = None
+
+class OtherNetwork(Robust):
+    network = object()
+
+@flax.struct.dataclass
+class Bare(State):
+    seen: jax.Array
+
+class BareField(Robust):
+    def init(self, key, example, task):
+        state = super().init(key, example, task)
+        return Bare(state.params, state.batch_stats, state.opt_state, jnp.zeros(3))
+
+class Two(Robust):
+    def step(self, state, batch, key, frozen):
+        return super().step(state, batch, key, frozen)[:2]
+
+class NoLoss(Robust):
+    def step(self, state, batch, key, frozen):
+        state, metrics, said = super().step(state, batch, key, frozen)
+        return state, {"accuracy": metrics["loss"]}, said
+
+class Vector(Robust):
+    def step(self, state, batch, key, frozen):
+        state, metrics, said = super().step(state, batch, key, frozen)
+        return state, metrics | {"said": said}, said
+
+class Grows(Robust):
+    def step(self, state, batch, key, frozen):
+        state, metrics, said = super().step(state, batch, key, frozen)
+        twice = state.params | {"2": state.params["1"]}
+        return dataclasses.replace(state, params=twice), metrics, said
+
+class Widens(Robust):
+    def step(self, state, batch, key, frozen):
+        state, metrics, said = super().step(state, batch, key, frozen)
+        return jax.tree.map(lambda x: x.astype(jnp.bfloat16), state), metrics, said
+
+class SaysLogitsOfOne(Robust):
+    def step(self, state, batch, key, frozen):
+        state, metrics, said = super().step(state, batch, key, frozen)
+        return state, metrics, said[:, 0]
+
+class FlatOrder(Robust):
+    def order(self, state, key, task):
+        return jnp.arange(task.num_images)
+
+class Fails(Robust):
+    def step(self, state, batch, key, frozen):
+        raise RuntimeError("mine\\nown")
+
+class NoNetworks(Robust):
+    def networks(self, state):
+        return ({},)
+
+class Takes(Robust):
+    def __init__(self):
+        pass
+
+class Nothing:
+    pass
+"""
+
+# A class of a user's module -> what the one line must say.
+WRONG = {
+    "NoTitle": "right is a title that is text",
+    "OtherNetwork": "right is the learner's network",
+    "BareField": "the field seen of Bare is .* right is a dict of arrays",
+    "Two": "not enough values to unpack",
+    "NoLoss": "right is metrics of which loss is one",
+    "Vector": "right is metrics that are scalars",
+    "Grows": "right is a state of the shapes and dtypes that step is given",
+    "Widens": "right is a state of the shapes and dtypes that step is given",
+    "SaysLogitsOfOne": "right is probabilities .B, C. of the batch's images, or None",
+    "FlatOrder": "right is an order .steps, rows.",
+    "Fails": r"cannot take a step \(RuntimeError: mine own\)",
+    "NoNetworks": "cannot take a step .AttributeError",
+    "Takes": "cannot be made",
+    "Nothing": "has no init, step, networks",
+    "Missing": "module own_methods has no 'Missing'",
+}
+
+
+@pytest.fixture
+def own_method(tmp_path, monkeypatch, lenient_promotion):
+    """The config of a run with a class of a module of the user's."""
+    (tmp_path / "own_methods.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("own_methods", None)
+
+    def config(name):
+        made = default()
+        made.model.width = 1
+        made.train.batch_size = made.rm.batch_size = 8
+        made.teacher.kind = "none"
+        made.method.name = f"own_methods:{name}"
+        return made
+
+    return config
+
+
+def test_a_method_of_the_users_own_is_prepared(own_method, tmp_path):
+    run = preparation.prepare(own_method("Good"), tmp_path / "w", DATA)
+    assert run.methods() == {"student": "own_methods:Good"}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_method_that_cannot_be_is_refused_in_one_line_before_anything_is_written(
+    own_method, tmp_path, name
+):
+    with pytest.raises(InputError, match=WRONG[name]) as refused:
+        preparation.prepare(own_method(name), tmp_path / "w", DATA)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "w").exists()
+
+
+def test_so_is_a_baseline_that_cannot_be(own_method, tmp_path):
+    config = own_method("Good")
+    config.method.baseline = "own_methods:NoLoss"
+    with pytest.raises(InputError, match=r"config\.method\.baseline: .* of which loss is one"):
+        preparation.prepare(config, tmp_path / "w", DATA)
+
+
+def test_a_table_of_other_images_is_refused(tmp_path):
+    np.savez(tmp_path / "t.npz", train=np.zeros((64, 3), np.float32), test=np.zeros((9, 3)))
+    config = default()
+    config.teacher.kind, config.teacher.path = "table", str(tmp_path / "t.npz")
+    with pytest.raises(InputError, match=r"test is float64 \(9, 3\); right is .* \(8, D\)"):
+        preparation.prepare(config, tmp_path / "w", DATA)

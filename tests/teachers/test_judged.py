@@ -1,0 +1,50 @@
+"""A teacher is worth learning from, or the user is told."""
+
+import numpy as np
+import pytest
+
+from rmdnet_jax.teachers import registry
+from rmdnet_jax.teachers.judged import Judged, Verdict
+from rmdnet_jax.teachers.table import TableTeacher
+
+NONE = np.zeros((1, 2), np.float32)  # embeddings that are not read
+
+
+def judged(*accuracies, kind="simsiam"):
+    return Judged(
+        kind=kind, source=registry.get(kind), teacher=TableTeacher(NONE), train_embedding=NONE,
+        test_embedding=NONE, verdict=Verdict(*accuracies), tested=1000,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("teacher", "random_encoder", "pixels", "warns"),
+    [
+        (0.50, 0.30, 0.35, False),
+        (0.36, 0.30, 0.35, True),  # two standard errors of 0.35 over 1,000 images are 0.030
+        (0.37, 0.30, 0.35, True),
+        (0.39, 0.30, 0.35, False),
+        (0.50, 0.60, 0.35, True),
+    ],
+)
+def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, pixels, warns):
+    warning = judged(teacher, random_encoder, pixels).warning()
+    assert bool(warning) == warns
+    if warns:
+        for text in (f"{teacher:.1%}", f"{random_encoder:.1%}", "rm.epochs", "rgrl.k"):
+            assert text in warning
+
+
+def test_what_was_not_measured_is_left_out():
+    assert "a random encoder's (30.0%): its relations" in judged(0.3, 0.3).warning()
+    table = judged(0.3, None, 0.3, kind="table").warning()
+    assert "better than raw pixels' (30.0%): its relations" in table
+    assert "rm.epochs" not in table  # nothing here trains it
+
+
+def test_a_teacher_that_nothing_was_measured_beside_is_not_warned_of():
+    assert judged(0.01).warning() is None
+
+
+def test_a_control_was_asked_for_and_is_not_warned_of():
+    assert judged(0.3, 0.3, 0.4, kind="random").warning() is None
