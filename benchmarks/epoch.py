@@ -20,9 +20,10 @@ import numpy as np
 import ours
 import stopwatch
 
-from rmdnet_jax.evaluation import classification, inference, knn
+from rmdnet_jax.evaluation import classification, knn
+from rmdnet_jax.machine import devices
+from rmdnet_jax.methods import inference
 from rmdnet_jax.methods.interface import Method, State
-from rmdnet_jax.training import devices
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
 from rmdnet_jax.training.logging import RunLog
@@ -51,18 +52,19 @@ def matrix_peak(dtype: jnp.dtype, sides: list[int], rounds: int) -> float:
 
 def evaluation(method: Method, train, test, classes: int) -> Callable[[State, int], dict]:
     """What experiment.py measures after an epoch: test accuracy, or the kNN probe of a teacher."""
-    predict = inference.predictor(method)
+    predict = inference.predictor(method.network)
     (images, labels), (test_images, test_labels) = train, test
 
     def accuracy(state, epoch, metrics):
-        logits = predict(state, test_images).logits
+        logits = predict(method.networks(state), test_images).logits
         return {"test_accuracy": classification.accuracy(logits, test_labels)}
 
     def probe(state, epoch, metrics):
-        bank, queries = (predict(state, split).embedding for split in (images, test_images))
+        networks = method.networks(state)
+        bank, queries = (predict(networks, split).embedding for split in (images, test_images))
         return {"knn_accuracy": knn.accuracy(bank, labels, queries, test_labels, classes)}
 
-    return accuracy if hasattr(method, "classifier") else probe
+    return accuracy if hasattr(method.network, "classifier") else probe
 
 
 def epochs(method: Method, batch_size: int, count: int, train, evaluate) -> list[dict[str, float]]:
@@ -71,11 +73,12 @@ def epochs(method: Method, batch_size: int, count: int, train, evaluate) -> list
     images, labels = train
     with tempfile.TemporaryDirectory() as folder:
         run_log = RunLog(Path(folder), tensorboard=False)
+        task = ours.task(method, labels, batch_size, count + 1)
         with Checkpoints(Path(folder) / "stage") as saved:
             fit(
-                method, method.init(jax.random.key(0), jnp.asarray(images[:1])), images, labels,
-                epochs=count + 1, batch_size=batch_size, key=jax.random.key(1), checkpoints=saved,
-                log=run_log.stage("stage"), evaluate=evaluate, learning_rate=lambda _: 0.0,
+                method, method.init(jax.random.key(0), jnp.asarray(images[:1]), task), images, task,
+                key=jax.random.key(1), checkpoints=saved, log=run_log.stage("stage"),
+                evaluate=evaluate, learning_rate=lambda _: 0.0,
             )  # fmt: skip
         lines = run_log.history("stage")
     for before, line in itertools.pairwise(lines):

@@ -52,7 +52,7 @@ def rgrl(
 
 def simsiam(width: int, size: int, batch_size: int, *, stem: str = "cifar") -> int:
     """A whole step of stage RM: two views through encoder, projector and predictor."""
-    features, hidden = 32 * width, 8 * width  # as methods of ours.py and recipes.py have them
+    features, hidden = 32 * width, 8 * width  # as ours.py and teachers/simsiam.py have them
     projector = 2 * (8 * width * features + features**2)
     predictor = 2 * 2 * features * hidden
     return batch_size * 2 * UPDATE * (resnet(width, size, stem) + projector + predictor)

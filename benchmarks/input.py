@@ -123,12 +123,12 @@ def bookkeeping(stage: str, batch_size: int, options: argparse.Namespace) -> lis
     method = ours.method(stage, options.width)
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder)) as run_log:
         log = TimedLog(run_log.stage("stage"))
+        task = ours.task(method, labels, batch_size, 2 * options.rounds + 4)
         with Checkpoints(Path(folder) / "stage") as saved:
             fit(
-                method, method.init(jax.random.key(0), jnp.asarray(images[:1])), images, labels,
-                epochs=2 * options.rounds + 4, batch_size=batch_size, key=jax.random.key(1),
-                checkpoints=saved, log=log, evaluate=lambda *_: {}, checkpoint_every=2,
-                learning_rate=lambda _: 0.0,
+                method, method.init(jax.random.key(0), jnp.asarray(images[:1]), task), images, task,
+                key=jax.random.key(1), checkpoints=saved, log=log, evaluate=lambda *_: {},
+                checkpoint_every=2, learning_rate=lambda _: 0.0,
             )  # fmt: skip
         stamps = [line["time"] for line in run_log.history("stage")]
     # walls[i] is the time from the end of epoch i + 1 to the end of epoch i + 2: with the save of

@@ -18,13 +18,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses import robust
-from rmdnet_jax.methods.interface import Method
-from rmdnet_jax.methods.rgrl import RGRL, Teacher
+from rmdnet_jax.machine import cpu, devices, sharding
+from rmdnet_jax.methods import optimizers, samples
+from rmdnet_jax.methods.interface import Method, Task, permutation
+from rmdnet_jax.methods.learner import Learner
+from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.methods.rgrl import Relation
+from rmdnet_jax.methods.robust import Robust
 from rmdnet_jax.methods.simsiam import SimSiam
 from rmdnet_jax.models.heads import Linear, Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
-from rmdnet_jax.training import chunks, cpu, devices, optimizers, sharding
-from rmdnet_jax.training import fit as loop
+from rmdnet_jax.teachers.network import NetworkTeacher
+from rmdnet_jax.training import chunks
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 HALF = np.full(3, 0.5, np.float32)
@@ -47,14 +52,23 @@ def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) ->
     if stage == "SimSiam":
         heads = Projector(features, dtype), Predictor(features // 4, features, dtype)
         return SimSiam(backbone, *heads, optimizer, HALF, HALF)
-    teacher = None
+    relation = None
     if stage == "RGRL":
         example = jnp.zeros((1, 32, 32, 3), jnp.float32)
         variables = jax.jit(lambda key: backbone.init(key, example, train=False))(jax.random.key(7))
         trees = ({"backbone": variables[part]} for part in ("params", "batch_stats"))
-        teacher = Teacher(backbone, None, *jax.device_get(tuple(trees)))
-    student = backbone, Linear(classes), robust.get("ce"), optimizer, HALF, HALF
-    return RGRL(*student, teacher)
+        size = backbone.embedding_size
+        weights = jax.device_get(tuple(trees))
+        relation = Relation(NetworkTeacher({"backbone": backbone}, size, *weights), size)
+    network = Classifier(backbone, Linear(classes), HALF, HALF)
+    return Robust(Learner(network, optimizer, robust.get("ce"), relation=relation))
+
+
+def task(method: Method, labels: np.ndarray, batch_size: int, epochs: int = 1) -> Task:
+    """What a method is told of its data."""
+    classifier = getattr(method.network, "classifier", None)
+    classes = classifier.features if classifier else int(labels.max()) + 1
+    return Task(labels, classes, batch_size, epochs)
 
 
 def made_data(
@@ -81,18 +95,22 @@ class Training:
 
     def __init__(self, method: Method, images: np.ndarray, labels: np.ndarray, batch_size: int):
         self._mesh = mesh = sharding.mesh()
-        self.steps = len(images) // batch_size
-        state = method.init(jax.random.key(0), jnp.asarray(images[:1]))
+        told = task(method, labels, batch_size)
+        self.steps = told.steps
+        state = method.init(jax.random.key(0), jnp.asarray(images[:1]), told)
+        _, metrics, said = chunks.first_step(method, state, images.shape[1:], batch_size)
+        memory = {} if said is None else samples.empty(told.num_images, told.num_classes)
+        carried = chunks.Carried(state, memory)
         self._begin = chunks.prepare(
-            method, state, images, labels, batch_size, mesh, usual=self.steps, workers=0
+            method, tuple(metrics), images, labels, mesh, usual=self.steps, workers=0
         )
-        self._order = loop._order(jax.random.key(1), len(images), self.steps, batch_size)
-        self._state = sharding.replicate(state, mesh)
+        self._order = permutation(jax.random.key(1), len(images), self.steps, batch_size)
+        self._carried = sharding.replicate(carried, mesh)
 
     def __call__(self) -> None:
         """One pass; returns when the parameters are updated."""
         with jax.set_mesh(self._mesh), self._begin(self._order, jax.random.key(2), 0) as advance:
-            self._state, _ = jax.block_until_ready(advance(self._state, 0, self.steps))
+            self._carried, _ = jax.block_until_ready(advance(self._carried, 0, self.steps))
 
 
 @contextlib.contextmanager

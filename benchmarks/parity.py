@@ -47,7 +47,7 @@ def main() -> None:
     image = jnp.asarray(rng.integers(0, 256, (BATCH, 32, 32, 3), np.uint8))
     labels = jnp.zeros(BATCH, jnp.int32)
     before = jax.device_get(method.init(key, image[:1]))
-    after, _ = jax.device_get(jax.jit(method.step)(before, Batch(image, labels, labels), key))
+    after, _, _ = jax.device_get(jax.jit(method.step)(before, Batch(image, labels, labels), key))
     views = augment.two_views(key, image, min_area=method.min_area, flip=method.flip)
     views = [np.array(augment.normalise(view, HALF, HALF)) for view in views]
 

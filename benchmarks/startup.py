@@ -124,9 +124,9 @@ def main() -> None:
             "dataset.path": folder / "made.npz",
             "model.width": options.width,
             "rm.epochs": 2,
-            "rgrl.epochs": 2,
+            "train.epochs": 2,
             "rm.batch_size": options.batch,
-            "rgrl.batch_size": options.batch,
+            "train.batch_size": options.batch,
             "report.tsne_points": 0,
             "tensorboard": False,
         }

@@ -15,7 +15,7 @@ import torch
 import torch_training
 import torch_transforms
 
-from rmdnet_jax.training import devices
+from rmdnet_jax.machine import devices
 
 
 def measure(stage: str, batch_size: int, options: argparse.Namespace) -> list[str]:

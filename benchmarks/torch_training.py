@@ -19,7 +19,7 @@ import torch_transforms
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from rmdnet_jax.training import devices
+from rmdnet_jax.machine import devices
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
