@@ -1,11 +1,11 @@
 # make demo   sets everything up and runs the main job on built-in data, offline after the install,
 #             into runs/demo (WORKDIR=... chooses another folder)
 # make test   sets everything up and runs the tests
-# Both need Python 3.11 or 3.12, make and PyPI; PYTHON=python3.12 chooses the interpreter.
+# Both need Python 3.11, 3.12 or 3.13, make and PyPI; PYTHON=python3.12 chooses the interpreter.
 
 # The first that starts and is of a tried version: a command of that name may be a mere shim.
-TRIED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
-PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+TRIED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c '$(TRIED)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -23,24 +23,24 @@ demo: $(VENV)/user
 test: $(VENV)/developer
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(TESTS)
 
 slow: $(VENV)/developer
-	$(BIN)/python -m pytest -q -m slow $(TESTS)
+	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=thorough $(TESTS)
 
 clean:
 	rm -rf $(VENV)
 
 $(VENV)/bin/uv:
 	@$(PYTHON) -c '$(TRIED)' 2>/dev/null \
-	  || { echo "error: found no Python 3.11 or 3.12; give one: make PYTHON=/path/to/python" >&2; exit 2; }
+	  || { echo "error: found no Python 3.11, 3.12 or 3.13; give one: make PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-$(VENV)/user: requirements.txt | $(VENV)/bin/uv
-	@echo "installing requirements.txt (about 2 GB with TensorFlow)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+$(VENV)/user: pyproject.toml | $(VENV)/bin/uv
+	@echo "installing the core's dependencies (pyproject.toml; no TensorFlow)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml
 	@touch $@
 
 $(VENV)/developer: requirements-dev.txt requirements.txt | $(VENV)/bin/uv
