@@ -200,7 +200,8 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
 def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     """A method on the given labels; the baseline does not heed the teacher.
 
-    Both start from the same weights and see the same batches.
+    Both get the same keys: what they have in common, a network say, or the order of the images, is
+    the same in both.
     """
     config, data, split = this.config, this.data, this.split
     images = split.data.train_images
