@@ -60,7 +60,6 @@ class Run:
       config: every field has its value.
       chosen: why fields that were left open have the values they have.
       data, labels: of all training images.
-      images_fingerprint: of them.
       split: what learners learn from, and what is held out of it.
       loss: the config's.
       source: of the teacher; None if nothing reads one.
@@ -71,7 +70,6 @@ class Run:
     config: ConfigDict
     chosen: dict[str, str]
     data: Dataset
-    images_fingerprint: str
     labels: Labels
     split: validation.Split
     loss: Loss
@@ -315,7 +313,7 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         labels = hashlib.sha256(this.split.labels.given.tobytes())
         if len(this.split.held_out_given):
             labels.update(this.split.index.tobytes())
-        description = {"images": this.images_fingerprint, "labels": labels.hexdigest()}
+        description = {"images": this.data.images_fingerprint(), "labels": labels.hexdigest()}
         description |= {"teacher": fingerprint(teacher.teacher.frozen)} if teacher else {}
     return Checkpoints(this.workdir / stage, description)
 
@@ -325,7 +323,7 @@ def teacher_description(this: Run) -> dict:
     model, teacher = this.config.model, this.config.teacher
     width = teacher.width or model.width
     network = {"width": width, "stem": model.stem, "blocks": list(model.blocks)}
-    return {"images": this.images_fingerprint} | network
+    return {"images": this.data.images_fingerprint()} | network
 
 
 def convolution_dtype(precision: str) -> jnp.dtype:

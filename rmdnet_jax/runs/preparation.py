@@ -71,9 +71,7 @@ def prepare(
         )  # fmt: skip
         source = teachers.get(teacher.kind).build(recipe, data)
     log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
-    this = Run(
-        config, chosen, data, data.images_fingerprint(), labels, split, loss, source, workdir, log
-    )
+    this = Run(config, chosen, data, labels, split, loss, source, workdir, log)
     if source and source.method and config.teacher.path:
         handover.find(config.teacher.path, experiment.teacher_description(this)).close()
     for stage, name in this.methods().items():
@@ -90,7 +88,7 @@ def facts(this: Run) -> dict[str, object]:
         if not name.startswith(_OF_THE_HOST)
     }
     return told | {
-        "their pictures": (this.images_fingerprint, this.data.test_images.shape),
+        "their pictures": (this.data.images_fingerprint(), this.data.test_images.shape),
         "their labels": (this.labels.given.tobytes(), this.data.test_labels.tobytes()),
         "their teacher": _of_elsewhere(this.source),
         "whether the pictures are in memory or on disk": this.data.is_on_disk,

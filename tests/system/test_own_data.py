@@ -89,7 +89,7 @@ def test_a_csv_and_a_parquet_manifest_of_the_same_files_are_the_same_data(photos
         return preparation.prepare(config, None)
 
     csv_run, parquet_run = prepared("csv"), prepared("parquet")
-    assert csv_run.images_fingerprint == parquet_run.images_fingerprint
+    assert csv_run.data.images_fingerprint() == parquet_run.data.images_fingerprint()
     for split in ("train_images", "test_images", "test_labels"):
         ours, theirs = (getattr(run.data, split) for run in (csv_run, parquet_run))
         np.testing.assert_array_equal(ours, theirs)
