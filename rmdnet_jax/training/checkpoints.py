@@ -27,7 +27,19 @@ from rmdnet_jax.training import checksums
 # raises.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
+
+def _is_told_elsewhere(record: logging.LogRecord) -> bool:
+    """Whether asyncio tells of a write of TensorStore's that failed after another one, whose error
+    Orbax raises."""
+    return bool(record.exc_info and _OF_A_DISK.search(str(record.exc_info[1])))
+
+
+logging.getLogger("asyncio").addFilter(lambda record: not _is_told_elsewhere(record))
+
 R = TypeVar("R")
+
+# How TensorStore quotes the operating system.
+_OF_A_DISK = re.compile(r"os_error_code='(\d+)'")
 
 # Files of Orbax's in a checkpoint, which it writes when the rest is done.
 _LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
@@ -306,7 +318,7 @@ def _disk_error(error: BaseException | None) -> str | None:
     while error:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
-        if quoted := re.search(r"os_error_code='(\d+)'", str(error)):
+        if quoted := _OF_A_DISK.search(str(error)):
             return os.strerror(int(quoted[1]))
         error = error.__cause__ or error.__context__
     return None

@@ -1,7 +1,9 @@
 """What is saved comes back; what is another's, or another process is writing, is left alone."""
 
+import asyncio
 import dataclasses
 import errno
+import gc
 import json
 import os
 import shutil
@@ -301,6 +303,22 @@ def test_which_errors_of_several_processes_are_those_of_another(
         patch.setattr(jax, "process_count", lambda: 2)
         with pytest.raises(raised, match=message):
             made.save(2, fields(STATE), {})
+
+
+@pytest.mark.parametrize(("message", "told"), [("[os_error_code='13']", 0), ("a fault", 1)])
+def test_of_writes_that_fail_together_one_is_told(caplog, message, told):
+    """Orbax raises the first; asyncio would tell of the others when they are collected."""
+
+    async def fails():
+        raise ValueError(message)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(fails())
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.close()
+    del task
+    gc.collect()
+    assert len(caplog.records) == told
 
 
 def test_the_checksums_are_those_that_sha256sum_knows(tmp_path):
