@@ -98,7 +98,8 @@ class Training:
         told = task(method, labels, batch_size)
         self.steps = told.steps
         state = method.init(jax.random.key(0), jnp.asarray(images[:1]), told)
-        _, metrics, said = chunks.first_step(method, state, images.shape[1:], batch_size)
+        of_images = images.shape[1:], images.dtype, batch_size
+        _, metrics, said = chunks.first_step(method, state, *of_images)
         memory = {} if said is None else samples.empty(told.num_images, told.num_classes)
         carried = chunks.Carried(state, memory)
         self._begin = chunks.prepare(

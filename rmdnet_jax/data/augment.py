@@ -26,9 +26,18 @@ def to_float(images: Array) -> Array:
     return images.astype(jnp.float32) / 255
 
 
+def as_input(images: Array, mean: Array | np.ndarray, std: Array | np.ndarray) -> Array:
+    """What a network reads of uint8 [B, H, W, 3], or of feature vectors float32 [B, D]: normalised
+    by the mean and the standard deviation of each channel, [3] of pictures in [0, 1], or [D]."""
+    if images.ndim == 2:
+        return normalise(images, mean, std)
+    return normalise(to_float(images), mean, std)
+
+
 def normalise(images: Array, mean: Array | np.ndarray, std: Array | np.ndarray) -> Array:
-    """(images - mean) / std per channel: images float32 [B, H, W, 3] in [0, 1], mean, std [3]."""
-    return (images - _per_channel(mean)) / _per_channel(std)
+    """(images - mean) / std per channel: images float32 [B, H, W, 3] in [0, 1], mean, std [3]; or
+    per feature, [B, D] and [D]."""
+    return (images - _channels(mean, images.ndim)) / _channels(std, images.ndim)
 
 
 def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> Array:
@@ -282,7 +291,7 @@ def adjust_hue(images: Array, shift: Array) -> Array:
     )
     # A grey has no hue; any does, as its chroma of 0 takes it out again.
     hue = offset / jnp.where(chroma > 0, chroma, 1) + 6 * shift[:, None, None]
-    from_pure = hue[..., None] - _per_channel(jnp.array([0, 2, 4], jnp.float32))
+    from_pure = hue[..., None] - _channels(jnp.array([0, 2, 4], jnp.float32), 4)
     from_pure = jnp.abs(from_pure - 6 * jnp.round(from_pure / 6))  # the short way round, 0 to 3
     return value[..., None] - chroma[..., None] * jnp.clip(from_pure - 1, 0, 1)
 
@@ -325,8 +334,9 @@ def _per_image(values: Array) -> Array:
     return values[:, None, None, None]
 
 
-def _per_channel(values: Array | np.ndarray) -> Array:
-    return jnp.asarray(values)[None, None, None, :]
+def _channels(values: Array | np.ndarray, ndim: int) -> Array:
+    """[C] as the last of `ndim` axes."""
+    return jnp.asarray(values).reshape((1,) * (ndim - 1) + (-1,))
 
 
 def _check_uint8(images: Array) -> None:

@@ -1,9 +1,10 @@
-"""What every source hands over: a data set of uint8 images and int32 labels, checked once."""
+"""What every source hands over: a data set of images, or of feature vectors in their place, and
+int32 labels, checked once."""
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,6 +29,9 @@ _LARGE = 4 << 30
 _SAMPLE = 10_000
 
 
+# Feature vectors that are looked at together.
+_CHECKED = 4096
+
 # What is told of noise and mistakes are matrices of all classes by all, 0.8 GB each with so many.
 _MOST_CLASSES = 10_000
 
@@ -42,14 +46,16 @@ class SkippedFile:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images, in memory or on disk, with their labels.
+    """Images, in memory or on disk, with their labels. Whatever is said of images holds for feature
+    vectors, which stand in their place where the data is no pictures, or where an encoder has seen
+    them.
 
     Attributes:
       name: what the source calls it.
-      train_images: uint8 [N, H, W, 3].
+      train_images: uint8 [N, H, W, 3], or float32 [N, D].
       train_labels: int32 [N], the labels as the source has them, taken to be true unless there are
         `true_labels`.
-      test_images: uint8 [M, H, W, 3].
+      test_images: uint8 [M, H, W, 3], or float32 [M, D].
       test_labels: int32 [M].
       label_sets: further labels of the training images (human ones, say), int32 [N] by field name.
       class_names: one name a class; their number is the number of classes.
@@ -64,6 +70,8 @@ class Dataset:
       tests_truth: whether test_labels are known to be true; None: if the training images' are.
       skipped_files: what the source found and could not use.
       not_cached: why decoded pictures are not kept in the cache, though there shall be one.
+      originals: side -> the pictures of both splits as squares of so many pixels, read anew from
+        their files; None: the images are all there is of them.
     """
 
     name: str
@@ -84,6 +92,7 @@ class Dataset:
     tests_truth: bool | None = None
     skipped_files: tuple[SkippedFile, ...] = ()
     not_cached: str = ""
+    originals: Callable[[int], tuple[Images, Images]] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -91,10 +100,14 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3)."""
-        _, height, width, channels = self.train_images.shape
-        return height, width, channels
+    def are_pictures(self) -> bool:
+        """Whether the images are pictures, and not feature vectors."""
+        return self.train_images.ndim == 4
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, 3) of pictures, (D,) of feature vectors."""
+        return self.train_images.shape[1:]
 
     @property
     def nbytes(self) -> int:
@@ -153,11 +166,12 @@ class Dataset:
         return self
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per-channel mean and standard deviation of the training images in [0, 1], float32 [3].
+        """Per-channel mean and standard deviation of the training pictures in [0, 1], float32 [3];
+        per feature of vectors, float32 [D].
 
-        Those of CIFAR are the literature's; those of more than 4 GiB come from 10,000 of them.
+        Those of CIFAR are the literature's; those of more than 4 GiB come from 10,000 images.
         """
-        if self.name in _MEAN_STD:
+        if self.name in _MEAN_STD and self.are_pictures:
             mean, std = _MEAN_STD[self.name]
             return np.asarray(mean, np.float32), np.asarray(std, np.float32)
         return self._computed_mean_std
@@ -167,6 +181,10 @@ class Dataset:
         images = self.train_images
         if images.nbytes > _LARGE:
             images = lazy_images.subset(images, slice(None, None, -(-len(images) // _SAMPLE)))
+        if not self.are_pictures:
+            assert isinstance(images, np.ndarray)
+            mean, std = images.mean(axis=0, dtype=np.float64), images.std(axis=0, dtype=np.float64)
+            return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
         # Through a histogram: exact, and no float copy of the images is made.
         values = np.arange(256) / 255
         counts = np.zeros((3, 256), np.int64)
@@ -194,6 +212,7 @@ class Dataset:
             test_digests=None if self.test_digests is None else self.test_digests[test],
             test_files=None if self.test_files is None else self.test_files[test],
             test_index=None if self.test_index is None else self.test_index[test],
+            originals=None,
         )
 
     def take(self, key: slice | np.ndarray) -> "Dataset":
@@ -216,7 +235,25 @@ class Dataset:
             if self.train_index is None
             else self.train_index[key],
             train_files=files,
+            originals=None,
         )
+
+    def squares(self, side: int) -> tuple[Images, Images]:
+        """The training and test pictures as squares of so many pixels, from the best there is of
+        them, for an encoder: uint8 [N, side, side, 3] and [M, side, side, 3], not computed yet."""
+        if self.originals:
+            return self.originals(side)
+        train, test = (
+            lazy_images.squares(images, side) for images in (self.train_images, self.test_images)
+        )
+        return train, test
+
+    def with_features(self, train: np.ndarray, test: np.ndarray) -> "Dataset":
+        """The same data with float32 [N, D] and [M, D] in place of its images."""
+        return dataclasses.replace(
+            self, train_images=train, test_images=test, train_digests=None, test_digests=None,
+            originals=None,
+        )  # fmt: skip
 
     def images_fingerprint(self) -> str:
         """SHA-256 of the training images: a teacher belongs to the images it was trained on.
@@ -266,14 +303,43 @@ def with_three_channels(images: np.ndarray) -> np.ndarray:
     return images
 
 
+def as_images(array: np.ndarray) -> np.ndarray:
+    """An array as a data set has it: pictures with three channels, feature vectors as float32;
+    what is neither unchanged."""
+    if array.ndim == 2 and array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told as not finite
+            return array.astype(np.float32)
+    return with_three_channels(array)
+
+
 def check_images(images: Images, where: str) -> None:
-    """Raises InputError unless `images` is uint8 [N, H, W, 3] with sides of at least 8 pixels."""
+    """Raises InputError unless `images` is uint8 [N, H, W, 3] with sides of at least 8 pixels, or
+    finite float32 [N, D] with two features or more."""
+    if isinstance(images, np.ndarray) and images.ndim == 2:
+        check_features(images, where)
+        return
     if images.ndim != 4 or images.shape[-1] != 3:
-        raise InputError(f"{where} have shape {images.shape}; right is [N, height, width, 3]")
+        raise InputError(
+            f"{where} have shape {images.shape}; right is [N, height, width, 3] of pictures, or "
+            "[N, D] of feature vectors"
+        )
     if images.dtype != np.uint8:
         raise InputError(f"{where} are {images.dtype}; right is uint8 from 0 to 255")
     if min(images.shape[1:3]) < 8:
         raise InputError(f"{where} are {images.shape[1:3]} pixels; at least 8x8 is needed")
+
+
+def check_features(features: np.ndarray, where: str) -> None:
+    """Raises InputError unless `features` is finite float32 [N, D] with D of 2 or more."""
+    if features.dtype != np.float32:
+        raise InputError(f"{where} are {features.dtype} {features.shape}; right is float32 [N, D]")
+    if features.shape[1] < 2:
+        raise InputError(f"{where} have {features.shape[1]} feature; right are two or more")
+    for start in range(0, len(features), _CHECKED):
+        is_finite = np.isfinite(features[start : start + _CHECKED]).all(axis=1)
+        if not is_finite.all():
+            row = start + int(is_finite.argmin())
+            raise InputError(f"{where} hold values that are not finite, first in row {row}")
 
 
 def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:

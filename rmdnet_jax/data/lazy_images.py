@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from rmdnet_jax.data import pictures
+
 # Decoded bytes of a block: many images, yet little beside what else a run holds.
 _BLOCK = 16 << 20
 
@@ -71,6 +73,18 @@ Images: TypeAlias = np.ndarray | LazyImages
 def subset(images: Images, key: slice | np.ndarray) -> Images:
     """`images[key]` where they are in memory, the same without decoding where they are not."""
     return images.subset(key) if isinstance(images, LazyImages) else images[key]
+
+
+def squares(images: Images, side: int) -> Images:
+    """The same pictures as squares of so many pixels, as pictures.decode makes them: uint8
+    [N, side, side, 3], computed when they are read."""
+    if images.shape[1:3] == (side, side):
+        return images
+
+    def read(rows: np.ndarray) -> Iterator[np.ndarray]:
+        return (pictures.square(images[row], side) for row in rows)
+
+    return LazyImages(read, np.arange(len(images)), (side, side, 3))
 
 
 def block_size(images: Images) -> int:

@@ -200,7 +200,21 @@ class PictureFiles:
             class_numbers=found.class_numbers,
             skipped_files=found.skipped,
             not_cached=not_cached,
+            originals=found._squares,
         )
+
+    def _squares(self, side: int) -> tuple[Images, Images]:
+        """As Dataset.originals has it."""
+        shape = side, side, 3
+        train, test = (
+            LazyImages(
+                PictureReader(str(self.root), split.files, shape, True),
+                np.arange(len(split)),
+                shape,
+            )
+            for split in (self.train, self.test)
+        )
+        return train, test
 
     @property
     def tests_truth(self) -> bool | None:

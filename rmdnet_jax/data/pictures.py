@@ -58,12 +58,8 @@ def decode(
     """
     with _opened(file, where) as image:
         image = _rgb(ImageOps.exif_transpose(image) if upright else image)
-        if resize and image.size != (shape[1], shape[0]):
-            short = min(image.size)
-            left, top = ((side - short) // 2 for side in image.size)
-            # Cropped first: resize's own box would blend in what lies beyond the square.
-            image = image.crop((left, top, left + short, top + short))
-            image = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        if resize:
+            image = _square(image, shape[0])
         pixels = np.asarray(image)
     if pixels.shape != shape:
         raise InputError(
@@ -71,6 +67,11 @@ def decode(
             f"{shape[0]}x{shape[1]}, as the others have"
         )
     return pixels
+
+
+def square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """A picture in memory, uint8 [H, W, 3], as a square of so many pixels, as `decode` makes it."""
+    return np.asarray(_square(Image.fromarray(pixels), side))
 
 
 def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]:
@@ -86,6 +87,16 @@ def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]
         exif = image.getexif() if upright and "exif" in image.info else {}
         turned = exif.get(ExifTags.Base.Orientation) in _TURNED
     return (width, height) if turned else (height, width)
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    if image.size == (side, side):
+        return image
+    short = min(image.size)
+    left, top = ((length - short) // 2 for length in image.size)
+    # Cropped first: resize's own box would blend in what lies beyond the square.
+    image = image.crop((left, top, left + short, top + short))
+    return image.resize((side, side), Image.Resampling.BILINEAR)
 
 
 @contextmanager

@@ -14,7 +14,13 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import shown
 from rmdnet_jax.data import folder_source, manifest_source, npy, picture_files, tfds_source
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
-from rmdnet_jax.data.dataset import Dataset, check_images, check_labels, with_three_channels
+from rmdnet_jax.data.dataset import (
+    Dataset,
+    as_images,
+    check_images,
+    check_labels,
+    with_three_channels,
+)
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.machine import memory
@@ -188,11 +194,12 @@ def load_digits() -> Dataset:
 def load_npz(file: Path, name: str = "") -> Dataset:
     """A data set from one .npz file, read without pickle and up to half of the host's memory.
 
-    The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1];
-    y_train and y_test integers [N]; optionally class_names, C strings, without which there are as
-    many classes as the largest label says (named as CIFAR's where `name` says it is CIFAR);
-    optionally y_train_true, integers [N], the right labels where y_train is wrong in places. Every
-    other array is a label set of the training images, integers [N], and keeps its name.
+    The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1], or
+    feature vectors float [N, D]; y_train and y_test integers [N]; optionally class_names, C
+    strings, without which there are as many classes as the largest label says (named as CIFAR's
+    where `name` says it is CIFAR); optionally y_train_true, integers [N], the right labels where
+    y_train is wrong in places. Every other array is a label set of the training images, integers
+    [N], and keeps its name.
 
     Args:
       file: the file.
@@ -205,7 +212,7 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     missing = [key for key in (*_NPZ_IMAGES, *_NPZ_LABELS) if key not in arrays]
     if missing:
         raise InputError(f"{file} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
-    images = {key: with_three_channels(arrays.pop(key)) for key in _NPZ_IMAGES}
+    images = {key: as_images(arrays.pop(key)) for key in _NPZ_IMAGES}
     for key, value in images.items():
         check_images(value, f"{key} of {file}")
     given_names = arrays.pop("class_names", None)

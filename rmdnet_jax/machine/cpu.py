@@ -8,6 +8,7 @@ pages (benchmarks/README.md).
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 # Keeps the barrier after a residual block (models/resnet.py) until operations are fused. Without it
 # the weight gradient recomputes a chain of blocks for every element that it reads.
@@ -23,6 +24,10 @@ _PATIENCE = {
     "xla_cpu_collective_call_warn_stuck_timeout_seconds": 300,
     "xla_cpu_collective_call_terminate_timeout_seconds": 30 * 60,
 }
+
+# Calls in flight, at most: XLA lets 32 programs wait for a device, and where one device of several
+# is that far ahead, they wait for one another for ever.
+_IN_FLIGHT = 8
 
 # Images a device must get, at least; with fewer, more devices are no faster.
 _SHARE = 16
@@ -92,3 +97,13 @@ def use_large_pages() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def waited(result: Any, number: int) -> Any:
+    """The result of call `number` of a row of them, from 0; on a CPU, of every eighth not before it
+    is computed."""
+    import jax
+
+    if jax.default_backend() == "cpu" and (number + 1) % _IN_FLIGHT == 0:
+        jax.block_until_ready(result)
+    return result

@@ -13,7 +13,7 @@ from rmdnet_jax.base.ranges import BELOW_1, number
 from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import samples
-from rmdnet_jax.methods.interface import Batch, Metrics, State, Task
+from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
 from rmdnet_jax.methods.learner import LearnerMethod
 
 # Probabilities are kept from 0 and 1, as in the authors' code: the regulariser is unbounded below
@@ -71,10 +71,10 @@ class ELR(LearnerMethod[ELRState]):
         after = dataclasses.replace(after, target={"mean": mean})
         return after, metrics, learners.probabilities(logits)
 
-    def belief(self, state: ELRState, remembered: np.ndarray | None) -> np.ndarray | None:
+    def belief(self, state: ELRState, look: Look) -> np.ndarray:
         """The memory of all epochs, and the average where that was not kept."""
-        if remembered is not None:
-            return remembered
+        if look.is_remembered:
+            return look.remembered()
         mean = np.asarray(jax.device_get(state.target["mean"]))
         return mean / np.maximum(mean.sum(axis=1, keepdims=True), 1e-12)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.machine import sharding
+from rmdnet_jax.machine import cpu, sharding
 from rmdnet_jax.methods.interface import Network, Prediction, Weights
 
 # Images up to which a smaller program is worth its compilation: who asks for one picture's class
@@ -42,9 +42,9 @@ def predictor(
         size = min(batch_size, _FEW) if len(images) <= _FEW else batch_size
         size += -size % mesh.size
         with jax.set_mesh(mesh):  # as in training: without it, it is another program
-            for batch in lazy_images.blocks(images, size):
+            for number, batch in enumerate(lazy_images.blocks(images, size)):
                 padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-                parts.append(predict(networks, np.pad(batch, padding)))
+                parts.append(cpu.waited(predict(networks, np.pad(batch, padding)), number))
         parts = jax.device_get(parts)
         return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
 

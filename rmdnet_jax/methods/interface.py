@@ -20,7 +20,7 @@ class Batch:
     """A batch as it lies in memory; augmentation happens inside the compiled step.
 
     Attributes:
-      image: uint8 [B, H, W, 3].
+      image: uint8 [B, H, W, 3], or float32 [B, D] of feature vectors.
       label: int32 [B], the given (perhaps wrong) labels.
       index: int32 [B], positions in the training set, for what is kept of every sample.
     """
@@ -66,7 +66,7 @@ class Prediction(NamedTuple):
 
     Attributes:
       logits: float32 [B, C]; None without a classifier.
-      embedding: float32 [B, D], the backbone's output after global average pooling.
+      embedding: float32 [B, D], the backbone's output, of a ResNet after global average pooling.
     """
 
     logits: Any
@@ -82,12 +82,15 @@ class Task:
       num_classes: C.
       batch_size: images of a step, over all devices.
       epochs: of the training.
+      folds: of 2 or more, each part of the images is left out of a training of its own
+        (methods/folds.py).
     """
 
     given: np.ndarray
     num_classes: int
     batch_size: int
     epochs: int
+    folds: int = 1
 
     @property
     def num_images(self) -> int:
@@ -97,31 +100,43 @@ class Task:
     @property
     def steps(self) -> int:
         """Steps of an epoch; the images left over are not seen in it."""
-        return self.num_images // self.batch_size
+        return self.learned_from // self.batch_size
+
+    @property
+    def learned_from(self) -> int:
+        """Images that a network learns from, the fewest."""
+        left_out = -(-self.num_images // self.folds) if self.folds > 1 else 0
+        return self.num_images - left_out
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a method may find out between two epochs; nothing is computed unless it is called.
+    """What a method may find out between two epochs, or at the end; nothing is computed unless it
+    is called.
 
     Attributes:
       given: int32 [N], the given labels.
-      predictions: of all training images, without augmentation, on the host: one inference pass of
-        each network that `Method.networks` names.
+      predict: what given networks say of all training images, without augmentation, on the host:
+        one inference pass each.
+      predictions: the same of the networks that `Method.networks` names.
       remembered: float32 [N, C] on the host, what was said of every image while it was learned
-        (methods/samples.py); zeros where it was in no batch yet.
+        (methods/samples.py); zeros where it was in no batch yet. Where that is not kept, what the
+        networks say together.
+      is_remembered: whether it is kept.
     """
 
     given: np.ndarray
+    predict: Callable[[tuple[Weights, ...]], tuple[Prediction, ...]]
     predictions: Callable[[], tuple[Prediction, ...]]
     remembered: Callable[[], np.ndarray]
+    is_remembered: bool = True
 
 
 class Network(Protocol):
     """An architecture that predicts."""
 
     def predict(self, weights: Weights, images: jax.Array) -> Prediction:
-        """Inference on uint8 [B, H, W, 3], without augmentation."""
+        """Inference on uint8 [B, H, W, 3] or float32 [B, D], without augmentation."""
 
 
 Metrics = dict[str, jax.Array]
@@ -157,8 +172,8 @@ class Method(Protocol[S]):
         return
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> S:
-        """Fresh state; `example` is a uint8 [1, H, W, 3] image that gives the shapes. Compiles
-        what it needs to itself."""
+        """Fresh state; `example` is an image, uint8 [1, H, W, 3] or float32 [1, D], that gives the
+        shapes. Compiles what it needs to itself."""
         ...
 
     def step(
@@ -204,16 +219,16 @@ class Method(Protocol[S]):
             Weights(state.params[name], state.batch_stats[name]) for name in sorted(state.params)
         )
 
-    def belief(self, state: S, remembered: np.ndarray | None) -> np.ndarray | None:
+    def belief(self, state: S, look: Look) -> np.ndarray | None:
         """What label issues are judged by: probabilities float32 [N, C] of the training images, on
-        the host.
+        the host; zeros where nothing is known of an image. By default what was said of the images
+        while they were learned, if that was kept; None: what the networks say at the end.
 
         Args:
           state: at the end of training.
-          remembered: what was said of the images while they were learned; zeros where an image was
-            in no batch; None where that was not kept.
+          look: at that time.
         """
-        return remembered
+        return look.remembered() if look.is_remembered else None
 
 
 def permutation(key: jax.Array, size: int, steps: int, rows: int) -> jax.Array:

@@ -34,7 +34,8 @@ class Learner:
       loss_name: what pages call it.
       relation: the relation term; None without a teacher.
       start: weights of the backbone to start from instead of fresh ones, a teacher's say.
-      pad, flip: the random crop's border in pixels, and whether views are mirrored half the time.
+      pad, flip: the random crop's border in pixels, and whether views are mirrored half the time;
+        of pictures.
     """
 
     network: Classifier
@@ -127,8 +128,9 @@ class Learner:
         return Weights(weights.params | self.relation.init(adapter_key), weights.batch_stats)
 
     def _view(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        cropped = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)
-        return augment.normalise(augment.to_float(cropped), self.network.mean, self.network.std)
+        if images.ndim == 4:  # feature vectors have no sides
+            images = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)
+        return augment.as_input(images, self.network.mean, self.network.std)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from rmdnet_jax.data import augment
 from rmdnet_jax.methods.interface import Prediction, Weights
 from rmdnet_jax.models import chain
 from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.mlp import MLP
 from rmdnet_jax.models.resnet import ResNet
 
 
@@ -18,11 +19,12 @@ class Classifier:
     """An architecture, with the statistics that its input is normalised by.
 
     Attributes:
-      backbone, classifier: its modules.
-      mean, std: float32 [3], of the training images in [0, 1].
+      backbone, classifier: its modules. Without a backbone the classifier reads the input itself,
+        which then is the embedding: a linear model of feature vectors.
+      mean, std: float32 [3], of the training images in [0, 1]; or [D], of feature vectors.
     """
 
-    backbone: ResNet
+    backbone: ResNet | MLP | None
     classifier: Linear
     mean: np.ndarray
     std: np.ndarray
@@ -30,23 +32,34 @@ class Classifier:
     @property
     def modules(self) -> dict[str, Any]:
         """By name, in the order of the data's way."""
-        return {"backbone": self.backbone, "classifier": self.classifier}
+        below = {"backbone": self.backbone} if self.backbone else {}
+        return below | {"classifier": self.classifier}
+
+    @property
+    def embedding_size(self) -> int:
+        """Number of features of the embedding."""
+        return self.backbone.embedding_size if self.backbone else len(self.mean)
 
     def init(self, key: jax.Array, example: jax.Array) -> Weights:
-        """Fresh weights for images like `example`, uint8 [1, H, W, 3]."""
+        """Fresh weights for images like `example`, uint8 [1, H, W, 3] or float32 [1, D]."""
         keys = jax.random.split(key, len(self.modules))
-        return Weights(*chain.init(self.modules, keys, augment.to_float(example)))
+        return Weights(
+            *chain.init(self.modules, keys, augment.as_input(example, self.mean, self.std))
+        )
 
     def train(self, weights: Weights, view: jax.Array) -> tuple[Prediction, dict]:
-        """What it says of a normalised view float32 [B, H, W, 3] by the batch's own statistics, and
-        the running ones afterwards."""
+        """What it says of a normalised view float32 [B, H, W, 3] or [B, D] by the batch's own
+        statistics, and the running ones afterwards."""
         outputs, batch_stats = chain.apply(
             self.modules, weights.params, weights.batch_stats, view, train=True
         )
-        return Prediction(outputs["classifier"], outputs["backbone"]), batch_stats
+        return self._said(view, outputs), batch_stats
 
     def predict(self, weights: Weights, images: jax.Array) -> Prediction:
-        """Logits and embedding of uint8 images [B, H, W, 3]."""
-        x = augment.normalise(augment.to_float(images), self.mean, self.std)
+        """Logits and embedding of images uint8 [B, H, W, 3] or float32 [B, D]."""
+        x = augment.as_input(images, self.mean, self.std)
         outputs, _ = chain.apply(self.modules, weights.params, weights.batch_stats, x, train=False)
-        return Prediction(outputs["classifier"], outputs["backbone"])
+        return self._said(x, outputs)
+
+    def _said(self, x: jax.Array, outputs: dict[str, Any]) -> Prediction:
+        return Prediction(outputs["classifier"], outputs.get("backbone", x))

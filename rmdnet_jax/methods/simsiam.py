@@ -87,7 +87,7 @@ class SimSiam(Method[State]):
 
     def predict(self, weights: Weights, images: jax.Array) -> Prediction:
         """Embeddings of uint8 images; there is no classifier, so logits are None."""
-        x = augment.normalise(augment.to_float(images), self.mean, self.std)
+        x = augment.as_input(images, self.mean, self.std)
         encoder = {"backbone": self.backbone}
         outputs, _ = chain.apply(encoder, weights.params, weights.batch_stats, x, train=False)
         return Prediction(None, outputs["backbone"])

@@ -9,6 +9,9 @@ import jax.numpy as jnp
 # paper's learning rates it matters.
 default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
+# Channels that a block gives, in times of its `features`.
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
 
 def batch_norm(train: bool, dtype: jnp.dtype, name: str | None = None) -> nn.BatchNorm:
     """Batch normalisation as PyTorch's default has it; statistics are float32 in any `dtype`."""
@@ -48,8 +51,47 @@ class BasicBlock(nn.Module):
         return jax.lax.optimization_barrier(nn.relu(y + shortcut))
 
 
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions with a shortcut (He et al. 2016, figure 5 right).
+
+    The stride is the 3x3 convolution's, as in torchvision ("v1.5"); the paper has it in the first.
+    """
+
+    features: int
+    stride: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H/stride, W/stride, 4 * features]."""
+
+        def conv(x, features, size, stride):
+            return nn.Conv(
+                features,
+                (size, size),
+                strides=stride,
+                padding=size // 2,
+                use_bias=False,
+                kernel_init=default_init,
+                dtype=self.dtype,
+            )(x)
+
+        features = EXPANSION["bottleneck"] * self.features
+        shortcut = x
+        if self.stride != 1 or x.shape[-1] != features:
+            shortcut = batch_norm(train, self.dtype)(conv(x, features, 1, self.stride))
+        y = nn.relu(batch_norm(train, self.dtype)(conv(x, self.features, 1, 1)))
+        y = nn.relu(batch_norm(train, self.dtype)(conv(y, self.features, 3, self.stride)))
+        y = batch_norm(train, self.dtype)(conv(y, features, 1, 1))
+        # As in BasicBlock.
+        return jax.lax.optimization_barrier(nn.relu(y + shortcut))
+
+
+BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
+
+
 class ResNet(nn.Module):
-    """ResNet-18, or another of basic blocks, without its classifier.
+    """ResNet-18, or another, without its classifier.
 
     Attributes:
       width: channels of the first stage; each further one has twice as many (64 -> 512).
@@ -57,17 +99,20 @@ class ResNet(nn.Module):
         (7x7, stride 2, max pool) for large ones.
       dtype: of the convolutions; parameters, batch statistics and the embedding are float32.
       blocks: of each stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) is ResNet-10.
+      block: "basic", or "bottleneck", which has four times the channels: ResNet-50 is of
+        (3, 4, 6, 3) bottlenecks.
     """
 
     width: int = 64
     stem: str = "cifar"
     dtype: jnp.dtype = jnp.float32
     blocks: tuple[int, ...] = (2, 2, 2, 2)
+    block: str = "basic"
 
     @property
     def embedding_size(self) -> int:
         """Number of features D of the embedding: the last stage's channels."""
-        return self.width * 2 ** (len(self.blocks) - 1)
+        return EXPANSION[self.block] * self.width * 2 ** (len(self.blocks) - 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -88,5 +133,5 @@ class ResNet(nn.Module):
         for stage, blocks in enumerate(self.blocks):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = BasicBlock(self.width * 2**stage, stride, self.dtype)(x, train)
+                x = BLOCKS[self.block](self.width * 2**stage, stride, self.dtype)(x, train)
         return x.astype(jnp.float32).mean(axis=(1, 2))

@@ -30,14 +30,12 @@ class Carried(NamedTuple):
     memory: samples.Memory
 
 
-# Pixels of a chunk on a CPU and on an accelerator: of 4 and of 100 batches of 64 images of CIFAR.
+# Pixels of a chunk on a CPU and on an accelerator: of 4 and of 100 batches of 64 images of CIFAR;
+# and feature vectors of a chunk on any device, which cost a ten-thousandth of an image.
 # After it the host looks at the metrics of the chunk before, and whether the run is asked to stop:
 # that is not to take long.
 CPU_PIXELS, PIXELS = 4 * 64 * 32 * 32, 100 * 64 * 32 * 32
-
-# Steps in flight on a CPU, at most: XLA lets 32 programs wait for a device, and where one device of
-# several is that far ahead, they wait for one another for ever.
-_IN_FLIGHT = 8
+VECTORS = 50_000
 
 # The sum that is none: the first step of an epoch whose loss was not finite.
 BAD = "first_bad_step"
@@ -54,10 +52,13 @@ Epoch = Callable[[jax.Array, jax.Array, int], contextlib.AbstractContextManager[
 
 def size(span: int, batch_size: int, image_shape: tuple[int, ...]) -> int:
     """Steps of a chunk, as many of which make up `span` steps, or but for a few: what is left over
-    goes step by step. Of batches of so many images [H, W, 3]."""
-    height, width, _ = image_shape
-    pixels = CPU_PIXELS if jax.default_backend() == "cpu" else PIXELS
-    largest = min(span, max(1, pixels // (batch_size * height * width)))
+    goes step by step. Of batches of so many images [H, W, 3] or feature vectors [D]."""
+    if len(image_shape) == 1:
+        images = VECTORS
+    else:
+        pixels = CPU_PIXELS if jax.default_backend() == "cpu" else PIXELS
+        images = pixels // (image_shape[0] * image_shape[1])
+    largest = min(span, max(1, images // batch_size))
     dividing = [steps for steps in range(max(2, largest // 4), largest + 1) if span % steps == 0]
     return max(dividing, default=span // math.ceil(span / largest))
 
@@ -77,7 +78,8 @@ def prepare(
     Args:
       method: its step is compiled.
       metrics: the names of those that a step returns.
-      images: uint8 [N, H, W, 3]; in memory, they are copied to every device here.
+      images: uint8 [N, H, W, 3] or float32 [N, D]; in memory, they are copied to every device
+        here.
       labels: int32 [N].
       mesh: the devices.
       usual: steps that most calls take: those are one program on an accelerator.
@@ -108,14 +110,14 @@ def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Ep
         return jax.lax.scan(body, carry, length=usual)[0]
 
     one_step, scanned = _compiled(gather_and_step), _compiled(scan)
-    # On the CPU backend a training step inside lax.scan is over 20 times slower than outside.
-    scans = jax.default_backend() != "cpu"
+    # On the CPU backend a convolution inside lax.scan is over 20 times slower than outside.
+    scans = jax.default_backend() != "cpu" or images.ndim == 2
 
     def run(carry, data, steps):
         if scans and steps == usual:
             return scanned(carry, data)
         for number in range(steps):  # where a checkpoint cuts a chunk: no program for every length
-            carry = _waited(one_step(carry, data), number)
+            carry = cpu.waited(one_step(carry, data), number)
         return carry
 
     @contextlib.contextmanager
@@ -148,19 +150,12 @@ def _from_disk(method, frozen, start_carry, images, labels, mesh, workers) -> Ep
                     part = next(batches)
                     batch = Batch(part.image, part.label, part.index)
                     carry = one_step(carry, sharding.split(batch, mesh), key, frozen)
-                    carry = _waited(carry, number)
+                    carry = cpu.waited(carry, number)
                 return carry[:2]
 
             yield advance
 
     return epoch
-
-
-def _waited(carry: Any, number: int) -> Any:
-    """What is carried after step `number`; on a CPU, not before most of it is computed."""
-    if jax.default_backend() == "cpu" and (number + 1) % _IN_FLIGHT == 0:
-        jax.block_until_ready(carry)
-    return carry
 
 
 def _step(method: Method, carry: Any, batch: Batch, key: jax.Array, frozen: Any) -> Any:
@@ -184,12 +179,15 @@ def _compiled(step: Callable) -> Callable:
     return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
-def first_step(method: Method, state: State, image_shape: tuple[int, ...], rows: int) -> Any:
-    """What a step returns, as shapes and dtypes; nothing is computed."""
+def first_step(
+    method: Method, state: State, image_shape: tuple[int, ...], dtype: np.dtype, rows: int
+) -> Any:
+    """What a step on so many images of a shape and dtype returns, as shapes and dtypes; nothing is
+    computed."""
 
     def step(state, frozen):
         label = jnp.zeros(rows, jnp.int32)
-        batch = Batch(jnp.zeros((rows, *image_shape), jnp.uint8), label, label)
+        batch = Batch(jnp.zeros((rows, *image_shape), dtype), label, label)
         return method.step(state, batch, jax.random.key(0), frozen)
 
     return jax.eval_shape(step, state, method.frozen)

@@ -21,7 +21,7 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.machine import memory as machine_memory
 from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import inference, samples
-from rmdnet_jax.methods.interface import Look, Method, Metrics, Prediction, S, Task
+from rmdnet_jax.methods.interface import Look, Method, Metrics, Prediction, S, Task, Weights
 from rmdnet_jax.training import checkpoints as saving
 from rmdnet_jax.training import chunks, stopping
 from rmdnet_jax.training.checkpoints import Checkpoints
@@ -37,13 +37,11 @@ class Fitted(NamedTuple, Generic[S]):
 
     Attributes:
       state: the method's, on the devices.
-      remembered: float32 [N, C] on the host, what was said of every image while it was learned;
-        zeros where it was in no batch. None where the method says nothing, or it was too much to
-        keep.
+      look: at the end: what can still be found out of the images.
     """
 
     state: S
-    remembered: np.ndarray | None
+    look: Look
 
 
 def fit(
@@ -66,8 +64,8 @@ def fit(
       method: its step is compiled here.
       state: fresh state; the last checkpoint's takes its place where there is one. Its buffers
         are given away.
-      images: uint8 [N, H, W, 3], N >= the batch size; an array is copied to every device,
-        LazyImages are streamed from disk.
+      images: uint8 [N, H, W, 3] or float32 [N, D], N >= the batch size; an array is copied to every
+        device, LazyImages are streamed from disk.
       task: the given labels, batch size and epochs; the batch size is divisible by the number of
         devices.
       key: all randomness of the training comes from (key, epoch, step).
@@ -92,7 +90,7 @@ def fit(
     if ordered_steps != steps:
         raise ValueError(f"the order has {ordered_steps} steps; right is the task's {steps}")
     checkpoints.check()
-    carried, metrics, done = _begun(method, state, images.shape[1:], rows, task, checkpoints)
+    carried, metrics, done = _begun(method, state, images, rows, task, checkpoints)
     del state  # a resumed training needs its memory
 
     def save_if_due(carried: Carried, done: _Done, stops: bool) -> None:
@@ -138,7 +136,8 @@ def fit(
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
             if not done.step:  # else it is in the checkpoint
-                carried = _decided(method, predict, carried, epoch, images, task)
+                look = _look(method, predict, carried, images, task)
+                carried = _decided(method, carried, epoch, look)
             carried, totals = run_epoch(carried, done)
             _check_finite(carried, epoch, steps)
             speed = (steps - done.step) * rows / (time.perf_counter() - started)
@@ -148,17 +147,16 @@ def fit(
             log.epoch(epoch + 1, means | {"images_per_second": speed, "seconds": seconds})
             done = _Done(epoch + 1, seconds=seconds)
             save_if_due(carried, done, stopping.is_asked())
-    remembered = samples.recalled(carried.memory) if carried.memory else None
-    return Fitted(carried.state, remembered)
+    look = _look(method, predict, carried, images, task)
+    return Fitted(carried.state, look)
 
 
 def _begun(
-    method: Method, state: Any, image_shape: tuple[int, ...], rows: int, task: Task,
-    checkpoints: Checkpoints,
+    method: Method, state: Any, images: Images, rows: int, task: Task, checkpoints: Checkpoints,
 ) -> tuple[Carried, tuple[str, ...], "_Done"]:  # fmt: skip
     """What is carried, fresh or from the last checkpoint; the names of a step's metrics; and how
     far the training is. Refuses what cannot be stored."""
-    _, metrics, said = chunks.first_step(method, state, image_shape, rows)
+    _, metrics, said = chunks.first_step(method, state, images.shape[1:], images.dtype, rows)
     keeps = said is not None and samples.fits(task.num_images, task.num_classes)
     if checkpoints.latest() is None:
         empty = samples.empty(task.num_images, task.num_classes) if keeps else {}
@@ -180,14 +178,23 @@ def _items(carried: Carried) -> dict[str, Any]:
     return saving.fields(carried.state) | memory
 
 
-def _decided(
-    method: Method, predict: Callable, carried: Carried, epoch: int, images: Images, task: Task
-) -> Carried:
+def _decided(method: Method, carried: Carried, epoch: int, look: Look) -> Carried:
     """What is carried, with what the method decides before an epoch."""
+    state = method.between_epochs(carried.state, epoch, look)
+    if state is carried.state:
+        return carried
+    return Carried(sharding.replicate(state, sharding.mesh()), carried.memory)
+
+
+def _look(method: Method, predict: Callable, carried: Carried, images: Images, task: Task) -> Look:
+    """What can be found out of the images now."""
+
+    def say(networks: tuple[Weights, ...]) -> tuple[Prediction, ...]:
+        return tuple(predict((one,), images) for one in networks)
 
     @functools.cache
     def predictions() -> tuple[Prediction, ...]:
-        return tuple(predict((one,), images) for one in method.networks(carried.state))
+        return say(method.networks(carried.state))
 
     def remembered() -> np.ndarray:
         if carried.memory:
@@ -195,11 +202,7 @@ def _decided(
         logits = np.mean([one.logits for one in predictions()], axis=0)
         return np.asarray(jax.nn.softmax(logits))
 
-    look = Look(task.given, predictions, remembered)
-    state = method.between_epochs(carried.state, epoch, look)
-    if state is carried.state:
-        return carried
-    return Carried(sharding.replicate(state, sharding.mesh()), carried.memory)
+    return Look(task.given, say, predictions, remembered, bool(carried.memory))
 
 
 class _NotFiniteError(Exception):

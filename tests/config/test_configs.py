@@ -4,7 +4,6 @@ import importlib
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -60,7 +59,8 @@ def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name):
     config.model.width, config.model.blocks, config.dataset.cache = 1, (1,), ""
     config.rm.batch_size = config.train.batch_size = 8
     run = preparation.prepare(config, None, data)
-    example = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.uint8)
+    seen = run.split.data.train_images
+    example = jax.ShapeDtypeStruct((1, *seen.shape[1:]), seen.dtype)
     key, task = jax.random.key(0), experiment.learners_task(run)
     taking = [experiment.build(run, stage, None) for stage in run.methods()]
     if run.source and not taking:
@@ -68,7 +68,8 @@ def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name):
     assert taking
     for method in taking:
         state = jax.eval_shape(lambda key, x, of=method: of.init(key, x, task), key, example)
-        after, metrics, _ = chunks.first_step(method, state, (8, 8, 3), 8)
+        rows = 8 * run.config.train.folds + 8 if run.config.train.folds > 1 else 8
+        after, metrics, _ = chunks.first_step(method, state, seen.shape[1:], seen.dtype, rows)
         assert jax.tree.structure(after) == jax.tree.structure(state)
         assert metrics["loss"].shape == ()
 

@@ -163,7 +163,7 @@ BAD_ARRAYS = {
     "nan grey": ({"x_test": np.full((5, 8, 10), np.nan)}, "x_test of .* are float64"),
     "flat images": (
         {"x_train": np.zeros((12, 240), np.uint8)},
-        r"x_train of .* have shape \(12, 240\); right is \[N, height, width, 3\]",
+        r"x_train of .* are uint8 \(12, 240\); right is float32 \[N, D\]",
     ),
     "four channels": ({"x_test": np.zeros((5, 8, 10, 4), np.uint8)}, r"x_test .* \(5, 8, 10, 4\)"),
     "small images": ({"x_train": np.zeros((12, 7, 9, 3), np.uint8)}, "at least 8x8"),

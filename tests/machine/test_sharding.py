@@ -64,12 +64,12 @@ for name, method in methods.items():
     resumed = name == "robust"
     for epochs in (1, 3) if resumed else (3,):
         task = Task(labels, 10, 16, epochs)
-        _, remembered = fit(
+        _, look = fit(
             method, method.init(jax.random.key(0), example, task), images, task,
             key=jax.random.key(1), log=log.stage(name),
             checkpoints=Checkpoints(folder / name) if resumed else NoCheckpoints(),
             evaluate=lambda *_: {}, learning_rate=lambda _: 0.1)
-    np.save(folder / f"{name}.npy", remembered)
+    np.save(folder / f"{name}.npy", look.remembered())
 """
 TIMES = {"stage", "epoch", "time", "seconds", "images_per_second"}
 
@@ -161,7 +161,7 @@ lines = []
 with jax.set_mesh(mesh):
     for name, method in {"robust": robust, "simsiam": simsiam}.items():
         state = method.init(jax.random.key(0), example, task)
-        _, metrics, said = chunks.first_step(method, state, (16, 16, 3), 16)
+        _, metrics, said = chunks.first_step(method, state, (16, 16, 3), np.uint8, 16)
         memory = {} if said is None else samples.empty(16, 10)
         sums = {name: np.float32(0) for name in metrics} | {chunks.BAD: chunks.NEVER}
         carry = chunks.Carried(state, memory), sums, np.int32(0)

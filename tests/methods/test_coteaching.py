@@ -115,9 +115,9 @@ def test_images_that_were_not_seen_say_nothing_of_the_rate(method, start):
     few = remembered.copy()
     few[300:] = 0
     rates = [
-        one.between_epochs(start(ramp=4), 4, Look(labels, tuple, lambda said=said: said)).selection[
-            "rate"
-        ]
+        one.between_epochs(
+            start(ramp=4), 4, Look(labels, tuple, tuple, lambda said=said: said)
+        ).selection["rate"]
         for said, labels in ((remembered[:300], given[:300]), (few, given))
     ]
     assert rates[0] == rates[1] > 0.1
@@ -136,7 +136,7 @@ def test_an_unknown_rate_is_estimated_once_at_the_end_of_the_warm_up(method, sta
         asked.append(True)
         return remembered
 
-    look = Look(given.astype(np.int32), lambda: (), recall)
+    look = Look(given.astype(np.int32), tuple, tuple, recall)
     state = start(ramp=4)
     for epoch in (0, 1, 3, 5):
         assert one.between_epochs(state, epoch, look) is state

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from rmdnet_jax.methods.elr import ELR
-from rmdnet_jax.methods.interface import Batch, Task, Weights
+from rmdnet_jax.methods.interface import Batch, Look, Task, Weights
 from rmdnet_jax.methods.robust import Robust
 
 LABELS = np.array([0, 1, 2, 0, 1, 2], np.int32)
@@ -107,7 +107,8 @@ def test_a_sure_prediction_is_clipped_and_the_loss_stays_finite(elr, fresh):
 def test_its_belief_is_what_it_said_and_the_average_where_that_is_not_kept(elr, fresh, said):
     after, _, _ = step(elr(), fresh)
     remembered = np.full((6, 3), 1 / 3, np.float32)
-    np.testing.assert_array_equal(elr().belief(after, remembered), remembered)
-    belief = elr().belief(after, None)
+    look = Look(LABELS, tuple, tuple, lambda: remembered)
+    np.testing.assert_array_equal(elr().belief(after, look), remembered)
+    belief = elr().belief(after, dataclasses.replace(look, is_remembered=False))
     np.testing.assert_allclose(belief[INDEX], said(fresh), rtol=1e-3)
     assert not belief[[2, 3]].any()

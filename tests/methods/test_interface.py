@@ -1,11 +1,13 @@
 """What a method gets from the interface if it says nothing of it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rmdnet_jax.methods.interface import Method, State, Task, permutation
+from rmdnet_jax.methods.interface import Look, Method, State, Task, permutation
 
 
 class Plain(Method):
@@ -37,9 +39,11 @@ def test_by_default_an_order_is_a_permutation_that_its_key_draws():
 
 def test_by_default_nothing_is_frozen_or_decided_and_the_memory_is_believed():
     state, remembered = object(), np.ones((11, 3))
+    look = Look(np.arange(11), tuple, tuple, lambda: remembered)
     assert Plain().frozen == ()
     assert Plain().between_epochs(state, 3, None) is state
-    assert Plain().belief(state, remembered) is remembered
+    assert Plain().belief(state, look) is remembered
+    assert Plain().belief(state, dataclasses.replace(look, is_remembered=False)) is None
     assert Plain.learners == 1
 
 

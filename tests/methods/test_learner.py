@@ -15,8 +15,8 @@ from rmdnet_jax.machine import cpu
 from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods.interface import Prediction, State, Weights
 from rmdnet_jax.methods.rgrl import ADAPTER, Relation
+from rmdnet_jax.teachers.encoder import TableTeacher
 from rmdnet_jax.teachers.network import NetworkTeacher
-from rmdnet_jax.teachers.table import TableTeacher
 
 TABLE = np.random.default_rng(1).normal(size=(8, 6)).astype(np.float32)
 KEY = jax.random.key(1)

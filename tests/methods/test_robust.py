@@ -16,8 +16,8 @@ from rmdnet_jax.methods.robust import Robust
 from rmdnet_jax.models import chain
 from rmdnet_jax.models.heads import Linear, Projector
 from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.teachers.encoder import TableTeacher
 from rmdnet_jax.teachers.network import NetworkTeacher
-from rmdnet_jax.teachers.table import TableTeacher
 
 TASK = Task(np.arange(8, dtype=np.int32) % 3, 3, 8, 1)
 TABLE = TableTeacher(np.random.default_rng(1).normal(size=(8, 6)).astype(np.float32))
@@ -64,9 +64,6 @@ def test_one_network_is_left_to_predict_with(network, learner, batch):
         getattr(state, field)["1"] for field in ("params", "batch_stats"))))  # fmt: skip
     assert method.network is network
     assert method.network.predict(weights, batch.image).logits.shape == (8, 3)
-    remembered = np.ones((8, 3))
-    assert method.belief(state, remembered) is remembered
-    assert method.belief(state, None) is None
 
 
 def test_a_few_steps_learn_a_batch(network, learner, batch):

@@ -369,15 +369,15 @@ def test_the_loop_remembers_what_a_method_says_also_over_a_resume_inside_an_epoc
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     whole = fitted(tmp_path / "whole", 3, Talker())
     seen = jax.device_get(whole.state.params["net"]["seen"])
-    assert isinstance(whole.remembered, np.ndarray)
-    np.testing.assert_allclose(whole.remembered, remembered_of(seen), rtol=1e-5, atol=1e-7)
+    assert isinstance(whole.look.remembered(), np.ndarray)
+    np.testing.assert_allclose(whole.look.remembered(), remembered_of(seen), rtol=1e-5, atol=1e-7)
     halves = {"checkpoint_every": 0.5}
     with pytest.raises(DivergedError, match="epoch 2, step 2"):
         fitted(tmp_path / "parts", 3, Talker(explode_at=4), **halves)
     parts = fitted(tmp_path / "parts", 3, Talker(), **halves)
-    np.testing.assert_array_equal(parts.remembered, whole.remembered)
+    np.testing.assert_array_equal(parts.look.remembered(), whole.look.remembered())
     again = fitted(tmp_path / "parts", 3, Talker(), **halves)  # nothing is left to do
-    np.testing.assert_array_equal(again.remembered, whole.remembered)
+    np.testing.assert_array_equal(again.look.remembered(), whole.look.remembered())
 
 
 def items(folder):
@@ -387,10 +387,10 @@ def items(folder):
 
 
 def test_what_a_method_does_not_say_or_is_too_much_is_not_remembered(tmp_path, monkeypatch):
-    assert fitted(tmp_path / "silent", 1).remembered is None
-    assert fitted(tmp_path / "talks", 1, Talker()).remembered.any()
+    assert not fitted(tmp_path / "silent", 1).look.is_remembered
+    assert fitted(tmp_path / "talks", 1, Talker()).look.is_remembered
     monkeypatch.setattr(samples, "LARGEST", 4 * 10 * 11 - 1)
-    assert fitted(tmp_path / "large", 1, Talker()).remembered is None
+    assert not fitted(tmp_path / "large", 1, Talker()).look.is_remembered
     usual = {"params", "batch_stats", "opt_state", "meta"}
     assert items(tmp_path / "silent") == items(tmp_path / "large") == usual
     assert items(tmp_path / "talks") == usual | {"memory"}
@@ -489,7 +489,7 @@ def test_what_a_method_finds_out_when_it_decides(tmp_path, streamed):
             expected = scale * bright * np.arange(10) / 2000
             np.testing.assert_allclose(one.logits, expected, rtol=1e-5)
         np.testing.assert_allclose(remembered, remembered_of(seen), rtol=1e-5, atol=1e-7)
-    assert end.remembered.any(axis=1).sum() >= 8
+    assert end.look.remembered().any(axis=1).sum() >= 8
 
 
 def test_where_nothing_is_remembered_it_is_what_the_networks_say_together(tmp_path):
@@ -515,14 +515,15 @@ def test_a_method_may_order_more_images_a_step_than_the_batch_size(tmp_path, mon
     loop = fitted(tmp_path / "loop", 3, Ordering(), **usual)
     assert loop.state.params["net"]["seen"].sum() == 3 * 2 * 6
     memory = remembered_of(jax.device_get(loop.state.params["net"]["seen"]))
-    np.testing.assert_allclose(loop.remembered, memory, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(loop.look.remembered(), memory, rtol=1e-5, atol=1e-7)
     if way == "scan":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     usual |= {"images": on_disk(IMAGES)} if way == "disk" else {}
     with pytest.raises(DivergedError, match="epoch 2, step 2"):
         fitted(tmp_path / "parts", 3, Ordering(explode_at=4), **usual)
     parts = fitted(tmp_path / "parts", 3, Ordering(), **usual)
-    jax.tree.map(np.testing.assert_array_equal, parts, loop)
+    jax.tree.map(np.testing.assert_array_equal, parts.state, loop.state)
+    np.testing.assert_array_equal(parts.look.remembered(), loop.look.remembered())
     losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("loop", "parts")]
     assert losses[0] == losses[1]
 
@@ -572,7 +573,8 @@ def test_a_run_without_a_workdir_leaves_nothing_on_disk_and_is_the_same(tmp_path
     log, before = RunLog(None), set(tmp_path.rglob("*"))
     without = fitted(tmp_path / "workdir", 2, Talker(), checkpoints=NoCheckpoints(), log=log)
     assert set(tmp_path.rglob("*")) == before
-    jax.tree.map(np.testing.assert_array_equal, without, with_one)
+    jax.tree.map(np.testing.assert_array_equal, without.state, with_one.state)
+    np.testing.assert_array_equal(without.look.remembered(), with_one.look.remembered())
     told = [line["loss"] for line in log.history("stage")]
     assert told == [line["loss"] for line in lines(tmp_path / "workdir")]
 
