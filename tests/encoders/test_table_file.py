@@ -1,0 +1,233 @@
+"""A table of embeddings comes back in the order of the data's images, or is refused in a line."""
+
+import numpy as np
+import pytest
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.data.dataset import Dataset, SkippedFile
+from rmdnet_jax.encoders import table_file
+
+N, M, D = 6, 3, 4
+ROWS = np.random.default_rng(0).normal(size=(N + M, D)).astype(np.float32)
+TRAIN, TEST = ROWS[:N], ROWS[N:]
+IMAGES = np.zeros((N + M, 8, 8, 3), np.uint8)
+LABELS = np.arange(N + M, dtype=np.int32) % 2
+
+FILES = {
+    "train_files": tuple(f"train/{name}.png" for name in "abcdef"),
+    "test_files": tuple(f"test/{name}.png" for name in "aäz"),
+}
+IN_TURN = {"train_index": np.arange(N), "test_index": np.arange(N, N + M)}
+PLACES = {"train_index": np.array([0, 2, 3, 5, 7, 8]), "test_index": np.array([1, 4, 10])}
+
+
+def data(**given):
+    return Dataset(
+        "beasts", IMAGES[:N], LABELS[:N], IMAGES[N:], LABELS[N:], {}, ("ant", "bee"), **given
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Writes an array as .npy or several as .npz, and returns the file."""
+
+    def write(rows=None, **arrays):
+        path = tmp_path / ("table.npy" if rows is not None else "table.npz")
+        if rows is None:
+            np.savez(path, **arrays)
+        else:
+            np.save(path, rows)
+        return path
+
+    return write
+
+
+def check(found, train=TRAIN, test=TEST):
+    for one, right in zip(found, (train, test), strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, right)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_a_npy_has_training_images_first(dtype, saved):
+    right = ROWS.astype(dtype).astype(np.float32)
+    check(table_file.read(saved(ROWS.astype(dtype)), data()), right[:N], right[N:])
+
+
+def test_a_npz_has_both_splits_in_the_images_order(saved):
+    check(table_file.read(saved(train=TRAIN, test=TEST, more=LABELS), data()))
+
+
+ORDER = np.random.default_rng(1).permutation(N + M)
+SPARE = np.zeros((2, D), np.float32)
+
+
+def test_paths_join_in_any_order_and_with_rows_to_spare(saved):
+    paths = np.array(FILES["train_files"] + FILES["test_files"])
+    check(table_file.read(saved(embeddings=ROWS, paths=paths), data(**FILES)))
+    rows = np.concatenate([SPARE, ROWS[ORDER]])
+    paths = np.concatenate([["train/x.png", "a.png"], paths[ORDER]])
+    check(table_file.read(saved(embeddings=rows, paths=paths), data(**FILES)))
+
+
+def test_paths_are_compared_as_they_are_shown(saved):
+    """A data set's are, so that a table can be joined with what the reports name."""
+    files = {"train_files": tuple(map(str, range(N))), "test_files": ("a\\n", "b", "c")}
+    paths = np.array([*map(str, range(N)), "a\n", "b", "c"])
+    check(table_file.read(saved(embeddings=ROWS, paths=paths), data(**files)))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_an_index_is_of_any_whole_numbers(dtype, saved):
+    index = np.arange(N + M).astype(dtype)
+    check(table_file.read(saved(embeddings=ROWS, index=index), data(**IN_TURN)))
+    rows = np.concatenate([SPARE, ROWS[ORDER]])
+    index = np.concatenate([[100, 101], ORDER]).astype(dtype)
+    check(table_file.read(saved(embeddings=rows, index=index), data(**IN_TURN)))
+
+
+def test_the_rows_of_a_list_stand_in_its_order(saved):
+    """Of 11 pictures two were left out as broken."""
+    rows = np.full((11, ROWS.shape[1]), 7, np.float32)
+    rows[np.concatenate([*PLACES.values()])] = ROWS
+    here = data(**PLACES, skipped_files=(SkippedFile("6", ""), SkippedFile("9", "")))
+    check(table_file.read(saved(rows), here))
+    with pytest.raises(InputError, match="has 10 rows for a list of 11 images"):
+        table_file.read(saved(rows[:10]), here)
+
+
+def test_train_and_test_are_of_arrays_that_were_given_apart(saved):
+    """`fit` draws what it holds out: another split of as many would be joined wrongly."""
+    for facts in (PLACES, FILES):
+        with pytest.raises(InputError, match="which images are held out is drawn here; right is"):
+            table_file.read(saved(train=TRAIN, test=TEST), data(**facts))
+
+
+def test_an_index_goes_with_one_list(saved):
+    """Of training and test images that were given apart, 7 would be either's."""
+    with pytest.raises(InputError, match="an index, but the images of beasts are no one list"):
+        table_file.read(saved(embeddings=ROWS, index=np.arange(N + M)), data())
+
+
+def test_an_index_is_the_place_in_what_the_user_gave(saved):
+    index = np.concatenate([PLACES["train_index"], PLACES["test_index"]])
+    check(table_file.read(saved(embeddings=ROWS, index=index), data(**PLACES)))
+    rows = np.concatenate([SPARE, ROWS[ORDER]])
+    index = np.concatenate([[6, 9], index[ORDER]])
+    check(table_file.read(saved(embeddings=rows, index=index), data(**PLACES)))
+
+
+def test_paths_are_taken_before_an_index(saved):
+    paths = np.array(FILES["train_files"] + FILES["test_files"])
+    path = saved(embeddings=ROWS, paths=paths, index=np.zeros(1))
+    check(table_file.read(path, data(**FILES)))
+
+
+INDEX = np.arange(N + M)
+PATHS = np.array(FILES["train_files"] + FILES["test_files"])
+NAN = np.where(np.arange(N + M)[:, None] == 4, np.nan, ROWS)
+REFUSED = {
+    "no table": ({"x": ROWS}, {}, "holds x; right is a .npz of"),
+    "nothing": ({}, {}, "holds ; right is a .npz of"),
+    "train alone": ({"train": TRAIN}, {}, "holds train; right"),
+    "embeddings alone": ({"embeddings": ROWS}, {}, "holds embeddings; right"),
+    "few rows": ({"train": TRAIN[1:], "test": TEST}, {}, "train has 5 rows for 6 images; right"),
+    "many rows": ({"train": TRAIN, "test": ROWS}, {}, "test has 9 rows for 3 images; right"),
+    "two widths": (
+        {"train": TRAIN, "test": TEST[:, 1:]}, {}, "train has 4 features and test 3; right",
+    ),
+    "whole numbers": (
+        {"train": TRAIN.astype(int), "test": TEST}, {}, "train: embeddings are int64 (6, 4); right",
+    ),
+    "a rank": (
+        {"train": TRAIN, "test": TEST[..., None]}, {}, "embeddings are float32 (3, 4, 1); right",
+    ),
+    "one feature": (
+        {"train": TRAIN[:, :1], "test": TEST[:, :1]}, {}, "train have 1 feature; right are two",
+    ),
+    "NaN": ({"train": NAN[:N], "test": TEST}, {}, "train hold values that are not finite"),
+    "too large": (
+        {"train": TRAIN.astype(float) * 1e300, "test": TEST}, {}, "values that are not finite",
+    ),
+    "NaN of index": ({"embeddings": NAN, "index": INDEX}, {}, "not finite, first in row 4"),
+    "few keys": ({"embeddings": ROWS, "index": INDEX[1:]}, {}, "index are int64 (8,) beside 9"),
+    "float index": (
+        {"embeddings": ROWS, "index": INDEX.astype(float)}, {}, "index are float64 (9,) beside 9",
+    ),
+    "no rows": (
+        {"embeddings": ROWS[:0], "index": INDEX[:0]}, {}, "index are int64 (0,) beside 0 rows",
+    ),
+    "numbers for paths": (
+        {"embeddings": ROWS, "paths": INDEX}, FILES, "paths are int64 (9,) beside 9 rows; right",
+    ),
+    "paths of no files": (
+        {"embeddings": ROWS, "paths": PATHS}, {}, "paths, but beasts has no files; right",
+    ),
+    "twice": (
+        {"embeddings": ROWS, "index": np.r_[INDEX[:-1], 2]}, IN_TURN,
+        "index has 2 twice; right is one",
+    ),
+    "path twice": (
+        {"embeddings": ROWS, "paths": np.r_[PATHS[:-1], PATHS[:1]]}, FILES,
+        "paths has 'train/a.png' twice",
+    ),
+    "missing": (
+        {"embeddings": ROWS, "index": INDEX + 1}, IN_TURN,
+        "1 of 9 pictures have no row, first 0; index begins with 1",
+    ),
+    "missing paths": (
+        {"embeddings": ROWS, "paths": np.char.add("/data/", PATHS)}, FILES,
+        "9 of 9 pictures have no row, first 'train/a.png'; paths begins with '/data/train/a.png'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_table_of_these_pictures_is_refused(case, saved):
+    arrays, given, told = REFUSED[case]
+    path = saved(**arrays)
+    with pytest.raises(InputError) as error:
+        table_file.read(path, data(**given))
+    line = str(error.value)
+    assert line.startswith(f"config.encoder.path, {path}")
+    assert told in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "told"),
+    [
+        (ROWS[1:], {}, "has 8 rows for 6 training and 3 test images; right is a row each"),
+        (ROWS, FILES, "rows of a .npy have an order, and files have none; right is a .npz"),
+        (ROWS[0], {}, "embeddings are float32 (4,); right"),
+        (INDEX[:, None].repeat(2, 1), {}, "embeddings are int64 (9, 2); right"),
+        (NAN, {}, "hold values that are not finite, first in row 4"),
+    ],
+    ids=["rows", "files", "rank", "dtype", "NaN"],
+)
+def test_a_npy_that_is_no_table_is_refused(rows, given, told, saved):
+    with pytest.raises(InputError) as error:
+        table_file.read(saved(rows), data(**given))
+    assert str(error.value).startswith("config.encoder.path, ")
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["t.npy", "t.npz"])
+def test_what_cannot_be_read_is_refused(name, tmp_path, saved):
+    path = tmp_path / name
+    with pytest.raises(InputError, match=r"t\.np[yz], is no file; right is a \.npz of"):
+        table_file.read(path, data())
+    path.write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"^config\.encoder\.path, \S+, cannot be read: .+; right"):
+        table_file.read(path, data())
+
+
+def test_objects_are_not_unpickled(saved):
+    with pytest.raises(InputError, match="Python objects, which may run code"):
+        table_file.read(saved(np.array([{}] * (N + M))), data())
+
+
+def test_a_table_that_memory_does_not_hold_is_refused(saved, monkeypatch):
+    monkeypatch.setattr("rmdnet_jax.machine.memory.host_bytes", lambda: 100)
+    with pytest.raises(InputError, match=r"cannot be read: .* there is memory for"):
+        table_file.read(saved(train=TRAIN, test=TEST), data())
