@@ -8,7 +8,7 @@ import numpy as np
 from rmdnet_jax.data import transition
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
-from rmdnet_jax.evaluation import classification, knn, label_issues
+from rmdnet_jax.evaluation import classification, knn, label_issues, unseen
 
 # Neighbours in the teacher's space that have a say on a label.
 _NEIGHBOURS = 50
@@ -36,6 +36,7 @@ def suspect(
     data: Dataset,
     labels: Labels,
     embeddings: tuple[np.ndarray, np.ndarray] | None,
+    is_unseen: bool = False,
 ) -> Suspicion:
     """Judges every given label.
 
@@ -44,13 +45,25 @@ def suspect(
       test_logits: float [M, C], of the test images at the end of training.
       data, labels: of all training images.
       embeddings: the teacher's, of the training and the test images; None without a teacher.
+      is_unseen: whether the belief is of networks that have not learned from the labels they judge,
+        which then need no neighbours to be trusted.
     """
+    test = classification.softmax(test_logits)
+    if is_unseen:
+        found = unseen.noise(belief, labels.given)
+        train = found.judged(belief, labels.given)
+        test = found.judged(test, data.test_labels)
+        return Suspicion(
+            label_issues.score(train, None, labels.given, found.rate, data.train_index),
+            label_issues.score(test, None, data.test_labels, found.rate, data.test_index),
+            found.transition,
+            found.rate,
+        )
     neighbours = test_neighbours = None
     if embeddings:
         bank, queries = embeddings
         neighbours = knn.neighbours_mean(bank, belief, k=_NEIGHBOURS)
         test_neighbours = knn.neighbours_mean(bank, belief, queries, k=_NEIGHBOURS)
-    test = classification.softmax(test_logits)
     independent = belief if neighbours is None else neighbours
     estimated, rate = transition.estimate(independent, labels.given)
     return Suspicion(

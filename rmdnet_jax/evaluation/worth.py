@@ -14,7 +14,13 @@ from rmdnet_jax.teachers.judged import Verdict
 Embeddings = tuple[np.ndarray, np.ndarray]
 
 
-def knn_accuracy(embeddings: Embeddings, labels: np.ndarray, data: Dataset, k: int) -> float:
+def knn_accuracy(
+    embeddings: Embeddings,
+    labels: np.ndarray,
+    data: Dataset,
+    k: int,
+    tested: np.ndarray | None = None,
+) -> float:
     """Share of the test images whose neighbours among the training images elect their label.
 
     Args:
@@ -22,9 +28,13 @@ def knn_accuracy(embeddings: Embeddings, labels: np.ndarray, data: Dataset, k: i
       labels: int [N], the best there are of the training images.
       data: whose images they are.
       k: neighbours that vote.
+      tested: places of the test images to ask for, int [m]; None is all.
     """
     bank, queries = embeddings
-    return knn.accuracy(bank, labels, queries, data.test_labels, data.num_classes, k=k)
+    wanted = data.test_labels
+    if tested is not None:
+        queries, wanted = queries[tested], wanted[tested]
+    return knn.accuracy(bank, labels, queries, wanted, data.num_classes, k=k)
 
 
 def judge(
@@ -33,6 +43,7 @@ def judge(
     labels: np.ndarray,
     data: Dataset,
     k: int,
+    tested: np.ndarray | None = None,
 ) -> Verdict:
     """A teacher's verdict.
 
@@ -40,12 +51,17 @@ def judge(
       embeddings: the teacher's.
       untrained: those of its network before training, if it is one of ours.
       labels, data, k: as `knn_accuracy` takes them.
+      tested: places of the test images to judge on, int [m]; None is all.
     """
-    pixels = None if data.is_on_disk else _pixels(data)
+
+    def measured(of: Embeddings) -> float:
+        return knn_accuracy(of, labels, data, k, tested)
+
+    pixels = _pixels(data) if data.are_pictures and not data.is_on_disk else None
     return Verdict(
-        knn_accuracy(embeddings, labels, data, k),
-        knn_accuracy(untrained(), labels, data, k) if untrained else None,
-        knn_accuracy(pixels, labels, data, k) if pixels else None,
+        measured(embeddings),
+        measured(untrained()) if untrained else None,
+        measured(pixels) if pixels else None,
     )
 
 
