@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/own_data.py --config.dataset.path=FOLDER_OR_FILE
 
-A folder with a subfolder a class, a CSV or Parquet manifest, or a .npz: docs/own_data.md. Fields
+A folder with a subfolder a class, a CSV or Parquet manifest, or a .npz of pictures or of feature
+vectors: docs/own_data.md. With --config.encoder.path=FILE.onnx a pretrained encoder looks at the
+pictures: better in quality, and minutes instead of hours (docs/encoders.md). Fields
 that are None here are chosen from the data (rmdnet_jax/config/automatic.py) and told with the
 reason; a value on the command line wins.
 """
@@ -14,4 +16,5 @@ def get_config():
     config = automatic.leave_open(default())
     config.dataset.name = "own"
     config.noise.kind = "none"
+    config.tensorboard = False  # importing TensorFlow takes longer than an encoder's head
     return config

@@ -1,4 +1,5 @@
-"""`rmdnet_jax.fit`: images and labels in, a model and the labels to doubt out, in one call."""
+"""`rmdnet_jax.fit`: images, or feature vectors, and labels in, a model and the labels to doubt out,
+in one call."""
 
 import dataclasses
 import os
@@ -13,7 +14,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import automatic, default
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.data import picture_files
-from rmdnet_jax.data.dataset import Dataset, with_three_channels
+from rmdnet_jax.data.dataset import Dataset, as_images
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 from rmdnet_jax.data.validation import per_class
 from rmdnet_jax.evaluation import label_issues
@@ -37,13 +38,15 @@ def fit(
     held_out: float = 0.1,
     workdir: str | Path | None = None,
 ) -> Model:
-    """Trains a teacher on the images and a classifier on the labels, some of which may be wrong,
-    and judges every label. What it does and how far it is goes to the terminal.
+    """Trains a classifier on the labels, some of which may be wrong, with a teacher that learns
+    from the images alone or an encoder that somebody else has trained (`encoder.path`), and judges
+    every label. What it does and how far it is goes to the terminal.
 
     Args:
       images: uint8 [N, H, W, 3] or grey [N, H, W], or the paths of N pictures of any size, which
         become squares of one. Files that are no pictures are left out and named, up to the share
-        dataset.max_broken.
+        dataset.max_broken. Or feature vectors of whatever there is, float [N, D]: of texts, sounds,
+        tables, or pictures that an encoder has seen.
       labels: N class names, or N integers of any values.
       fields: values of config fields, {"train.epochs": 20} say; those that are not given are chosen
         from the data (rmdnet_jax/config/automatic.py).
@@ -63,6 +66,8 @@ def fit(
     config = _config(fields or {})
     if workdir is None:  # nobody would see them
         config.report.tsne_points = config.report.gallery = 0
+    if hasattr(images, "__array__"):  # of JAX, PyTorch or pandas
+        images = np.asarray(images)
     given = _labels(labels, images)
     classes, numbers = np.unique(given, return_inverse=True)
     kept, tested = _split(numbers, held_out)
@@ -77,9 +82,9 @@ def fit(
                 f"fields: dataset.image_size is {config.dataset.image_size} with images in memory, "
                 "which are not resized; right is to give paths, or to leave it out"
             )
-        pixels = with_three_channels(images)
+        rows = as_images(images)
         data: Dataset | PictureFiles = Dataset(
-            "own", pixels[kept], numbers[kept], pixels[tested], numbers[tested], {},
+            "own", rows[kept], numbers[kept], rows[tested], numbers[tested], {},
             train_index=kept, test_index=tested, **of_classes,
         )  # fmt: skip
     else:
@@ -121,11 +126,6 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
     config = automatic.leave_open(default())
     config.dataset.name, config.noise.kind, config.tensorboard = "own", "none", False
     config = configuration.with_values(config, fields, "fields: ")
-    if config.teacher.kind == "table":
-        raise InputError(
-            "fields: teacher.kind is 'table', whose rows are in the order of a data set's split, "
-            "but fit draws which images it holds out; right is another kind"
-        )
     if config.train.epochs == 0:
         raise InputError(
             "fields: train.epochs is 0, which trains no classifier; right is 1 or more"

@@ -30,18 +30,21 @@ from rmdnet_jax.config import checking
 from rmdnet_jax.data import validation
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.encoders.interface import Encoder
 from rmdnet_jax.evaluation import classification, worth
 from rmdnet_jax.evaluation.suspicion import suspect
 from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.machine import devices, hosts
 from rmdnet_jax.methods import inference, optimizers, samples
 from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.methods.folds import Folded
 from rmdnet_jax.methods.interface import Method, State, Task, Weights
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
 from rmdnet_jax.model import Model
 from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.mlp import MLP
 from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.report.outcome import Outcome, Student
 from rmdnet_jax.teachers.judged import Judged, Verdict
@@ -60,9 +63,12 @@ class Run:
       config: every field has its value.
       chosen: why fields that were left open have the values they have.
       data, labels: of all training images.
-      split: what learners learn from, and what is held out of it.
+      seen: the data as learners see it: itself, or an encoder's features of its pictures.
+      split: of what is seen: what learners learn from, and what is held out of it.
       loss: the config's.
       source: of the teacher; None if nothing reads one.
+      encoder: of the config, if it names a network.
+      encoder_story: a line on what an encoder's embeddings are; "" without one.
       workdir: where checkpoints are; None keeps none.
       log: of all stages.
     """
@@ -71,9 +77,12 @@ class Run:
     chosen: dict[str, str]
     data: Dataset
     labels: Labels
+    seen: Dataset
     split: validation.Split
     loss: Loss
     source: Source | None
+    encoder: Encoder | None
+    encoder_story: str
     workdir: Path | None
     log: RunLog
 
@@ -114,7 +123,10 @@ def run(this: Run) -> tuple[Outcome, Model | None]:
     if "student" in learned:
         student, model, belief = learned["student"]
         embeddings = (teacher.train_embedding, teacher.test_embedding) if teacher else None
-        suspicion = suspect(belief, student.test.logits, this.data, this.labels, embeddings)
+        suspicion = suspect(
+            belief, student.test.logits, this.data, this.labels, embeddings,
+            is_unseen=this.config.train.folds > 1,
+        )  # fmt: skip
     history, held_out = this.log.history("teacher"), len(this.split.held_out_given)
     outcome = Outcome(this.data, this.labels, teacher, history, students, suspicion, held_out)
     return outcome, model
@@ -165,6 +177,10 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
     keeps = source.has_network and this.workdir is not None
     dtype = str(convolution_dtype(config.model.precision))
     of_images = text_digest(fingerprint(teacher.frozen), data.fingerprint_of_all(), dtype)
+    most = source.most_tested
+    tested = None
+    if most and most < len(data.test_images):
+        tested = np.linspace(0, len(data.test_images) - 1, most).astype(int)
     asked = (
         fingerprint((labels, data.test_labels)),
         fingerprint(fresh),
@@ -178,7 +194,8 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
 
     def judge() -> dict[str, np.ndarray]:
         untrained = None if fresh is None else lambda: source.embeddings(fresh, data)
-        verdict = worth.judge((seen["train"], seen["test"]), untrained, labels, data, k)
+        embeddings = seen["train"], seen["test"]
+        verdict = worth.judge(embeddings, untrained, labels, data, k, tested)
         told = dataclasses.asdict(verdict)
         return {name: np.asarray(x) for name, x in told.items() if x is not None}
 
@@ -188,7 +205,7 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
     judged = Judged(
         config.teacher.kind, source, teacher, seen["train"], seen["test"],
         Verdict(**{name: float(accuracy) for name, accuracy in found.items()}),
-        len(data.test_images),
+        len(data.test_images) if tested is None else len(tested),
     )  # fmt: skip
     if hosts.is_writer() and (warning := judged.warning()):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
@@ -201,9 +218,9 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     Both get the same keys: what they have in common, a network say, or the order of the images, is
     the same in both.
     """
-    config, data, split = this.config, this.data, this.split
+    config, data, split = this.config, this.seen, this.split
     images = split.data.train_images
-    guide = teacher if stage == "student" else None
+    guide = teacher if stage == "student" and config.rgrl.k > 0 else None
     method = build(this, stage, teacher)
     network = method.network
     assert isinstance(network, Classifier)
@@ -220,7 +237,7 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
         }
 
     task = learners_task(this)
-    state, remembered = fit(
+    state, look = fit(
         method, method.init(this.key("student"), jnp.asarray(images[:1]), task), images, task,
         key=this.key("student epochs"), checkpoints=checkpoints(this, stage, guide),
         log=this.log.stage(stage), evaluate=evaluate, learning_rate=learning_rate(this),
@@ -229,7 +246,7 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     networks = method.networks(state)
     train, test = (predict(networks, part) for part in (data.train_images, data.test_images))
     belief = classification.softmax(train.logits).astype(np.float32)
-    if (known := method.belief(state, remembered)) is not None:
+    if (known := method.belief(state, look)) is not None:
         if known.shape != (task.num_images, task.num_classes):
             raise InputError(
                 f"the belief of {method.title} has shape {known.shape}; right is a row of "
@@ -245,6 +262,7 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     model = Model(
         network, networks_alone(jax.device_get(networks), network),
         data.image_shape, data.class_numbers or data.class_names,
+        encoder=this.encoder if config.model.kind == "mlp" else None,
     )  # fmt: skip
     return Trained(student, model, belief)
 
@@ -252,22 +270,20 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
 def build(this: Run, stage: str, teacher: Judged | None) -> Method:
     """The method of a stage as the config describes it, its relation term with it if it is the
     student and there is a teacher."""
-    config, data, split = this.config, this.data, this.split
-    dtype = convolution_dtype(config.model.precision)
-    backbone = ResNet(config.model.width, config.model.stem, dtype, tuple(config.model.blocks))
+    config, data, split = this.config, this.seen, this.split
+    network = Classifier(backbone(config), Linear(data.num_classes), *data.mean_std())
     relation = start = None
     rgrl, train = config.rgrl, config.train
-    if teacher and stage == "student":
+    if teacher and stage == "student" and rgrl.k > 0:
         seen = teacher.teacher.of_images(split.index)
         relation = Relation(
-            seen, backbone.embedding_size, rgrl.k, rgrl.alpha, rgrl.beta, rgrl.relation_norm,
+            seen, network.embedding_size, rgrl.k, rgrl.alpha, rgrl.beta, rgrl.relation_norm,
             rgrl.teacher_view,
         )  # fmt: skip
     if teacher and rgrl.init_from_teacher:
-        frozen = teacher.teacher.frozen
-        start = Weights(frozen["params"], frozen["batch_stats"])
+        start = teacher.source.start(teacher.teacher)
     learner = Learner(
-        Classifier(backbone, Linear(data.num_classes), *data.mean_std()),
+        network,
         optimizers.build(
             train.optimizer, learning_rate(this), train.momentum, train.weight_decay,
             train.grad_clip,
@@ -275,14 +291,28 @@ def build(this: Run, stage: str, teacher: Judged | None) -> Method:
         this.loss, config.loss.name, relation, start, config.augment.pad, config.augment.flip,
     )  # fmt: skip
     name = this.methods()[stage]
-    return methods.build(name, learner, checking.method_parameters(config, name))
+    method = methods.build(name, learner, checking.method_parameters(config, name))
+    return Folded(method, train.folds) if train.folds > 1 else method
+
+
+def backbone(config: ConfigDict) -> ResNet | MLP | None:
+    """What the config's model is below its classifier."""
+    model = config.model
+    if model.kind == "mlp":
+        return MLP(tuple(model.hidden)) if model.hidden else None
+    dtype = convolution_dtype(model.precision)
+    return ResNet(model.width, model.stem, dtype, tuple(model.blocks), model.block)
 
 
 def learners_task(this: Run) -> Task:
     """What learners learn from: the given labels but those held out."""
-    train = this.config.train
-    given, classes = this.split.labels.given, this.data.num_classes
-    return Task(given, classes, train.batch_size, train.epochs)
+    return task_of(this.config, this.split.labels.given, this.data.num_classes)
+
+
+def task_of(config: ConfigDict, given: np.ndarray, classes: int) -> Task:
+    """That of learners of these labels, int32 [N]."""
+    train = config.train
+    return Task(given, classes, train.batch_size, train.epochs, train.folds)
 
 
 def learning_rate(this: Run) -> Any:
@@ -313,7 +343,7 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         labels = hashlib.sha256(this.split.labels.given.tobytes())
         if len(this.split.held_out_given):
             labels.update(this.split.index.tobytes())
-        description = {"images": this.data.images_fingerprint(), "labels": labels.hexdigest()}
+        description = {"images": this.seen.images_fingerprint(), "labels": labels.hexdigest()}
         description |= {"teacher": fingerprint(teacher.teacher.frozen)} if teacher else {}
     return Checkpoints(this.workdir / stage, description)
 
@@ -323,6 +353,7 @@ def teacher_description(this: Run) -> dict:
     model, teacher = this.config.model, this.config.teacher
     width = teacher.width or model.width
     network = {"width": width, "stem": model.stem, "blocks": list(model.blocks)}
+    network |= {} if model.block == "basic" else {"block": model.block}
     return {"images": this.data.images_fingerprint()} | network
 
 

@@ -5,6 +5,7 @@ Training it is experiment.py's; every run with a student leaves one in its workd
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line, shown
-from rmdnet_jax.data import pictures
-from rmdnet_jax.data.dataset import check_labels, with_three_channels
+from rmdnet_jax.data import lazy_images, pictures
+from rmdnet_jax.data.dataset import check_features, check_labels, with_three_channels
 from rmdnet_jax.data.lazy_images import Images, LazyImages
+from rmdnet_jax.encoders import classical, extraction, opening
+from rmdnet_jax.encoders.interface import Asked, Encoder
 from rmdnet_jax.evaluation import classification, label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
 from rmdnet_jax.machine import devices, hosts
@@ -25,6 +29,7 @@ from rmdnet_jax.methods import inference
 from rmdnet_jax.methods.interface import Weights
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.mlp import MLP
 from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.training.checkpoints import Checkpoints
 
@@ -35,6 +40,7 @@ _ISSUES = "label_issues.csv"
 _CHOSEN_IN_REPR = 6  # class names
 
 _LARGEST_SIDE = 1 << 14  # of images, in pixels
+_MOST_FEATURES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -44,30 +50,44 @@ class Model:
     Attributes:
       network: its architecture, with the mean and standard deviation of its training images.
       weights: of each of its networks, whose predictions are averaged; float32, on the host.
-      image_shape: (H, W, 3), what it was trained on.
+      image_shape: (H, W, 3), what it was trained on; or (D,), feature vectors.
       classes: what each class is called, names or the integers of the user's own labels.
       issues: what it and its teacher say of every training label; None where that was not kept.
       files: the path of each image that `issues` judges, or None.
+      encoder: what makes its feature vectors of pictures; None: it reads pictures itself, or is
+        given vectors.
     """
 
     network: Classifier
     weights: tuple[Weights, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     classes: tuple[str, ...] | tuple[int, ...]
     issues: LabelIssues | None = None
     files: tuple[str, ...] | None = None
+    encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for other files than are judged."""
         if self.files and self.issues and len(self.files) != len(self.issues.index):
             raise ValueError(f"{len(self.files)} files of {len(self.issues.index)} label issues")
 
+    @property
+    def picture_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, 3) of the pictures that it reads; None where it reads feature vectors alone."""
+        if self.encoder:
+            return self.encoder.side, self.encoder.side, 3
+        if len(self.image_shape) == 1:
+            return None
+        height, width, channels = self.image_shape
+        return height, width, channels
+
     def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
         """The class of every image: [N] of `classes`.
 
         Args:
-          images: uint8 [N, H, W, 3] or grey [N, H, W] of the model's size, or the paths of
-            pictures, which are brought to that size.
+          images: uint8 [N, H, W, 3] or grey [N, H, W] of the model's size (with an encoder of any),
+            or the paths of pictures, which are brought to that size; feature vectors float [N, D]
+            where it was trained on them.
 
         Raises:
           InputError: they have another shape or dtype, or a file is no picture.
@@ -87,11 +107,14 @@ class Model:
         """The pixels of a picture as the model takes them: uint8 [H, W, 3].
 
         Raises:
-          InputError: it is no picture, or has another size and the model's is not square.
+          InputError: it is no picture, or has another size and the model's is not square; or the
+            model reads feature vectors.
         """
-        height, width, _ = self.image_shape
+        shape = self.picture_shape
+        if shape is None:
+            raise InputError(f"{file} is a file, but the model reads {self._right()}")
         # What is not square was not resized in training either.
-        return pictures.decode(str(file), str(file), self.image_shape, resize=height == width)
+        return pictures.decode(str(file), str(file), shape, resize=shape[0] == shape[1])
 
     def label_issues(self) -> np.ndarray:
         """Every training sample, the most suspicious label first; pandas.DataFrame takes it.
@@ -138,12 +161,17 @@ class Model:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             backbone = self.network.backbone
+            dtype = str(jnp.dtype(backbone.dtype if isinstance(backbone, ResNet) else "float32"))
             with Checkpoints(folder / _WEIGHTS, self._description()) as saved:
                 saved.check()
                 is_new = saved.latest() is None
                 hosts.meet("looked for a model")  # all look before one writes
+                if self.encoder and self.encoder.path.suffix and hosts.is_writer():
+                    _copy(self.encoder.path, folder / _kept_name(self.encoder))
                 if is_new:
-                    saved.save(0, _trees(self.weights), {"dtype": str(jnp.dtype(backbone.dtype))})
+                    origin = str(self.encoder.path.absolute()) if self.encoder else ""
+                    meta = {"dtype": dtype, "encoder_path": origin}
+                    saved.save(0, _trees(self.weights), meta)
             if self.issues is not None:
                 label_issues.write_csv(
                     folder / _ISSUES, self.issues, tuple(map(str, self.classes)), self.files
@@ -171,6 +199,11 @@ class Model:
                     )
                 meta = saved.meta()
                 network, shape, classes = _described(meta)
+                encoder = _encoder(
+                    folder, meta["model"].get("encoder"), meta.get("encoder_path", "")
+                )
+                if encoder and (encoder.size,) != shape:
+                    raise ValueError("its encoder makes other features than it reads")
                 like = _trees((_shapes(network, shape),) * meta["model"]["networks"])
                 trees = jax.device_get(saved.restore(like))
                 weights = tuple(Weights(**trees[name]) for name in like)
@@ -189,31 +222,55 @@ class Model:
         if issues is not None:
             for labels in (issues.given, issues.suggested):
                 check_labels(labels, len(issues.index), len(classes), f"labels in {path}")
-        return cls(network, weights, shape, classes, issues, files)
+        return cls(network, weights, shape, classes, issues, files, encoder)
 
     def __repr__(self) -> str:
         names = ", ".join(shown(str(name)) for name in self.classes[:_CHOSEN_IN_REPR])
         names += ", ..." if len(self.classes) > _CHOSEN_IN_REPR else ""
-        height, width, _ = self.image_shape
         several = f"{len(self.weights)} networks, " if len(self.weights) > 1 else ""
-        text = (
-            f"Model({several}ResNet of width {self.network.backbone.width}, "
-            f"{height}x{width} pixels, "
-            f"{len(self.classes)} classes: {names}"
-        )
+        text = f"Model({several}{self._architecture()}, {len(self.classes)} classes: {names}"
         if self.issues is not None:
             doubted, total = int(self.issues.is_issue.sum()), len(self.issues.given)
             text += f"; doubts {doubted:,} of {total:,} training labels"
         return text + ")"
 
+    def _architecture(self) -> str:
+        backbone, shape = self.network.backbone, self.image_shape
+        if isinstance(backbone, ResNet):
+            return f"ResNet of width {backbone.width}, {shape[0]}x{shape[1]} pixels"
+        hidden = f"MLP of {backbone.hidden} hidden units" if backbone else "linear model"
+        seen = f" of {shown(self.encoder.path.name)}" if self.encoder else ""
+        return f"{hidden} on {shape[0]} features{seen}"
+
+    def _right(self) -> str:
+        """What it reads."""
+        shape = self.picture_shape
+        if shape is None:
+            return f"feature vectors, float [N, {self.image_shape[0]}]"
+        if self.encoder:
+            return "uint8 [N, H, W, 3], or the paths of pictures"
+        return f"uint8 [N, {shape[0]}, {shape[1]}, 3], or the paths of pictures"
+
     def _description(self) -> dict:
         backbone = self.network.backbone
+        network: dict
+        if isinstance(backbone, ResNet):
+            network = {"width": backbone.width, "stem": backbone.stem}
+            network["blocks"] = list(backbone.blocks)
+            if backbone.block != "basic":  # models from before there was another say nothing
+                network["block"] = backbone.block
+        else:
+            network = {"hidden": list(backbone.hidden) if backbone else []}
+        if self.encoder:
+            network["encoder"] = {
+                "file": _kept_name(self.encoder),
+                "digest": self.encoder.digest,
+                **dataclasses.asdict(self.encoder.used),
+            }
         return {
             "model": {
                 "networks": len(self.weights),
-                "width": backbone.width,
-                "stem": backbone.stem,
-                "blocks": list(backbone.blocks),
+                **network,
                 "mean": np.asarray(self.network.mean).tolist(),
                 "std": np.asarray(self.network.std).tolist(),
                 "image_shape": list(self.image_shape),
@@ -236,47 +293,108 @@ class Model:
             def read(rows: np.ndarray) -> Iterator[np.ndarray]:
                 return (self.read(files[row]) for row in rows)
 
-            return LazyImages(read, np.arange(len(files)), self.image_shape)
+            if self.picture_shape is None:
+                self.read(files[0])  # says what is right
+            assert self.picture_shape
+            return self._seen(LazyImages(read, np.arange(len(files)), self.picture_shape))
+        if images.shape[1:] == self.image_shape and images.ndim == 2 and images.dtype.kind == "f":
+            features = images.astype(np.float32)
+            check_features(features, "features")
+            return features
         images = with_three_channels(images)
-        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
-            height, width, _ = self.image_shape
-            raise InputError(
-                f"images are {images.dtype} {images.shape}; right is uint8 [N, {height}, {width}, "
-                "3], or the paths of pictures"
-            )
-        return images
+        is_right = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3
+        if not is_right or not (self.encoder or images.shape[1:] == self.picture_shape):
+            raise InputError(f"images are {images.dtype} {images.shape}; right is {self._right()}")
+        return self._seen(images)
+
+    def _seen(self, images: Images) -> Images:
+        """Pictures as the network reads them."""
+        if self.encoder is None:
+            return images
+        squares = lazy_images.squares(images, self.encoder.side)
+        return extraction.embeddings(self.encoder, squares, None)
 
 
-def _described(meta: dict) -> tuple[Classifier, tuple[int, int, int], tuple]:
+def _kept_name(encoder: Encoder) -> str:
+    """Of the encoder's file beside the model; of the built-in one its name."""
+    suffix = encoder.path.suffix.lower()
+    return f"encoder{suffix}" if suffix else encoder.path.name
+
+
+def _copy(file: Path, place: Path) -> None:
+    if not place.exists():
+        with open(file, "rb") as given, open_atomic(place, "wb") as kept:
+            shutil.copyfileobj(given, kept)
+
+
+def _encoder(folder: Path, described: dict | None, path: str) -> Encoder | None:
+    """The encoder of a saved model: from the file beside it, or from where it came from."""
+    if described is None:
+        return None
+    name, digest = described["file"], described["digest"]
+    used = Asked(*(described[field.name] for field in dataclasses.fields(Asked)))
+    if name == classical.NAME:
+        return opening.read(Path(name), used)
+    if name not in (f"encoder{suffix}" for suffix in opening.NETWORKS):
+        raise ValueError("the name of its encoder cannot be right")
+    places = [place for place in (folder / name, Path(path)) if place.is_file()]
+    for place in places:
+        encoder = opening.read(place, used)
+        if encoder.digest == digest:
+            return encoder
+    gone = f"{places[0]} is another one" if places else f"there is no {folder / name}"
+    raise InputError(
+        f"the model in {folder} needs its encoder, and {gone}; right is the file that was "
+        f"{shown(path)} when it was trained"
+    )
+
+
+def _described(meta: dict) -> tuple[Classifier, tuple[int, ...], tuple]:
     """The network, the shape of its images and its classes, from what was saved beside the weights;
     ValueError, or what Python raises, where that is not what `_description` writes."""
     facts = meta["model"]
-    height, width, channels = facts["image_shape"]
-    channel_statistics = [np.array(facts[name], np.float32) for name in ("mean", "std")]
+    shape = tuple(facts["image_shape"])
+    statistics = [np.array(facts[name], np.float32) for name in ("mean", "std")]
     classes, kinds = tuple(facts["classes"]), set(map(type, facts["classes"]))
     is_right = {
         "number of networks": facts["networks"] in range(1, 101),
-        "width": facts["width"] in range(1, 1025),
-        "blocks": 1 <= len(facts["blocks"]) <= 4 and set(facts["blocks"]) <= set(range(1, 65)),
-        "stem": facts["stem"] in ("cifar", "imagenet"),
         "dtype": meta["dtype"] in ("float32", "bfloat16"),
-        "image_shape": channels == 3 and {height, width} <= set(range(8, _LARGEST_SIDE + 1)),
-        "mean and std": all(x.shape == (3,) and np.isfinite(x).all() for x in channel_statistics),
+        "mean and std": all(x.shape == shape[-1:] and np.isfinite(x).all() for x in statistics),
         "classes": len(classes) > 1 and kinds in ({str}, {int}),
     }
+    if "hidden" in facts:
+        hidden = tuple(facts["hidden"])
+        is_right |= {
+            "image_shape": len(shape) == 1 and shape[0] in range(2, _MOST_FEATURES + 1),
+            "hidden": len(hidden) <= 4 and set(hidden) <= set(range(2, 16385)),
+        }
+    else:
+        sides = set(range(8, _LARGEST_SIDE + 1))
+        is_right |= {
+            "width": facts["width"] in range(1, 1025),
+            "blocks": 1 <= len(facts["blocks"]) <= 4 and set(facts["blocks"]) <= set(range(1, 65)),
+            "stem": facts["stem"] in ("cifar", "imagenet"),
+            "block": facts.get("block", "basic") in ("basic", "bottleneck"),
+            "image_shape": len(shape) == 3 and shape[2] == 3 and set(shape[:2]) <= sides,
+        }
     for name, right in is_right.items():
         if not right:
             raise ValueError(f"its {name} cannot be right")
-    backbone = ResNet(
-        facts["width"], facts["stem"], jnp.dtype(meta["dtype"]), tuple(facts["blocks"])
-    )
-    network = Classifier(backbone, Linear(len(classes)), *channel_statistics)
-    return network, (height, width, channels), classes
+    backbone: ResNet | MLP | None
+    if "hidden" in facts:
+        backbone = MLP(hidden) if hidden else None
+    else:
+        backbone = ResNet(
+            facts["width"], facts["stem"], jnp.dtype(meta["dtype"]), tuple(facts["blocks"]),
+            facts.get("block", "basic"),  # models from before there was another have none
+        )  # fmt: skip
+    return Classifier(backbone, Linear(len(classes)), *statistics), shape, classes
 
 
-def _shapes(network: Classifier, image_shape: tuple[int, int, int]) -> Weights:
+def _shapes(network: Classifier, image_shape: tuple[int, ...]) -> Weights:
     """The shapes and dtypes of a network's weights; computes nothing."""
-    example = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    dtype = jnp.float32 if len(image_shape) == 1 else jnp.uint8
+    example = jax.ShapeDtypeStruct((1, *image_shape), dtype)
     return jax.eval_shape(network.init, jax.random.key(0), example)
 
 

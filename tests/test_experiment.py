@@ -11,8 +11,8 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.methods.coteaching import CoTeaching
 from rmdnet_jax.methods.robust import Robust
 from rmdnet_jax.runs.preparation import prepare
+from rmdnet_jax.teachers.encoder import TableTeacher
 from rmdnet_jax.teachers.judged import Judged, Verdict
-from rmdnet_jax.teachers.table import TableTeacher
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
 LABELS = np.arange(40, dtype=np.int32) % 3

@@ -16,7 +16,7 @@ LAYERS = [
     {"training", "config"},
     {"evaluation"},
     {"teachers"},
-    {"methods"},
+    {"methods", "encoders"},
     {"losses", "models", "data"},
     {"machine"},
     {"base"},

@@ -5,6 +5,7 @@ the same values, so that a run that is started again is the same run. Nothing he
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from ml_collections import ConfigDict, config_dict
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.config.fields import all_fields
+from rmdnet_jax.encoders import classical
 from rmdnet_jax.losses import robust
 
 
@@ -53,22 +56,39 @@ K_NCE_FAMILY = 0.001  # configs/rgrl_cifar10.py says why
 NEIGHBOURS = 200  # at most; and a fifth of a class
 NEIGHBOURS_SHARE = 1 / 5
 
+# A network on feature vectors is a thousandth of the work: its recipe goes by the numbers of
+# samples and of features (docs/encoders.md says on what it was found).
+FEATURES_STEPS = 1500
+FEATURES_EPOCHS = 10, 50
+FEATURES_BATCHES = (256, 64, 16, 4)
+FEATURES_LR, FEATURES_LR_MOST = 0.036, 0.02  # over the root of the number of features
+FEATURES_SAVED = 2_000_000
+FEATURES_DECAY = 0.25  # times features over samples
+FEATURES_DECAYS = 0.001, 0.3
+FOLDS = 5
+
 FIELDS = (
-    "checkpoint_every", "dataset.image_size", "model.stem", "model.width",
-    "rm.batch_size", "rm.epochs", "rm.knn_k",
-    "train.batch_size", "train.epochs", "train.lr", "loss.name", "rgrl.k",
+    "checkpoint_every", "dataset.image_size", "encoder.path", "model.kind", "model.stem",
+    "model.width", "teacher.kind", "rm.batch_size", "rm.epochs", "rm.knn_k",
+    "train.batch_size", "train.epochs", "train.folds", "train.lr", "train.optimizer",
+    "train.weight_decay", "loss.name", "rgrl.k",
 )  # fmt: skip
 
 
+# Open fields that only a network on pictures, or its teacher, reads: who gives one means these.
+OF_PICTURES = ("model.stem", "model.width", "rgrl.k", "rm.batch_size", "rm.epochs")
+
+
 def leave_open(config: ConfigDict) -> ConfigDict:
-    """A copy of the config in which every field of `FIELDS` is open."""
+    """A copy of the config in which every field of `FIELDS` is open. What has no default keeps its
+    type, which a copy alone would lose."""
     config = config.copy_and_resolve_references()
-    for field in FIELDS:
+    resolved = (name for name, one in all_fields().items() if one.default is None)
+    for field in (*FIELDS, *resolved):
         name, _, leaf = field.rpartition(".")
         group = configuration.get(config, name) if name else config
-        kind = type(group[leaf])
         del group[leaf]
-        group[leaf] = config_dict.placeholder(kind)
+        group[leaf] = config_dict.placeholder(all_fields()[field].kind)
     return config
 
 
@@ -85,6 +105,7 @@ def fill(
     backend: str,
     resizable: bool = True,
     devices: int = 1,
+    num_features: int = 0,
 ) -> tuple[ConfigDict, dict[str, str]]:
     """The config with every open field of `FIELDS` filled.
 
@@ -96,6 +117,8 @@ def fill(
       backend: JAX's name of the platform, "cpu" or another.
       resizable: whether images can be resized when they are read; arrays are not.
       devices: on which a batch is spread, in equal parts.
+      num_features: D of the feature vectors that the data is, or that an encoder makes of its
+        pictures; 0 of pictures alone.
 
     Returns:
       The config, and the reason for each value that was chosen here, by field.
@@ -110,7 +133,38 @@ def fill(
     def choose(field: str, value: Any, reason: str) -> None:
         if configuration.get(config, field) is None:
             config.update_from_flattened_dict({field: value})
-            reasons[field] = reason
+            if not _is_unread(config, field):
+                reasons[field] = reason
+
+    def batch_size(stage: str, sizes: Sequence[int], reason: str) -> None:
+        enough = (size for size in sizes if num_train >= STEPS_AN_EPOCH * size)
+        size = next(enough, sizes[-1])
+        if size % devices:
+            size += devices - size % devices
+            reason += f", and the next multiple of {devices} devices"
+        choose(f"{stage}.batch_size", size, reason)
+
+    if config.encoder.path is None:
+        # What SimSiam learns of a few thousand pictures in hours is worth less.
+        asked = config.teacher.path or config.model.kind == "resnet"
+        asked = asked or any(configuration.get(config, name) is not None for name in OF_PICTURES)
+        is_taken = not num_features and backend == "cpu" and not asked
+        is_taken = is_taken and config.teacher.kind in (None, "encoder")
+        config.encoder.path = classical.NAME if is_taken else ""
+        if is_taken:
+            num_features = classical.ClassicalEncoder(config.encoder.image_size or 128).size
+            reasons["encoder.path"] = (
+                "built in, as none is given; a pretrained one finds far more wrong labels: pip "
+                "install onnxruntime, and --config.encoder.path=FILE.onnx (docs/encoders.md)"
+            )
+    encoder = bool(config.encoder.path)
+    what = "an encoder's features" if encoder else "feature vectors"
+    if num_features:
+        choose("model.kind", "mlp", what)
+    else:
+        choose("model.kind", "resnet", "pictures")
+    kind = "encoder" if encoder or config.model.kind == "mlp" else "simsiam"
+    choose("teacher.kind", kind, what if kind == "encoder" else "pictures")
 
     median = int(np.median(short_sides))
     if resizable:
@@ -126,23 +180,30 @@ def fill(
     choose("model.stem", "imagenet" if is_large else "cifar", f"images of {side} pixels")
     choose("model.width", given.width, f"on {given.name}")
 
-    for stage, views in (("rm", given.rm_views), ("train", given.train_views)):
-        enough = (size for size in BATCHES if num_train >= STEPS_AN_EPOCH * size)
-        size = next(enough, BATCHES[-1])
-        reason = f"{num_train:,} training images"
-        if size % devices:
-            size += devices - size % devices
-            reason += f", and the next multiple of {devices} devices"
-        choose(f"{stage}.batch_size", size, reason)
+    on_pictures = {"rm": given.rm_views, "train": given.train_views}
+    if config.model.kind == "mlp" and not num_features:
+        raise InputError(
+            "config.model.kind = 'mlp' on pictures; right is resnet, or an encoder "
+            "(config.encoder.path)"
+        )
+    if config.model.kind == "mlp":
+        del on_pictures["train"]
+        _fill_features(choose, batch_size, config, num_train, num_features)
+    for stage, views in on_pictures.items():
+        batch_size(stage, BATCHES, f"{num_train:,} training images")
         most = MOST_EPOCHS[stage]
         epochs = min(max(round(views / num_train), FEWEST_EPOCHS), most)
         bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)
         reason = f"{bound} so many" if bound else f"{epochs * num_train:,} images seen"
         choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {given.name}")
+    choose("train.folds", 1, "on pictures each would take as long as all")
+    choose("train.optimizer", "sgd", "as the paper")
+    choose("train.weight_decay", 5e-4, "as the paper")
+    saved_every = FEATURES_SAVED if config.model.kind == "mlp" else given.saved_every
     choose(
         "checkpoint_every",
-        float(f"{max(given.saved_every / num_train, 1e-3):.2g}"),
-        f"epochs between two, {given.saved_every:,} images seen",
+        float(f"{max(saved_every / num_train, 1e-3):.2g}"),
+        f"epochs between two, {saved_every:,} images seen",
     )
 
     of_class = num_train / num_classes
@@ -150,10 +211,39 @@ def fill(
     choose("rm.knn_k", neighbours, f"of {of_class:,.0f} training images a class")
     choose("train.lr", given.train_lr, f"for training of this length on {given.name}")
     choose("loss.name", LOSS, "robust, whatever the rate of wrong labels")
+    if config.rgrl.k is None and config.model.kind == "mlp":
+        choose("rgrl.k", 0.0, "a network on the features has nothing to learn from them")
     if config.rgrl.k is None:
         choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
                f"{num_classes} classes: as K = 1 weighs beside cross entropy")  # fmt: skip
     return config, reasons
+
+
+def _is_unread(config: ConfigDict, field: str) -> bool:
+    """Whether nothing will read a field: nobody needs a line on it."""
+    if field in ("model.width", "model.stem"):
+        return config.model.kind == "mlp"
+    trains_teacher = config.teacher.kind not in ("encoder", "none")
+    return field in ("rm.batch_size", "rm.epochs") and not trains_teacher
+
+
+def _fill_features(
+    choose: Callable, batch_size: Callable, config: ConfigDict, num_train: int, num_features: int
+) -> None:
+    """What a network on feature vectors leaves open."""
+    size = f"{num_train:,} samples"
+    batch_size("train", FEATURES_BATCHES, size)
+    steps = max(1, num_train // config.train.batch_size)
+    low, high = FEATURES_EPOCHS
+    epochs = min(max(round(FEATURES_STEPS / steps), low), high)
+    choose("train.epochs", epochs, f"{epochs * steps:,} steps")
+    choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
+    choose("train.optimizer", "adam", "for feature vectors")
+    least, most = FEATURES_DECAYS
+    decay = min(max(FEATURES_DECAY * num_features / num_train, least), most)
+    choose("train.weight_decay", float(f"{decay:.2g}"), f"{size} of {num_features:,} features")
+    rate = min(FEATURES_LR / num_features**0.5, FEATURES_LR_MOST)
+    choose("train.lr", float(f"{rate:.2g}"), f"{num_features:,} features")
 
 
 def image_size(short_side: int, largest: int) -> int:

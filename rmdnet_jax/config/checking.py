@@ -58,18 +58,13 @@ def _check_together(config: ConfigDict) -> None:
     teacher, rgrl, train, method = config.teacher, config.rgrl, config.train, config.method
     if train.epochs == 0 and teacher.kind == "none":
         raise InputError("config.train.epochs = 0 with config.teacher.kind = 'none' runs nothing")
-    source = None if teacher.kind == "none" else teachers.get(teacher.kind)
-    reads = source.path if source else "unread"
-    if teacher.path and reads == "unread":
-        others = [kind for kind in teachers.kinds() if teachers.get(kind).path != "unread"]
+    is_open = teacher.kind is None  # to be filled, and checked again
+    source = None if is_open or teacher.kind == "none" else teachers.get(teacher.kind)
+    if teacher.path and not is_open and not (source and source.reads_path):
+        others = [kind for kind in teachers.kinds() if teachers.get(kind).reads_path]
         raise InputError(
             f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; right is "
             f"{' or '.join(others)}"
-        )
-    if source and reads == "required" and not teacher.path:
-        raise InputError(
-            f"config.teacher.kind = {teacher.kind!r} without config.teacher.path; right is "
-            f"{source.right_path}"
         )
     guided = teacher.kind != "none" and rgrl.k != 0
     if rgrl.init_from_teacher and train.epochs and not guided:
@@ -93,15 +88,14 @@ def _check_together(config: ConfigDict) -> None:
                 "teacher to differ; right is a config.teacher.kind other than 'none' and "
                 "config.rgrl.k > 0"
             )
-    if guided and train.epochs and kind.learners > 1:
+    if guided and not is_open and rgrl.k is not None and train.epochs and kind.learners > 1:
         raise InputError(
             f"config.method.name = {method.name!r} trains {kind.learners} networks, and the "
             "relation term goes with one; right is config.teacher.kind = 'none'"
         )
     if source and not source.has_network:
         right_values = {
-            "rgrl.teacher_view": "same", "rgrl.teacher_embedding": "backbone",
-            "rgrl.init_from_teacher": False, "teacher.width": 0,
+            "rgrl.teacher_view": "same", "rgrl.teacher_embedding": "backbone", "teacher.width": 0,
         }  # fmt: skip
         for name, right in right_values.items():
             if get(config, name) != right:
@@ -109,6 +103,14 @@ def _check_together(config: ConfigDict) -> None:
                     f"config.{name} is {get(config, name)!r} with a {source.title}, which is no "
                     f"network of ours; right is {right!r}"
                 )
+    _check_encoder(config)
+    if config.model.kind == "mlp":
+        _check_features(config, guided)
+    elif config.model.kind and (config.train.folds or 1) > 1:
+        raise InputError(
+            f"config.train.folds is {config.train.folds} with config.model.kind = "
+            f"{config.model.kind!r}; right is 1, or config.model.kind = 'mlp'"
+        )
     width = config.model.width or teacher.width  # where it is open, to be filled
     if rgrl.init_from_teacher and teacher.width not in (0, width):
         raise InputError(
@@ -117,9 +119,54 @@ def _check_together(config: ConfigDict) -> None:
         )
 
 
+def _check_encoder(config: ConfigDict) -> None:
+    """Raises InputError for an encoder, or what is said of one, that nothing reads."""
+    given, kind, teacher = config.encoder, config.model.kind, config.teacher.kind
+    if given.path and kind not in ("mlp", None) and teacher not in ("encoder", None):
+        raise InputError(
+            f"config.encoder.path is {given.path} with config.teacher.kind = {teacher!r} and "
+            f"config.model.kind = {kind!r}, which do not read it; right is "
+            "--config.teacher.kind=encoder to guide, or --config.model.kind=mlp to learn on it"
+        )
+    for name in ("image_size", "normalisation", "output"):
+        if given[name] and given.path == "":
+            raise InputError(
+                f"config.encoder.{name} is {given[name]!r} without config.encoder.path; right is "
+                "both, or neither"
+            )
+    if config.model.hidden and kind == "resnet":
+        raise InputError(
+            f"config.model.hidden is {config.model.hidden} with config.model.kind = 'resnet'; "
+            "right is (), or config.model.kind = 'mlp'"
+        )
+
+
+def _check_features(config: ConfigDict, guided: bool) -> None:
+    """Raises InputError for what does not go with a network on feature vectors."""
+    kind = config.teacher.kind
+    if kind not in ("encoder", "none", None):
+        raise InputError(
+            f"config.teacher.kind = {kind!r} with config.model.kind = 'mlp', which sees no "
+            "pictures; right is encoder or none"
+        )
+    if config.rgrl.init_from_teacher:
+        raise InputError("config.rgrl.init_from_teacher with config.model.kind = 'mlp'; right is "
+                         "False")  # fmt: skip
+    is_weighed = config.rgrl.k is not None and config.train.epochs
+    if guided and is_weighed and not config.model.hidden:
+        raise InputError(
+            "config.rgrl.k > 0 with config.model.hidden = (), a linear model, whose embedding is "
+            "the features themselves; right is config.rgrl.k = 0, or hidden layers"
+        )
+
+
 def wants_teacher(config: ConfigDict) -> bool:
-    """Whether anything will read a teacher: K = 0 is the method alone."""
-    return config.teacher.kind != "none" and (config.rgrl.k > 0 or not config.train.epochs)
+    """Whether anything will read a teacher: K = 0 is the method alone, and a teacher that costs
+    nothing is judged all the same."""
+    kind = config.teacher.kind
+    if kind == "none":
+        return False
+    return config.rgrl.k > 0 or not config.train.epochs or teachers.get(kind).is_free
 
 
 def get(config: ConfigDict, field: str) -> Any:

@@ -23,6 +23,7 @@ from rmdnet_jax.base.ranges import (
     one_of,
     whole,
 )
+from rmdnet_jax.encoders.interface import NORMALISATION
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods import registry as methods
 from rmdnet_jax.teachers import registry as teachers
@@ -37,6 +38,10 @@ _NAME = Rule("a name", lambda name: name.strip() and "\0" not in name)
 _BLOCKS = Rule(
     "one to four whole numbers from 1 to 64",
     lambda stages: 1 <= len(stages) <= 4 and all(is_of(n, int) and 1 <= n <= 64 for n in stages),
+)
+_HIDDEN = Rule(
+    "up to four whole numbers from 2 to 16,384",
+    lambda units: len(units) <= 4 and all(is_of(n, int) and 2 <= n <= 16384 for n in units),
 )
 _PAIR = Rule(
     "two class numbers", lambda pair: len(pair) == 2 and all(is_of(one, int) for one in pair)
@@ -98,12 +103,33 @@ def _noise() -> dict[str, Field]:
     }
 
 
+def _encoder() -> dict[str, Field]:
+    side = Rule("0, or a whole number from 16 to 1,024", lambda n: n == 0 or 16 <= n <= 1024)
+    return {
+        "path": field(
+            "", "a pretrained .onnx or .safetensors, hf://..., or a .npy or .npz of embeddings"
+        ),
+        "image_size": field(0, "side of its pictures; 0: the file's own, or 224", side),
+        "normalisation": field(
+            None, "of its pictures; None: as the file says, or as neighbours agree best",
+            NORMALISATION, str,
+        ),
+        "output": field("", "name of an ONNX file's output; empty: the likeliest"),
+        "cache": field(cache_folder("embeddings"), "folder for embeddings; empty: none"),
+    }  # fmt: skip
+
+
 def _model() -> dict[str, Field]:
     return {
+        "kind": field(
+            "resnet", "resnet on pictures, mlp on feature vectors", one_of("resnet", "mlp")
+        ),
+        "hidden": field((), "units of the mlp's layers; (): a linear model", _HIDDEN),
         # 1,024 channels are 3,000 million parameters.
         "width": field(64, "channels of the ResNet's first stage", whole(1, 1024)),
-        "blocks": field(
-            (2, 2, 2, 2), "basic blocks of each stage; (1, 1, 1, 1) is ResNet-10", _BLOCKS
+        "blocks": field((2, 2, 2, 2), "blocks of each stage; (1, 1, 1, 1) is ResNet-10", _BLOCKS),
+        "block": field(
+            "basic", "of the ResNet; bottleneck from ResNet-50 on", one_of("basic", "bottleneck")
         ),
         "stem": field("cifar", "cifar for small images, imagenet", one_of("cifar", "imagenet")),
         "precision": field(
@@ -123,7 +149,7 @@ def _teacher() -> dict[str, Field]:
     kinds = one_of(*teachers.kinds(), "none")
     return {
         "kind": field("simsiam", "where the teacher is from; none: no relation term", kinds),
-        "path": field("", "a finished teacher's workdir; of kind table, the file"),
+        "path": field("", "a finished teacher's workdir"),
         "width": field(0, "of the teacher's ResNet; 0 is model.width", whole(0, 1024)),
     }
 
@@ -148,6 +174,11 @@ def _train() -> dict[str, Field]:
     return {
         "epochs": field(240, "of the learner; 0: stop after the teacher", _EPOCHS),
         "batch_size": field(64, "images of a step", _BATCH),
+        "folds": field(
+            1,
+            "parts, each left out once to judge its labels by; 1 is none",
+            whole(1, 20),
+        ),
         "optimizer": field("sgd", "sgd or adam", one_of("sgd", "adam")),
         "lr": field(0.001, "at the start", IS_POSITIVE),
         "lr_drops": field((0.625, 0.75, 0.875), "shares of training at which lr drops", drops),
@@ -217,6 +248,7 @@ def groups() -> dict[str, dict[str, Field]]:
         "": _general(),
         "dataset": _dataset(),
         "noise": _noise(),
+        "encoder": _encoder(),
         "teacher": _teacher(),
         "model": _model(),
         "augment": _augment(),

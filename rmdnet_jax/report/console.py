@@ -21,7 +21,6 @@ def opening(
     data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path | None
 ) -> str:
     """What is about to run, in a few lines; `budget` is what images may take in memory, bytes."""
-    height, width, _ = data.image_shape
     place = f"images   {data.nbytes / 1e9:,.3g} GB decoded, "
     if data.is_on_disk:
         place += (
@@ -42,7 +41,8 @@ def opening(
         noise += f", {labels.rate_realised:.1%} of the labels are wrong"
     return (
         f"data     {data.name}: {len(data.train_images):,} training and "
-        f"{len(data.test_images):,} test images, {height}x{width}, {data.num_classes} classes\n"
+        f"{len(data.test_images):,} test images, {terms.shape(data.image_shape)}, "
+        f"{data.num_classes} classes\n"
         f"{place}\n"
         f"{noise}\n"
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
@@ -72,16 +72,19 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
     ]
     rows = [("noise", results["noise_kind"] + "".join(rates))]
     if results["teacher_kind"] != "none":
-        measured = results["pixel_knn_accuracy"] is not None
-        pixels = percent("pixel_knn_accuracy") if measured else "not measured: on disk"
-        rows.append(
-            (
-                "teacher kNN",
-                f"{results['teacher_kind']} {percent('teacher_knn_accuracy')}   "
-                f"(random encoder {percent('random_encoder_knn_accuracy')}, "
-                f"pixels {pixels})",
-            )
-        )
+        beside = {
+            "random encoder": percent("random_encoder_knn_accuracy"),
+            "pixels": percent("pixel_knn_accuracy"),
+        }
+        if results["pixel_knn_accuracy"] is None:
+            beside["pixels"] = "not measured: on disk"
+        if results["random_encoder_knn_accuracy"] is None:  # it is no network of ours
+            del beside["random encoder"]
+        if len(results["image_shape"]) == 1:
+            del beside["pixels"]
+        knn = f"{results['teacher_kind']} {percent('teacher_knn_accuracy')}"
+        others = ", ".join(f"{what} {share}" for what, share in beside.items())
+        rows.append(("teacher kNN", f"{knn}   ({others})" if others else knn))
     if "baseline_test_accuracy" in results:
         rows.append((f"test, {results['baseline_title']}", percent("baseline_test_accuracy")))
     if results["test_accuracy"] is not None:

@@ -24,7 +24,7 @@ class Suspect:
 
     Attributes:
       index: its place in the training set.
-      picture: a data URI.
+      picture: a data URI; None where the data is feature vectors.
       given, suggested: class numbers.
       true: class number, or None where nobody knows it.
       score, student_score, neighbour_score: as in LabelIssues.
@@ -32,7 +32,7 @@ class Suspect:
     """
 
     index: int
-    picture: str
+    picture: str | None
     given: int
     suggested: int
     true: int | None
@@ -48,7 +48,7 @@ def suspects(issues: LabelIssues, data: Dataset, labels: Labels, count: int) -> 
     return [
         Suspect(
             index=int(issues.index[i]),
-            picture=thumbnail(data.train_images[i]),
+            picture=thumbnail(data.train_images[i]) if data.are_pictures else None,
             given=int(issues.given[i]),
             suggested=int(issues.suggested[i]),
             true=None if labels.true is None else int(labels.true[i]),

@@ -89,6 +89,7 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     called = terms.of(results)
     is_measured = results.get("pixel_knn_accuracy") is not None
     pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (images on disk)"
+    pixels = f"raw pixels {pixels}; " if len(results["image_shape"]) == 3 else ""
     # A teacher that is no network of ours has no untrained form.
     has_random = results.get("random_encoder_knn_accuracy") is not None
     random = "random encoder {random_encoder_knn_accuracy:.1%}, " if has_random else ""
@@ -98,7 +99,7 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
         (
             f"{called.knn} of the {results['teacher_kind']} teacher",
             "teacher_knn_accuracy",
-            f"{random}raw pixels {pixels}; neighbours vote with {{knn_labels}} labels",
+            f"{random}{pixels}neighbours vote with {{knn_labels}} labels",
         ),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
         ("wrong labels, estimated", "noise_rate_estimated", "without looking at true labels"),
@@ -120,12 +121,11 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
 
 def facts(results: dict, config: dict) -> list[tuple[str, str]]:
     """(what, text) of what was run, for somebody who wants to judge or repeat it."""
-    height, width, _ = results["image_shape"]
     rows = [
         (
             "data",
             f"{results['dataset']}: {results['train_images']:,} training and "
-            f"{results['test_images']:,} test images, {height}x{width}, "
+            f"{results['test_images']:,} test images, {terms.shape(results['image_shape'])}, "
             f"{results['classes']} classes",
         )
     ]

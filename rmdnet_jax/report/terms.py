@@ -2,6 +2,7 @@
 that may be wrong themselves it is agreement with them, and says so."""
 
 import dataclasses
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,13 @@ class Terms:
     knn: str
     label: str
     caution: str
+
+
+def shape(image_shape: Sequence[int]) -> str:
+    """Of an image: "32x32", or "1,280 features"."""
+    if len(image_shape) == 1:
+        return f"{image_shape[0]:,} features"
+    return f"{image_shape[0]}x{image_shape[1]}"
 
 
 def of(results: dict) -> Terms:

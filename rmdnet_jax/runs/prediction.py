@@ -39,6 +39,11 @@ def write(folder: str | Path, workdir: str | Path) -> str:
     if not given or not os.path.isdir(folder):
         raise InputError(f"no folder {given!r} (--predict); right is a folder of pictures")
     model = Model.load(workdir)
+    if model.picture_shape is None:
+        raise InputError(
+            f"the model in {workdir} reads feature vectors, not pictures (--predict); right is "
+            "Model.load(...).predict(features)"
+        )
     files = sorted(_pictures(folder))
     if not files:
         suffixes = ", ".join(pictures.SUFFIXES)
@@ -64,6 +69,8 @@ def _pictures(folder: Path) -> Iterator[str]:
 def _predict(model: Model, folder: Path, files: list[str]) -> list[tuple[str, str, str, str]]:
     """A row a file; what cannot be read goes through the model as a black picture."""
     errors: dict[int, str] = {}
+    shape = model.picture_shape
+    assert shape
 
     def read(places: np.ndarray) -> Iterator[np.ndarray]:
         for place in places.tolist():
@@ -71,9 +78,9 @@ def _predict(model: Model, folder: Path, files: list[str]) -> list[tuple[str, st
                 yield model.read(folder / files[place])
             except InputError as error:
                 errors[place] = str(error)
-                yield np.zeros(model.image_shape, np.uint8)
+                yield np.zeros(shape, np.uint8)
 
-    images = LazyImages(read, np.arange(len(files)), model.image_shape)
+    images = LazyImages(read, np.arange(len(files)), shape)
     blocks = lazy_images.blocks(images, _BLOCK)
     told = progress(blocks, "predicting", -(-len(files) // _BLOCK))
     probabilities = itertools.chain.from_iterable(map(model.predict_proba, told))

@@ -20,12 +20,18 @@ from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.data import labels as label_source
 from rmdnet_jax.data import sources, validation
 from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.data.picture_files import PictureFiles
+from rmdnet_jax.encoders.resnet_file import ResNetEncoder
 from rmdnet_jax.experiment import Run
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import devices, hosts
 from rmdnet_jax.methods.interface import Method, Task
 from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.models.torch_weights import Pretrained
+from rmdnet_jax.runs import encoding
+from rmdnet_jax.runs.encoding import Encoded
 from rmdnet_jax.teachers import registry as teachers
 from rmdnet_jax.teachers.source import Recipe, Source
 from rmdnet_jax.training import checkpoints, chunks, handover
@@ -37,7 +43,8 @@ Fill = Callable[[ConfigDict], tuple[ConfigDict, dict[str, str]]]
 
 # Fields that may have other values on other hosts.
 _OF_THE_HOST = (
-    "dataset.cache", "dataset.memory_budget", "dataset.workers", "report.", "tensorboard",
+    "dataset.cache", "dataset.memory_budget", "dataset.workers", "encoder.cache", "report.",
+    "tensorboard",
 )  # fmt: skip
 
 
@@ -54,29 +61,114 @@ def prepare(
     Raises:
       InputError: something given cannot be used.
     """
-    config, chosen, data = load(config, data)
+    configuration.check(config, automatic.FIELDS)
+    encoding_source = encoding.source(config)  # before pictures are decoded, which may take long
+    config, chosen, data = load(config, data, encoding_source)
+    encoding_source = encoding_source or encoding.source(config)  # one that was chosen
     loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
     labels = label_source.give(data, **config.noise)
-    split = validation.split(data, labels, config.dataset.validation, config.seed)
-    _check_sizes(config, data, split)
+    encoded = _encoded(encoding_source, config, chosen, data, labels)
+    seen = data
+    if config.model.kind == "mlp" and encoded and data.are_pictures:
+        seen = data.with_features(encoded.train, encoded.test)
+    _check_kinds(config, data, seen, encoded)
+    split = validation.split(seen, labels, config.dataset.validation, config.seed)
+    _check_sizes(config, seen, split)
     _check_report(config, data)
     _check_loss(config, loss, data.num_classes)
     source = None
+    encoder = encoded.encoder if encoded else None
+    pretrained = encoder.pretrained if isinstance(encoder, ResNetEncoder) else None
+    if config.rgrl.init_from_teacher and config.teacher.kind == "encoder":
+        _check_start(config, pretrained)
     if configuration.wants_teacher(config):
         rgrl, teacher, model = config.rgrl, config.teacher, config.model
         recipe = Recipe(
             teacher.path, teacher.width or model.width, model.stem, tuple(model.blocks),
             experiment.convolution_dtype(model.precision), config.augment.flip,
             rgrl.teacher_embedding == "projector", config.rm.to_dict(),
+            (encoded.train, encoded.test) if encoded else None, pretrained, model.block,
         )  # fmt: skip
         source = teachers.get(teacher.kind).build(recipe, data)
     log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
-    this = Run(config, chosen, data, labels, split, loss, source, workdir, log)
+    story = encoded.story if encoded and data.are_pictures else ""
+    this = Run(
+        config, chosen, data, labels, seen, split, loss, source, encoder, story, workdir, log
+    )
     if source and source.method and config.teacher.path:
         handover.find(config.teacher.path, experiment.teacher_description(this)).close()
     for stage, name in this.methods().items():
         _check_method(this, stage, name)
     return this
+
+
+def _encoded(
+    source: encoding.Source | None,
+    config: ConfigDict,
+    chosen: dict[str, str],
+    data: Dataset,
+    labels: Labels,
+) -> Encoded | None:
+    """What the encoder sees of the data; of feature vectors, these. What is chosen goes to config
+    and reasons."""
+    if not data.are_pictures:
+        if source:
+            raise InputError(
+                f"config.encoder.path is {config.encoder.path}, but {data.name} is feature vectors "
+                "already; right is to leave it out"
+            )
+        train, test = data.train_images, data.test_images
+        assert isinstance(train, np.ndarray)
+        assert isinstance(test, np.ndarray)
+        return Encoded(None, train, test, f"{data.name}: {train.shape[1]} features")
+    if source is None:
+        return None
+    encoded, reason = source.encoded(data, labels.given)
+    if reason and encoded.encoder:
+        config.encoder.normalisation = encoded.encoder.normalised
+        chosen["encoder.normalisation"] = reason
+    return encoded
+
+
+def _check_kinds(config: ConfigDict, data: Dataset, seen: Dataset, encoded: Encoded | None) -> None:
+    """Raises InputError for a model or a teacher that does not go with what there is to see."""
+    kind, teacher = config.model.kind, config.teacher.kind
+    if kind == "mlp" and seen.are_pictures:
+        raise InputError(
+            f"config.model.kind = 'mlp' on the pictures of {data.name}; right is resnet, or an "
+            "encoder (config.encoder.path)"
+        )
+    if kind != "mlp" and not seen.are_pictures:
+        raise InputError(
+            f"config.model.kind = {kind!r} on {data.name}, which is feature vectors; right is mlp"
+        )
+    if teacher == "encoder" and encoded is None:
+        raise InputError(
+            "config.teacher.kind = 'encoder' without config.encoder.path; right is an .onnx or "
+            ".safetensors network, or a .npy or .npz of embeddings"
+        )
+
+
+def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
+    """Raises InputError for a learner that cannot start from the encoder's weights."""
+    if pretrained is None:
+        raise InputError(
+            "config.rgrl.init_from_teacher with an encoder that is no ResNet of ours; right is "
+            "False, or the .safetensors of a ResNet as config.encoder.path"
+        )
+    own = experiment.backbone(config)
+    fields = ("width", "stem", "block", "blocks")
+    differing = {
+        name: getattr(pretrained.backbone, name)
+        for name in fields
+        if getattr(own, name) != getattr(pretrained.backbone, name)
+    }
+    if differing:
+        right = " ".join(f"--config.model.{name}={value}" for name, value in differing.items())
+        raise InputError(
+            f"config.rgrl.init_from_teacher: the model is not built as the encoder is; right is "
+            f"{right}"
+        )
 
 
 def facts(this: Run) -> dict[str, object]:
@@ -89,6 +181,7 @@ def facts(this: Run) -> dict[str, object]:
     }
     return told | {
         "their pictures": (this.data.images_fingerprint(), this.data.test_images.shape),
+        "their features": this.seen.images_fingerprint(),
         "their labels": (this.labels.given.tobytes(), this.data.test_labels.tobytes()),
         "their teacher": _of_elsewhere(this.source),
         "whether the pictures are in memory or on disk": this.data.is_on_disk,
@@ -104,13 +197,16 @@ def _of_elsewhere(source: Source | None) -> str | None:
 
 
 def load(
-    config: ConfigDict, data: Dataset | PictureFiles | None = None
+    config: ConfigDict,
+    data: Dataset | PictureFiles | None = None,
+    source: encoding.Source | None = None,
 ) -> tuple[ConfigDict, dict[str, str], Dataset]:
     """The config with what it leaves open chosen for its data, the reasons by field, and the data.
 
     Args:
       config: not changed.
       data: instead of what config.dataset names; pictures are decoded here.
+      source: what config.encoder names.
 
     Raises:
       InputError: a value of the config cannot be right, or the data cannot be used.
@@ -119,9 +215,10 @@ def load(
     devices.check()
     given = config.dataset
     found = data or _find(config)
+    source = source or encoding.source(config)
     if isinstance(found, Dataset):
         found.check()
-    config, chosen = _filling(found, given.train_size)(config)
+    config, chosen = _filling(found, given.train_size, source)(config)
     configuration.check(config)
     # Before pictures are decoded, which may take long.
     robust.get(config.loss.name, **configuration.loss_parameters(config))
@@ -141,7 +238,7 @@ def filling(config: ConfigDict) -> Fill:
     """
     configuration.check(config, automatic.FIELDS)
     devices.check()
-    return _filling(_find(config), config.dataset.train_size)
+    return _filling(_find(config), config.dataset.train_size, encoding.source(config))
 
 
 def _find(config: ConfigDict) -> Dataset | PictureFiles:
@@ -151,11 +248,15 @@ def _find(config: ConfigDict) -> Dataset | PictureFiles:
     )
 
 
-def _filling(found: Dataset | PictureFiles, train_size: int) -> Fill:
+def _filling(
+    found: Dataset | PictureFiles, train_size: int, source: encoding.Source | None
+) -> Fill:
+    features = source.size if source else 0
     if isinstance(found, PictureFiles):
         size, sides = len(found.train), found.short_sides
     else:
         size, sides = len(found.train_images), np.array([min(found.image_shape[:2])])
+        features = features if found.are_pictures else found.image_shape[0]
     return partial(
         automatic.fill,
         num_train=min(size, train_size or size),
@@ -164,6 +265,7 @@ def _filling(found: Dataset | PictureFiles, train_size: int) -> Fill:
         backend=jax.default_backend(),
         resizable=isinstance(found, PictureFiles),
         devices=jax.device_count(),
+        num_features=features,
     )
 
 
@@ -175,7 +277,10 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
     runs = {"rm": trains_teacher and not config.teacher.path, "train": config.train.epochs > 0}
     for field in (field for field, is_run in runs.items() if is_run):
         size = config[field].batch_size
-        images = len((data if field == "rm" else split.data).train_images)
+        images = len(data.train_images)
+        if field == "train":
+            task = experiment.task_of(config, split.labels.given, data.num_classes)
+            images = task.learned_from
         if size > images:
             raise InputError(
                 f"config.{field}.batch_size is {size} but {data.name} has only "
@@ -186,7 +291,7 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
                 f"config.{field}.batch_size is {size}; right is a multiple of the "
                 f"{jax.device_count()} devices"
             )
-    if config.augment.pad >= min(data.image_shape[:2]):
+    if data.are_pictures and config.augment.pad >= min(data.image_shape[:2]):
         raise InputError(
             f"config.augment.pad is {config.augment.pad} but the images of {data.name} have "
             "{}x{} pixels; right is less than their side".format(*data.image_shape)
@@ -228,7 +333,7 @@ def _check_method(this: Run, stage: str, name: str) -> None:
         return
     field = "baseline" if stage == "baseline" else "name"
     try:
-        _trace(method, experiment.learners_task(this), this.data.image_shape)
+        _trace(method, experiment.learners_task(this), this.split.data.train_images)
     except InputError:
         raise
     except Exception as error:  # whatever somebody else's method may raise
@@ -238,7 +343,7 @@ def _check_method(this: Run, stage: str, name: str) -> None:
         ) from error
 
 
-def _trace(method: Method, task: Task, image_shape: tuple[int, int, int]) -> None:
+def _trace(method: Method, task: Task, images: Images) -> None:
     """Raises ValueError for what a method returns and should not, and whatever it raises itself;
     nothing is computed."""
 
@@ -251,7 +356,7 @@ def _trace(method: Method, task: Task, image_shape: tuple[int, int, int]) -> Non
 
     wants(isinstance(method.title, str), "a title that is text")
     wants(isinstance(method.network, Classifier), "the learner's network")
-    key, image = jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    key, image = jax.random.key(0), jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     state = jax.eval_shape(lambda key, image: method.init(key, image, task), key, image)
     checkpoints.fields(state)
     order = jax.eval_shape(lambda state, key: method.order(state, key, task), state, key)
@@ -259,7 +364,7 @@ def _trace(method: Method, task: Task, image_shape: tuple[int, int, int]) -> Non
     wants(order.dtype == jnp.int32, "an order of int32")
     rows = order.shape[1]
     wants(rows % jax.device_count() == 0, f"rows that {jax.device_count()} devices divide")
-    after, metrics, said = chunks.first_step(method, state, image_shape, rows)
+    after, metrics, said = chunks.first_step(method, state, images.shape[1:], images.dtype, rows)
     wants(shapes(after) == shapes(state), "a state of the shapes and dtypes that step is given")
     wants("loss" in metrics, "metrics of which loss is one")
     wants(all(metric.shape == () for metric in metrics.values()), "metrics that are scalars")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
 from rmdnet_jax import experiment
@@ -49,7 +50,8 @@ def run(
       DivergedError: a loss is not finite.
     """
     this = prepare(config, workdir, data)
-    hosts.check_same(facts(this))
+    if jax.process_count() > 1:
+        hosts.check_same(facts(this))
     if workdir is None:
         if hosts.is_writer():
             _open(this)
@@ -81,4 +83,5 @@ def _open(this: experiment.Run) -> None:
     dtype = experiment.convolution_dtype(config.model.precision)
     budget = host_memory.budget(config.dataset.memory_budget)
     lines = console.opening(this.data, budget, this.labels, str(dtype), this.workdir)
-    print(lines, *console.choices(config, this.chosen), sep="\n", flush=True)
+    seen = [f"encoder  {this.encoder_story}"] if this.encoder_story else []
+    print(lines, *seen, *console.choices(config, this.chosen), sep="\n", flush=True)

@@ -25,6 +25,7 @@ _FREE = (
     "dataset.workers",
     "dataset.memory_budget",
     "dataset.cache",
+    "encoder.cache",
 )
 
 # Seconds after which who only asked whether a folder is held has asked. Up to so many, at random:
@@ -90,7 +91,8 @@ def check_same(workdir: Path, config: dict) -> None:
     """Raises InputError if `workdir` holds something else than this experiment, or nothing."""
     path = workdir / "config.json"
     if not path.exists():
-        if workdir.exists() and any(map(_is_foreign, workdir.iterdir())):
+        holds_files = workdir.exists() and any(map(_is_foreign, workdir.iterdir()))
+        if holds_files and not path.exists():  # another process may have begun in between
             raise InputError(
                 f"the workdir {workdir} holds files but no config.json; "
                 "give an empty or new folder with --workdir"

@@ -60,11 +60,14 @@ class Judged:
         if not known:
             return None
         best = max(known.values())
-        if verdict.knn_accuracy > best + 2 * math.sqrt(best * (1 - best) / self.tested):
+        clearly = best + 2 * math.sqrt(best * (1 - best) / self.tested)
+        if verdict.knn_accuracy >= min(clearly, 1):
             return None
+        beside = " and ".join(f"{whose} ({accuracy:.1%})" for whose, accuracy in known.items())
+        weak = f"kNN accuracy ({verdict.knn_accuracy:.1%}) is not clearly better than {beside}"
+        if self.source.is_free:
+            return f"the encoder's {weak}: what is learned from it is weak; {self.source.remedy}"
         return (
-            f"the teacher's kNN accuracy ({verdict.knn_accuracy:.1%}) is not clearly better than "
-            + " and ".join(f"{whose} ({accuracy:.1%})" for whose, accuracy in known.items())
-            + f": its relations can harm the student; {self.source.remedy} or trust it less (a "
-            "smaller rgrl.k)"
+            f"the teacher's {weak}: its relations can harm the student; {self.source.remedy} or "
+            "trust it less (a smaller rgrl.k)"
         )

@@ -10,7 +10,7 @@ from rmdnet_jax.teachers.simsiam import SimSiamSource
 class RandomSource(SimSiamSource):
     """The kind: SimSiam's encoder before training."""
 
-    path: ClassVar[str] = "unread"
+    reads_path: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     title: ClassVar[str] = "random encoder"
     story: ClassVar[str] = "The teacher is a random encoder: nothing was trained."

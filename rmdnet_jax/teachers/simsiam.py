@@ -16,7 +16,7 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.losses.simsiam import COLLAPSED
 from rmdnet_jax.machine import hosts
 from rmdnet_jax.methods import inference, optimizers
-from rmdnet_jax.methods.interface import Prediction, State, Weights
+from rmdnet_jax.methods.interface import Prediction, State, Teacher, Weights
 from rmdnet_jax.methods.simsiam import SimSiam
 from rmdnet_jax.models.heads import Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
@@ -40,8 +40,7 @@ class SimSiamSource(Source):
     projected: bool
     on_collapse: str
 
-    path: ClassVar[str] = "optional"
-    right_path: ClassVar[str] = "the workdir of a run that trained a teacher"
+    reads_path: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     has_network: ClassVar[bool] = True
     title: ClassVar[str] = "SimSiam teacher"
@@ -68,7 +67,7 @@ class SimSiamSource(Source):
             optimizer = optimizers.with_constant_predictor(decayed, constant)
         mean, std = data.mean_std()
         simsiam = SimSiam(
-            backbone=ResNet(recipe.width, recipe.stem, recipe.dtype, recipe.blocks),
+            backbone=ResNet(recipe.width, recipe.stem, recipe.dtype, recipe.blocks, recipe.block),
             projector=Projector(features, recipe.dtype),
             predictor=Predictor(features // 4, features, recipe.dtype),
             optimizer=optimizer,
@@ -108,6 +107,10 @@ class SimSiamSource(Source):
     @functools.cached_property
     def _predict(self) -> Callable[[tuple[Weights, ...], Images], Prediction]:
         return inference.predictor(self.simsiam)
+
+    def start(self, teacher: Teacher) -> Weights:
+        """The encoder's."""
+        return Weights(teacher.frozen["params"], teacher.frozen["batch_stats"])
 
     def watch(self, metrics: Mapping[str, float], epoch: int, history: list[dict]) -> None:
         """Warns, once, or raises CollapsedError, when all embeddings have become one."""

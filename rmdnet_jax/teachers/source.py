@@ -14,7 +14,8 @@ import numpy as np
 import optax
 
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.methods.interface import Method, State, Teacher
+from rmdnet_jax.methods.interface import Method, State, Teacher, Weights
+from rmdnet_jax.models.torch_weights import Pretrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +24,13 @@ class Recipe:
 
     Attributes:
       path: of what there is already.
-      width, stem, blocks, dtype: of a ResNet.
+      width, stem, blocks, block, dtype: of a ResNet.
       flip: whether mirrored images are the same.
       projected: whether SimSiam's projector makes the embedding, and not the backbone.
       rm: the fields of stage RM by name.
+      pretrained: of the run's encoder, if it is a ResNet that we can run.
+      embeddings: of the training and the test images by the run's encoder, float32 [N, D] and
+        [M, D]; None without one.
     """
 
     path: str
@@ -37,14 +41,18 @@ class Recipe:
     flip: bool
     projected: bool
     rm: Mapping[str, Any]
+    embeddings: tuple[np.ndarray, np.ndarray] | None = None
+    pretrained: Pretrained | None = None
+    block: str = "basic"
 
 
 class Source(Protocol):
     """A kind of teacher, made for one data set. Implementations derive from this.
 
     Attributes:
-      path: whether config.teacher.path is "unread", "optional" or "required" by the kind.
-      right_path: what the path names.
+      reads_path: whether the kind reads config.teacher.path.
+      is_free: whether it costs nothing, and so is judged even where nothing learns from it.
+      most_tested: test images that it is judged on; 0 is all.
       trains: whether the kind is trained here, unless a path names one that was.
       has_network: whether its teacher is a ResNet of ours: it sees views and can start a learner.
       story: a sentence on where it comes from, for the page.
@@ -56,8 +64,9 @@ class Source(Protocol):
       method: what trains it; None: nothing is to be trained.
     """
 
-    path: ClassVar[str] = "unread"
-    right_path: ClassVar[str] = ""
+    reads_path: ClassVar[bool] = False
+    is_free: ClassVar[bool] = False
+    most_tested: ClassVar[int] = 0
     trains: ClassVar[bool] = False
     has_network: ClassVar[bool] = False
     title: ClassVar[str]
@@ -89,6 +98,10 @@ class Source(Protocol):
     def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Of the training and the test images: float32 [N, D] and [M, D]."""
         ...
+
+    def start(self, teacher: Teacher) -> Weights | None:
+        """Weights of a learner's backbone of the same architecture; None if it has none."""
+        return None
 
     def watch(self, metrics: Mapping[str, float], epoch: int, history: list[dict]) -> None:
         """Warns of what goes wrong in training, after an epoch; raises DivergedError to end it."""

@@ -13,17 +13,20 @@ PHOTOS = np.array([600, 480, 900])
 
 def fill(
     num_train=50_000, num_classes=10, sides=PHOTOS, backend="gpu", resizable=True, devices=1,
-    **fields,
+    num_features=0, **fields,
 ):  # fmt: skip
     config = own_data.get_config()
+    config.encoder.path = ""
     config.update_from_flattened_dict(fields)
-    return automatic.fill(config, num_train, num_classes, sides, backend, resizable, devices)
+    return automatic.fill(
+        config, num_train, num_classes, sides, backend, resizable, devices, num_features
+    )
 
 
 def test_every_open_field_is_filled_and_reasoned():
     open_config = own_data.get_config()
     config, reasons = fill()
-    assert reasons.keys() == set(automatic.FIELDS)
+    assert reasons.keys() == set(automatic.FIELDS) - {"encoder.path"}
     assert all(checking.get(open_config, field) is None for field in automatic.FIELDS)
     assert all(checking.get(config, field) is not None for field in automatic.FIELDS)
     checking.check(open_config, automatic.FIELDS)
@@ -113,6 +116,40 @@ def test_neighbours_are_a_part_of_a_class(num_train, num_classes, k):
 def test_checkpoints_come_as_often_on_small_sets_as_on_large():
     for num_train, every in ((100, 200.0), (50_000, 0.4), (10**9, 0.001)):
         assert fill(num_train=num_train, backend="cpu")[0].checkpoint_every == every
+
+
+@pytest.mark.parametrize(
+    ("num_train", "features", "batch", "epochs", "decay", "rate"),
+    [
+        (50_000, 1280, 256, 10, 0.0064, 0.001),
+        (2_000, 1280, 64, 48, 0.16, 0.001),
+        (150, 8, 16, 50, 0.013, 0.013),
+        (10**6, 4, 256, 10, 0.001, 0.018),
+        (300, 4096, 16, 50, 0.3, 0.00056),
+    ],
+)
+def test_a_network_on_features_goes_by_samples_and_features(
+    num_train, features, batch, epochs, decay, rate
+):
+    config, reasons = fill(num_train=num_train, num_features=features)
+    train = config.train
+    assert (config.model.kind, config.teacher.kind, config.rgrl.k) == ("mlp", "encoder", 0)
+    assert (train.batch_size, train.epochs, train.folds) == (batch, epochs, 5)
+    assert (train.optimizer, train.weight_decay, train.lr) == ("adam", decay, rate)
+    assert not {"model.stem", "model.width", "rm.epochs", "rm.batch_size"} & reasons.keys()
+
+
+def test_on_a_cpu_pictures_without_an_encoder_are_seen_by_the_built_in_one():
+    config, reasons = fill(backend="cpu", **{"encoder.path": None})
+    assert (config.encoder.path, config.model.kind) == ("classical", "mlp")
+    assert "docs/encoders.md" in reasons["encoder.path"]
+    wanted = {"model.kind": "resnet"}, {"teacher.kind": "simsiam"}, {"teacher.path": "runs/t"}
+    for fields in wanted:
+        config, reasons = fill(backend="cpu", **{"encoder.path": None}, **fields)
+        assert (config.encoder.path, config.model.kind) == ("", "resnet")
+        assert "encoder.path" not in reasons
+    assert fill(backend="gpu", **{"encoder.path": None})[0].encoder.path == ""
+    assert fill(backend="cpu", num_features=9, **{"encoder.path": None})[0].encoder.path == ""
 
 
 @pytest.mark.parametrize(("num_classes", "recipes"), [(10, rgrl_cifar10), (100, rgrl_cifar100)])

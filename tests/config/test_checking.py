@@ -189,16 +189,12 @@ def test_a_baseline_that_is_no_name_is_refused():
         checking.check(with_value("method.baseline", True))
 
 
-def test_a_table_of_embeddings_needs_a_file_and_has_no_network():
-    table = {"teacher.kind": "table"}
-    with pytest.raises(InputError, match=r"without config\.teacher\.path; right is a \.npz"):
-        checking.check(config(**table))
-    table["teacher.path"] = "table.npz"
+def test_an_encoder_has_no_network_that_sees_views():
+    table = {"teacher.kind": "encoder"}
     checking.check(config(**table))
     for field, value in {
         "rgrl.teacher_view": "own",
         "rgrl.teacher_embedding": "projector",
-        "rgrl.init_from_teacher": True,
         "teacher.width": 8,
     }.items():
         with pytest.raises(InputError, match=rf"config\.{field} is .* which is no network of ours"):

@@ -30,7 +30,7 @@ def test_every_field_says_what_it_is_for_and_its_default_is_right(name):
     given = checking.get(default(), name)
     assert given == field.default
     if given is None:  # not given: a loss or a method has its own, or does without
-        assert name.partition(".")[0] in {"loss", *methods.names()}
+        assert name.partition(".")[0] in {"loss", "encoder", *methods.names()}
     else:
         assert ranges.is_of(given, field.kind)
         assert field.wrong(name, given) is None

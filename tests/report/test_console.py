@@ -23,6 +23,7 @@ RESULTS = {
     "test_accuracy": None,
     "best_test_accuracy": None,
     "label_issue_auroc": None,
+    "image_shape": [32, 32, 3],
 }
 
 
@@ -32,6 +33,15 @@ def test_stage_rm_alone_promises_no_label_issues():
     assert "test accuracy" not in told
     assert "label_issues.csv" not in told
     assert told.splitlines()[-1].startswith("results")
+
+
+def test_an_encoder_has_no_untrained_form_and_feature_vectors_no_pixels():
+    found = RESULTS | {"teacher_kind": "encoder", "random_encoder_knn_accuracy": None}
+    told = console.closing(found, Path("w"), remark="")
+    assert "encoder 45.5%   (pixels 35.1%)" in told
+    found |= {"image_shape": [1280], "pixel_knn_accuracy": None}
+    told = console.closing(found, Path("w"), remark="")
+    assert "encoder 45.5%\n" in told
 
 
 def test_a_student_is_told_with_its_wrong_labels():

@@ -64,7 +64,11 @@ def drawn(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "student"),
-    [("simsiam", "CE + RMDNet"), ("random", "CE + RGRL, random teacher"), ("table", "CE + RMDNet")],
+    [
+        ("simsiam", "CE + RMDNet"),
+        ("random", "CE + RGRL, random teacher"),
+        ("encoder", "CE + RMDNet"),
+    ],
 )
 def test_teacher_and_students_are_called_what_they_are(drawn, kind, student):
     sections, calls = drawn(outcome(kind), tsne_points=10)
@@ -113,8 +117,8 @@ def test_a_teacher_trained_elsewhere_or_weak_is_said_to_be(drawn):
 
 
 def test_a_table_was_made_elsewhere(drawn):
-    text = drawn(outcome("table", history=[]))[0]["teacher"].text
-    assert text == teachers.get("table").story
+    text = drawn(outcome("encoder", history=[]))[0]["teacher"].text
+    assert text == teachers.get("encoder").story
 
 
 def test_the_largest_confusions_are_named(drawn):

@@ -23,7 +23,7 @@ def dark_or_bright():
 
     return SimpleNamespace(
         classes=("dark", "=bright"),
-        image_shape=(8, 8, 3),
+        picture_shape=(8, 8, 3),
         predict_proba=predict_proba,
         read=lambda file: pictures.decode(str(file), str(file), (8, 8, 3), True),
     )

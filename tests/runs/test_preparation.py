@@ -61,7 +61,7 @@ VALUES = {
             "pairflip",
             "matrix",
             "random",
-            "table",
+            "encoder",
             "gce",
             "nce_rce",
             "elr",
@@ -242,6 +242,6 @@ def test_so_is_a_baseline_that_cannot_be(own_method, tmp_path):
 def test_a_table_of_other_images_is_refused(tmp_path):
     np.savez(tmp_path / "t.npz", train=np.zeros((64, 3), np.float32), test=np.zeros((9, 3)))
     config = default()
-    config.teacher.kind, config.teacher.path = "table", str(tmp_path / "t.npz")
-    with pytest.raises(InputError, match=r"test is float64 \(9, 3\); right is .* \(8, D\)"):
+    config.teacher.kind, config.encoder.path = "encoder", str(tmp_path / "t.npz")
+    with pytest.raises(InputError, match=r"test has 9 rows for 8 images; right is"):
         preparation.prepare(config, tmp_path / "w", DATA)

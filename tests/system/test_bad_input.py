@@ -251,15 +251,23 @@ CASES = {
     "a teacher that is a file": config("no teacher in data.npz", teacher__path="data.npz"),
     "a teacher that is an empty folder": Case("no teacher in t", {"teacher.path": "t"},
                                               files={"t/teacher/.keep": b""}),
-    "a table without a file": config("without config.teacher.path", teacher__kind="table"),
-    "a table that is not there": config(
-        "config.teacher.path, nowhere.npz", teacher__kind="table", teacher__path="nowhere.npz"
+    "an encoder without a file": config("without config.encoder.path", teacher__kind="encoder"),
+    "an encoder that is not there": config(
+        "no file 'nowhere.npz' (encoder.path)", teacher__kind="encoder", encoder__path="nowhere.npz"
+    ),
+    "an encoder that is a picture": Case(
+        "x.png (encoder.path) ends in .png", {"encoder.path": "x.png", "teacher.kind": "encoder"},
+        files={"x.png": png()},
     ),
     "a table of something else": config(
-        "config.teacher.path, data.npz", teacher__kind="table", teacher__path="data.npz"
+        "holds x_test, x_train", encoder__path="data.npz", teacher__kind="encoder"
+    ),
+    "an encoder that nothing reads": config("which do not read it", encoder__path="data.npz"),
+    "an encoder's size without an encoder": config(
+        "without config.encoder.path", encoder__image_size=224
     ),
     "a table of other images": Case(
-        "test is float64 (9, 2)", {"teacher.kind": "table", "teacher.path": "t.npz"},
+        "test has 9 rows for", {"encoder.path": "t.npz", "teacher.kind": "encoder"},
         files={"t.npz": lambda path: np.savez(path, train=np.zeros((64, 2)), test=np.zeros((9, 2)))}
     ),
     "a workdir of an older version": Case(

@@ -227,8 +227,8 @@ def test_a_table_of_embeddings_guides_a_student(data, tmp_path):
         for split, of in (("train", labels), ("test", labels[:32]))
     }
     np.savez(tmp_path / "table.npz", **table)
-    done = run_here(*flags(data, tmp_path / "w", "--config.teacher.kind=table",
-                           f"--config.teacher.path={tmp_path / 'table.npz'}",
+    done = run_here(*flags(data, tmp_path / "w", "--config.teacher.kind=encoder",
+                           f"--config.encoder.path={tmp_path / 'table.npz'}",
                            "--config.method.name=elr"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "w")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.teachers import registry
+from rmdnet_jax.teachers.encoder import TableTeacher
 from rmdnet_jax.teachers.judged import Judged, Verdict
-from rmdnet_jax.teachers.table import TableTeacher
 
 NONE = np.zeros((1, 2), np.float32)  # embeddings that are not read
 
@@ -37,8 +37,9 @@ def test_weak_teachers_are_warned_of_with_the_figures(teacher, random_encoder, p
 
 def test_what_was_not_measured_is_left_out():
     assert "a random encoder's (30.0%): its relations" in judged(0.3, 0.3).warning()
-    table = judged(0.3, None, 0.3, kind="table").warning()
-    assert "better than raw pixels' (30.0%): its relations" in table
+    table = judged(0.3, None, 0.3, kind="encoder").warning()
+    assert table.startswith("the encoder's kNN accuracy (30.0%) is not clearly better than raw")
+    assert "take a better encoder" in table
     assert "rm.epochs" not in table  # nothing here trains it
 
 

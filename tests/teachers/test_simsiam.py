@@ -96,7 +96,7 @@ def test_a_random_encoder_is_simsiam_that_nobody_trains(fresh):
 
 
 def test_the_kinds_are_the_files_of_the_folder():
-    assert {"random", "simsiam", "table"} <= set(registry.kinds())
+    assert {"random", "simsiam", "encoder"} <= set(registry.kinds())
     for kind in registry.kinds():
         known = registry.get(kind)
         for field in ("title", "term", "is_control", "build", "teacher", "embeddings", "watch"):

@@ -1,0 +1,95 @@
+"""A teacher that is a pretrained encoder: a table of its embeddings of the clean pictures, or the
+feature vectors that the data itself is."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import numpy as np
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.methods.interface import State, Teacher, Weights
+from rmdnet_jax.models.torch_weights import Pretrained
+from rmdnet_jax.teachers.source import Recipe, Source
+
+
+@dataclasses.dataclass(frozen=True)
+class TableTeacher:
+    """Embeddings of a training set's images, read at the place of each.
+
+    A table saw the clean pictures; the learner's augmented view has no part in it.
+
+    Attributes:
+      table: float32 [N, D], on the host.
+      reads_labels: whether labels were read to make it.
+    """
+
+    table: np.ndarray
+    reads_labels: bool = False
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.table.shape[1]
+
+    @property
+    def frozen(self) -> dict[str, np.ndarray]:
+        """The table."""
+        return {"table": self.table}
+
+    def embed(self, frozen: dict, view: jax.Array, index: jax.Array) -> jax.Array:
+        """The rows of the batch's images, float32 [B, D]."""
+        return frozen["table"][index]
+
+    def of_images(self, index: np.ndarray) -> "TableTeacher":
+        """The rows of these images, for a training set that is these."""
+        if len(index) == len(self.table):  # all of them, in order
+            return self
+        return dataclasses.replace(self, table=self.table[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSource(Source):
+    """The kind.
+
+    Attributes:
+      train, test: embeddings float32 [N, D] and [M, D].
+      pretrained: of the encoder, if it is a ResNet that we can run.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    pretrained: Pretrained | None = None
+
+    is_free: ClassVar[bool] = True
+    most_tested: ClassVar[int] = 1000
+    title: ClassVar[str] = "pretrained encoder"
+    story: ClassVar[str] = (
+        "The teacher is a pretrained encoder, which sees the clean pictures: nothing was trained."
+    )
+    remedy: ClassVar[str] = "take a better encoder, or another image size, normalisation or output"
+
+    @classmethod
+    def build(cls, recipe: Recipe, data: Dataset) -> "EncoderSource":
+        """The embeddings of the recipe."""
+        assert recipe.embeddings
+        return cls(*recipe.embeddings, recipe.pretrained)
+
+    def teacher(self, state: State | None) -> TableTeacher:
+        """The training images' rows."""
+        return TableTeacher(self.train)
+
+    def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """The table itself."""
+        return self.train, self.test
+
+    def start(self, teacher: Teacher) -> Weights | None:
+        """The ResNet's."""
+        if self.pretrained is None:
+            return None
+        return Weights(
+            {"backbone": self.pretrained.params}, {"backbone": self.pretrained.batch_stats}
+        )
+
+
+KIND = EncoderSource
