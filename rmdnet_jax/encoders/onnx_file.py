@@ -208,8 +208,9 @@ def _numbers(
         return None
     try:
         found = tuple(float(number) for number in metadata[name].split(","))
-        # What float32 can hold, and divide by.
-        is_right = len(found) == count and all(abs(number) < 1e30 for number in found)
+        # Of channels in [0, 1]; means on the scale of 255 would make every picture black.
+        most = 1e30 if name == "side" else 2
+        is_right = len(found) == count and all(abs(number) <= most for number in found)
         is_right = is_right and (name == "mean" or min(found) > 1e-30)
         is_right = is_right and (name != "side" or found[0].is_integer())
     except ValueError:
@@ -217,7 +218,7 @@ def _numbers(
     if not is_right:
         raise InputError(
             f"{path}: its metadata has {name} = {shown(metadata[name][:60])!r}; right is "
-            f"{count} number{'s, divided by commas' if count > 1 else ''}"
+            f"{count} number{'s of channels in [0, 1], divided by commas' if count > 1 else ''}"
         )
     return found
 

@@ -163,6 +163,8 @@ def test_a_fixed_side_is_no_other(first, tmp_path):
         ("mean", "0.5,0.5,0.5,0.5"),
         ("mean", "0.5,0.5,inf"),
         ("mean", "0.5,0.5,1e300"),
+        ("mean", "123.675,116.28,103.53"),
+        ("std", "58.4,57.1,57.4"),
         ("std", "0.5,0.5,0"),
         ("std", "0.5,0.5,1e-300"),
         ("std", "0.5,0.5,-1"),
@@ -171,7 +173,7 @@ def test_a_fixed_side_is_no_other(first, tmp_path):
 )
 def test_metadata_that_cannot_be_right_is_refused(name, text, tmp_path):
     path = make(tmp_path / "e.onnx", metadata=METADATA | {name: text})
-    right = "1 number$" if name == "side" else "3 numbers, divided by commas$"
+    right = "1 number$" if name == "side" else "3 numbers of channels in .*, divided by commas$"
     with pytest.raises(InputError, match=rf"its metadata has {name} = '.*'; right is {right}"):
         read(path, Asked())
 

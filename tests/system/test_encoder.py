@@ -241,6 +241,15 @@ def test_every_method_learns_on_features_with_and_without_the_relation_term(meth
     assert found["title"].endswith("RMDNet") == (method != "coteaching")
 
 
+def test_a_sweep_learns_on_features(tmp_path):
+    features, _, given = vectors()
+    np.savez(tmp_path / "v.npz", x_train=features[:150], y_train=given[:150],
+             x_test=features[150:], y_test=given[150:])  # fmt: skip
+    run(tmp_path / "v.npz", tmp_path / "w", "--sweep=loss.name=gce,ce",
+        "--config.dataset.validation=0.2")  # fmt: skip
+    assert results(tmp_path / "w" / "chosen")["image_shape"] == [8]
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
