@@ -18,7 +18,7 @@ from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line, shown
 from rmdnet_jax.data import lazy_images, pictures
-from rmdnet_jax.data.dataset import check_features, check_labels, with_three_channels
+from rmdnet_jax.data.dataset import as_images, check_features, check_labels, with_three_channels
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.encoders import classical, extraction, opening
 from rmdnet_jax.encoders.interface import Asked, Encoder
@@ -298,7 +298,7 @@ class Model:
             assert self.picture_shape
             return self._seen(LazyImages(read, np.arange(len(files)), self.picture_shape))
         if images.shape[1:] == self.image_shape and images.ndim == 2 and images.dtype.kind == "f":
-            features = images.astype(np.float32)
+            features = as_images(images)
             check_features(features, "features")
             return features
         images = with_three_channels(images)

@@ -83,8 +83,8 @@ def leave_open(config: ConfigDict) -> ConfigDict:
     """A copy of the config in which every field of `FIELDS` is open. What has no default keeps its
     type, which a copy alone would lose."""
     config = config.copy_and_resolve_references()
-    resolved = (name for name, one in all_fields().items() if one.default is None)
-    for field in (*FIELDS, *resolved):
+    not_given = [name for name in all_fields() if configuration.get(config, name) is None]
+    for field in (*FIELDS, *not_given):
         name, _, leaf = field.rpartition(".")
         group = configuration.get(config, name) if name else config
         del group[leaf]
@@ -152,7 +152,8 @@ def fill(
         is_taken = is_taken and config.teacher.kind in (None, "encoder")
         config.encoder.path = classical.NAME if is_taken else ""
         if is_taken:
-            num_features = classical.ClassicalEncoder(config.encoder.image_size or 128).size
+            side = config.encoder.image_size or classical.ClassicalEncoder.side
+            num_features = classical.ClassicalEncoder(side).size
             reasons["encoder.path"] = (
                 "built in, as none is given; a pretrained one finds far more wrong labels: pip "
                 "install onnxruntime, and --config.encoder.path=FILE.onnx (docs/encoders.md)"

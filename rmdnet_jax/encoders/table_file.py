@@ -9,7 +9,7 @@ import numpy as np
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import shown
 from rmdnet_jax.data import npy
-from rmdnet_jax.data.dataset import Dataset, check_features
+from rmdnet_jax.data.dataset import Dataset, as_images, check_features
 from rmdnet_jax.machine import memory
 
 # Of the host's memory, what a table may take.
@@ -33,9 +33,9 @@ def read(path: Path, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
       InputError: it is no such file, a picture has no row, or rows are no embeddings.
     """
     where = f"config.encoder.path, {path}"
-    held, is_one = _held(path), path.suffix.lower() == ".npy"
+    held = _held(path)
     names = set(held)
-    if is_one:
+    if path.suffix.lower() == ".npy":
         rows = _floats(held["rows"], where)
         if (places := _places(data)) is not None:
             return _placed(rows, places, sum(map(len, places)) + len(data.skipped_files), where)
@@ -108,8 +108,7 @@ def _placed(
 def _floats(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind != "f" or array.ndim != 2:
         raise InputError(f"{where}: embeddings are {array.dtype} {array.shape}; {RIGHT}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is told as not finite
-        rows = array.astype(np.float32)
+    rows = as_images(array)
     check_features(rows, where)
     return rows
 

@@ -20,6 +20,19 @@ def batch_norm(train: bool, dtype: jnp.dtype, name: str | None = None) -> nn.Bat
     )
 
 
+def _conv(features: int, size: int, stride: int, dtype: jnp.dtype) -> nn.Conv:
+    """A square convolution that keeps the sides but for its stride; batch norm has the bias."""
+    return nn.Conv(
+        features,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        use_bias=False,
+        kernel_init=default_init,
+        dtype=dtype,
+    )
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016, figure 5 left)."""
 
@@ -32,15 +45,7 @@ class BasicBlock(nn.Module):
         """[B, H, W, C] -> [B, H/stride, W/stride, features]."""
 
         def conv(x, size, stride):
-            return nn.Conv(
-                self.features,
-                (size, size),
-                strides=stride,
-                padding=size // 2,
-                use_bias=False,
-                kernel_init=default_init,
-                dtype=self.dtype,
-            )(x)
+            return _conv(self.features, size, stride, self.dtype)(x)
 
         shortcut = x
         if self.stride != 1 or x.shape[-1] != self.features:
@@ -66,15 +71,7 @@ class BottleneckBlock(nn.Module):
         """[B, H, W, C] -> [B, H/stride, W/stride, 4 * features]."""
 
         def conv(x, features, size, stride):
-            return nn.Conv(
-                features,
-                (size, size),
-                strides=stride,
-                padding=size // 2,
-                use_bias=False,
-                kernel_init=default_init,
-                dtype=self.dtype,
-            )(x)
+            return _conv(features, size, stride, self.dtype)(x)
 
         features = EXPANSION["bottleneck"] * self.features
         shortcut = x
@@ -118,15 +115,7 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Normalised images float32 [B, H, W, 3] -> embedding float32 [B, embedding_size]."""
         size, stride = (3, 1) if self.stem == "cifar" else (7, 2)
-        x = nn.Conv(
-            self.width,
-            (size, size),
-            strides=stride,
-            padding=size // 2,
-            use_bias=False,
-            kernel_init=default_init,
-            dtype=self.dtype,
-        )(x)
+        x = _conv(self.width, size, stride, self.dtype)(x)
         x = nn.relu(batch_norm(train, self.dtype)(x))
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))

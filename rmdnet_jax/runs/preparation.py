@@ -133,11 +133,6 @@ def _encoded(
 def _check_kinds(config: ConfigDict, data: Dataset, seen: Dataset, encoded: Encoded | None) -> None:
     """Raises InputError for a model or a teacher that does not go with what there is to see."""
     kind, teacher = config.model.kind, config.teacher.kind
-    if kind == "mlp" and seen.are_pictures:
-        raise InputError(
-            f"config.model.kind = 'mlp' on the pictures of {data.name}; right is resnet, or an "
-            "encoder (config.encoder.path)"
-        )
     if kind != "mlp" and not seen.are_pictures:
         raise InputError(
             f"config.model.kind = {kind!r} on {data.name}, which is feature vectors; right is mlp"
