@@ -69,7 +69,7 @@ FOLDS = 5
 
 FIELDS = (
     "checkpoint_every", "dataset.image_size", "encoder.path", "model.kind", "model.stem",
-    "model.width", "teacher.kind", "rm.batch_size", "rm.epochs", "rm.knn_k",
+    "method.name", "model.width", "teacher.kind", "rm.batch_size", "rm.epochs", "rm.knn_k",
     "train.batch_size", "train.epochs", "train.folds", "train.lr", "train.optimizer",
     "train.weight_decay", "loss.name", "rgrl.k",
 )  # fmt: skip
@@ -197,6 +197,7 @@ def fill(
         bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)
         reason = f"{bound} so many" if bound else f"{epochs * num_train:,} images seen"
         choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {given.name}")
+    choose("method.name", "robust", "a loss on the given labels")
     choose("train.folds", 1, "on pictures each would take as long as all")
     choose("train.optimizer", "sgd", "as the paper")
     choose("train.weight_decay", 5e-4, "as the paper")
@@ -239,6 +240,7 @@ def _fill_features(
     epochs = min(max(round(FEATURES_STEPS / steps), low), high)
     choose("train.epochs", epochs, f"{epochs * steps:,} steps")
     choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
+    choose("method.name", "forward", "heeds classes that turn into others by habit")
     choose("train.optimizer", "adam", "for feature vectors")
     least, most = FEATURES_DECAYS
     decay = min(max(FEATURES_DECAY * num_features / num_train, least), most)

@@ -72,8 +72,8 @@ def _check_together(config: ConfigDict) -> None:
             "config.rgrl.init_from_teacher needs a teacher; right is a config.teacher.kind other "
             "than 'none' and config.rgrl.k > 0"
         )
-    kind = methods.get(method.name)
-    for name, members in methods.groups().items():
+    kind = methods.get(method.name) if method.name else None
+    for name, members in methods.groups().items() if kind else ():
         for field, one in members.items():
             if name not in (method.name, method.baseline) and config[name][field] != one.default:
                 raise InputError(
@@ -88,7 +88,14 @@ def _check_together(config: ConfigDict) -> None:
                 "teacher to differ; right is a config.teacher.kind other than 'none' and "
                 "config.rgrl.k > 0"
             )
-    if guided and not is_open and rgrl.k is not None and train.epochs and kind.learners > 1:
+    if (
+        guided
+        and not is_open
+        and rgrl.k is not None
+        and train.epochs
+        and kind
+        and kind.learners > 1
+    ):
         raise InputError(
             f"config.method.name = {method.name!r} trains {kind.learners} networks, and the "
             "relation term goes with one; right is config.teacher.kind = 'none'"

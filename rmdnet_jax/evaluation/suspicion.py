@@ -5,10 +5,10 @@ import dataclasses
 
 import numpy as np
 
-from rmdnet_jax.data import transition
+from rmdnet_jax.data import transition, unseen
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
-from rmdnet_jax.evaluation import classification, knn, label_issues, unseen
+from rmdnet_jax.evaluation import classification, knn, label_issues
 
 # Neighbours in the teacher's space that have a say on a label.
 _NEIGHBOURS = 50
@@ -51,8 +51,8 @@ def suspect(
     test = classification.softmax(test_logits)
     if is_unseen:
         found = unseen.noise(belief, labels.given)
-        train = found.judged(belief, labels.given)
-        test = found.judged(test, data.test_labels)
+        train = unseen.judged(found, belief, labels.given)
+        test = unseen.judged(found, test, data.test_labels)
         return Suspicion(
             label_issues.score(train, None, labels.given, found.rate, data.train_index),
             label_issues.score(test, None, data.test_labels, found.rate, data.test_index),
@@ -65,10 +65,10 @@ def suspect(
         neighbours = knn.neighbours_mean(bank, belief, k=_NEIGHBOURS)
         test_neighbours = knn.neighbours_mean(bank, belief, queries, k=_NEIGHBOURS)
     independent = belief if neighbours is None else neighbours
-    estimated, rate = transition.estimate(independent, labels.given)
+    found = transition.estimate(independent, labels.given)
     return Suspicion(
-        label_issues.score(belief, neighbours, labels.given, rate, data.train_index),
-        label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),
-        estimated,
-        rate,
+        label_issues.score(belief, neighbours, labels.given, found.rate, data.train_index),
+        label_issues.score(test, test_neighbours, data.test_labels, found.rate, data.test_index),
+        found.transition,
+        found.rate,
     )

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import BELOW_1, whole
-from rmdnet_jax.data import transition
 from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import select
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
@@ -38,7 +37,7 @@ class CoTeaching(LearnerMethod[CoTeachingState]):
 
     The rate of wrong labels is assumed to be known, as in the paper; where it is not given, all are
     kept for `ramp` epochs, and it is estimated at their end from what was said of the images
-    meanwhile (data/transition.py).
+    meanwhile.
     """
 
     rate: Annotated[float | None, BELOW_1, "share of wrong labels; None is estimated"] = None
@@ -93,10 +92,7 @@ class CoTeaching(LearnerMethod[CoTeachingState]):
         """At the end of the warm-up the rate, where it is not known."""
         if self.rate is not None or epoch != self.ramp:
             return state
-        remembered = look.remembered()
-        seen = remembered.any(axis=1)
-        _, rate = transition.estimate(remembered[seen], look.given[seen])
-        selection = state.selection | {"rate": jnp.full((), rate, jnp.float32)}
+        selection = state.selection | {"rate": jnp.full((), look.noise().rate, jnp.float32)}
         return dataclasses.replace(state, selection=selection)
 
     def _keep(self, selection: dict[str, jax.Array], size: int) -> jax.Array:

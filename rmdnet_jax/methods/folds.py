@@ -6,6 +6,7 @@ All trainings take a step together, in one compiled program: `jax.vmap` over sta
 """
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from scipy.special import softmax
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.data import unseen
+from rmdnet_jax.data.transition import Noise
 from rmdnet_jax.methods import interface
 from rmdnet_jax.methods.interface import (
     Batch,
@@ -92,9 +95,14 @@ class Folded(Method[S]):
         return state, jax.tree.map(jnp.mean, metrics), None
 
     def between_epochs(self, state: S, epoch: int, look: Look) -> S:
-        """What the method decides for each."""
+        """What the method decides for each. The noise is of all labels, by the trainings that have
+        not seen them."""
         if type(self.method).between_epochs is Method.between_epochs:
             return state
+
+        @functools.cache
+        def noise() -> Noise:
+            return unseen.noise(self.belief(state, look), look.given)
 
         def decided(one: S) -> S:
             def predictions() -> tuple[Prediction, ...]:
@@ -103,7 +111,9 @@ class Folded(Method[S]):
             def remembered() -> np.ndarray:
                 return _mean(predictions())
 
-            own = Look(look.given, look.predict, predictions, remembered, is_remembered=False)
+            own = Look(
+                look.given, look.predict, predictions, remembered, noise, is_remembered=False
+            )
             return self.method.between_epochs(one, epoch, own)
 
         return _stacked([decided(one) for one in self._each(state)])

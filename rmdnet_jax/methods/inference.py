@@ -16,17 +16,22 @@ from rmdnet_jax.methods.interface import Network, Prediction, Weights
 # should not wait for a batch of 256.
 _FEW = 16
 
+# Feature vectors take so many times an image's place in a batch: they are that much less work.
+_VECTORS = 8
+
 
 def predictor(
-    network: Network, batch_size: int = 256
+    network: Network, batch_size: int = 256, embeds: bool = True
 ) -> Callable[[tuple[Weights, ...], Images], Prediction]:
-    """A compiled (weights of one or more networks, images uint8 [N, H, W, 3]) -> Prediction of
-    NumPy arrays [N, ...]. Of several networks the logits are averaged and the embeddings stand side
-    by side.
+    """A compiled (weights of one or more networks, images uint8 [N, H, W, 3] or features float32
+    [N, D]) -> Prediction of NumPy arrays [N, ...]. Of several networks the logits are averaged and
+    the embeddings stand side by side.
+
+    Without `embeds` there are logits alone, [N, C] instead of [N, C + D] to be kept.
 
     The last batch is padded with zeros and the padding's predictions are dropped; batches are of
-    `batch_size`, or 16 where there are no more images, rounded up to a multiple of the number of
-    devices.
+    `batch_size`, of eight times as many feature vectors, or of 16 where there are no more, rounded
+    up to a multiple of the number of devices.
     """
     mesh = sharding.mesh()
 
@@ -34,17 +39,20 @@ def predictor(
     @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
     def predict(networks: tuple[Weights, ...], images: jax.Array) -> Prediction:
         images = sharding.split_batch(images, mesh)
-        return _together([network.predict(weights, images) for weights in networks])
+        said = _together([network.predict(weights, images) for weights in networks])
+        return said if embeds else Prediction(said.logits, None)
 
     def run(networks: tuple[Weights, ...], images: Images) -> Prediction:
         networks = sharding.replicate(networks, mesh)  # one program, wherever they lie
         parts = []
-        size = min(batch_size, _FEW) if len(images) <= _FEW else batch_size
+        usual = batch_size * (_VECTORS if images.ndim == 2 else 1)
+        size = min(batch_size, _FEW) if len(images) <= _FEW else usual
         size += -size % mesh.size
         with jax.set_mesh(mesh):  # as in training: without it, it is another program
             for number, batch in enumerate(lazy_images.blocks(images, size)):
-                padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-                parts.append(cpu.waited(predict(networks, np.pad(batch, padding)), number))
+                if len(batch) < size:
+                    batch = np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)])
+                parts.append(cpu.waited(predict(networks, batch), number))
         parts = jax.device_get(parts)
         return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rmdnet_jax.data.transition import Noise
+
 
 @flax.struct.dataclass
 class Batch:
@@ -116,12 +118,14 @@ class Look:
 
     Attributes:
       given: int32 [N], the given labels.
-      predict: what given networks say of all training images, without augmentation, on the host:
-        one inference pass each.
+      predict: the logits that given networks have for all training images, without augmentation, on
+        the host: one inference pass each.
       predictions: the same of the networks that `Method.networks` names.
       remembered: float32 [N, C] on the host, what was said of every image while it was learned
         (methods/samples.py); zeros where it was in no batch yet. Where that is not kept, what the
         networks say together.
+      noise: the noise of the labels, by what was remembered; of a training without some of the
+        images (methods/folds.py) by those that have not seen the labels.
       is_remembered: whether it is kept.
     """
 
@@ -129,6 +133,7 @@ class Look:
     predict: Callable[[tuple[Weights, ...]], tuple[Prediction, ...]]
     predictions: Callable[[], tuple[Prediction, ...]]
     remembered: Callable[[], np.ndarray]
+    noise: Callable[[], Noise]
     is_remembered: bool = True
 
 

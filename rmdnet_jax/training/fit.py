@@ -17,7 +17,9 @@ import numpy as np
 import optax
 
 from rmdnet_jax.base.errors import DivergedError
+from rmdnet_jax.data import transition
 from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.data.transition import Noise
 from rmdnet_jax.machine import memory as machine_memory
 from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import inference, samples
@@ -132,7 +134,7 @@ def fit(
         if done.epoch < epochs:
             begin = chunks.prepare(method, metrics, images, task.given, mesh, chunk, workers)
             carried = sharding.replicate(carried, mesh)
-        predict = inference.predictor(method.network)
+        predict = inference.predictor(method.network, embeds=False)
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
             if not done.step:  # else it is in the checkpoint
@@ -202,7 +204,13 @@ def _look(method: Method, predict: Callable, carried: Carried, images: Images, t
         logits = np.mean([one.logits for one in predictions()], axis=0)
         return np.asarray(jax.nn.softmax(logits))
 
-    return Look(task.given, say, predictions, remembered, bool(carried.memory))
+    @functools.cache
+    def noise() -> Noise:
+        said = remembered()
+        known = said.any(axis=1)
+        return transition.estimate(said[known], task.given[known])
+
+    return Look(task.given, say, predictions, remembered, noise, bool(carried.memory))
 
 
 class _NotFiniteError(Exception):

@@ -16,14 +16,14 @@ def test_evidence_that_is_right_finds_the_noise(kind):
     # Sure of some images, unsure of others, and independent of the given label.
     sure = rng.uniform(0.3, 1, len(true))[:, None]
     evidence = sure * np.eye(4)[true] + (1 - sure) / 4
-    matrix, rate = transition.estimate(evidence, given)
+    matrix, rate, _ = transition.estimate(evidence, given)
     assert rate == pytest.approx(0.3, abs=0.05)
     assert transition.error(matrix, noise.transition_matrix(kind, 0.3, 4)) < 0.08
 
 
 def test_clean_labels_have_no_noise():
     true = np.arange(90) % 3
-    matrix, rate = transition.estimate(np.eye(3)[true], true)
+    matrix, rate, _ = transition.estimate(np.eye(3)[true], true)
     np.testing.assert_array_equal(matrix, np.eye(3))
     assert rate == 0
 
@@ -32,7 +32,7 @@ def test_clean_labels_have_no_noise():
 def test_rows_are_distributions_whatever_is_given(seed, size, num_classes):
     rng = np.random.default_rng(seed)
     evidence = rng.dirichlet(np.ones(num_classes), size)
-    matrix, rate = transition.estimate(evidence, rng.integers(0, num_classes, size))
+    matrix, rate, _ = transition.estimate(evidence, rng.integers(0, num_classes, size))
     np.testing.assert_allclose(matrix.sum(axis=1), 1)
     assert (matrix >= 0).all()
     assert 0 <= rate <= 1

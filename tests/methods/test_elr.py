@@ -107,7 +107,7 @@ def test_a_sure_prediction_is_clipped_and_the_loss_stays_finite(elr, fresh):
 def test_its_belief_is_what_it_said_and_the_average_where_that_is_not_kept(elr, fresh, said):
     after, _, _ = step(elr(), fresh)
     remembered = np.full((6, 3), 1 / 3, np.float32)
-    look = Look(LABELS, tuple, tuple, lambda: remembered)
+    look = Look(LABELS, tuple, tuple, lambda: remembered, tuple)
     np.testing.assert_array_equal(elr().belief(after, look), remembered)
     belief = elr().belief(after, dataclasses.replace(look, is_remembered=False))
     np.testing.assert_allclose(belief[INDEX], said(fresh), rtol=1e-3)

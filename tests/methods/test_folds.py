@@ -107,7 +107,7 @@ def test_a_label_is_judged_by_the_training_that_has_not_seen_it(folded):
         logits[:, len(asked) - 1] = 0
         return (Prediction(logits, None),)
 
-    belief = folded.belief(state, Look(LABELS, predict, tuple, tuple))
+    belief = folded.belief(state, Look(LABELS, predict, tuple, tuple, tuple))
     np.testing.assert_array_equal(belief.argmax(axis=1), 1 + parts(LABELS, 5))
     for number, (network,) in enumerate(asked):
         jax.tree.map(np.testing.assert_array_equal, network.params, row(state, number).params["1"])
@@ -122,7 +122,7 @@ def test_of_a_class_of_a_few_the_training_on_all_is_the_witness(folded):
         logits[:, next(numbers)] = 0
         return (Prediction(logits, None),)
 
-    said = folded.belief(fresh(folded), Look(given, predict, tuple, tuple)).argmax(axis=1)
+    said = folded.belief(fresh(folded), Look(given, predict, tuple, tuple, tuple)).argmax(axis=1)
     assert (said[:4] == 0).all()
     assert (said[4:] > 0).all()
 
@@ -137,7 +137,7 @@ def test_what_the_method_decides_is_decided_for_each(alone):
     folded = Folded(Counting(alone.learner), 5)
     state = fresh(folded)
     bias = lambda networks: (float(networks[0].params["classifier"]["Dense_0"]["bias"][0]),)  # noqa: E731
-    after = folded.between_epochs(state, 3, Look(LABELS, bias, tuple, tuple))
+    after = folded.between_epochs(state, 3, Look(LABELS, bias, tuple, tuple, tuple))
     before = state.params["1"]["classifier"]["Dense_0"]["bias"]
     np.testing.assert_allclose(
         after.params["1"]["classifier"]["Dense_0"]["bias"], before + 3 + before[:, :1], rtol=1e-6

@@ -39,7 +39,7 @@ def test_by_default_an_order_is_a_permutation_that_its_key_draws():
 
 def test_by_default_nothing_is_frozen_or_decided_and_the_memory_is_believed():
     state, remembered = object(), np.ones((11, 3))
-    look = Look(np.arange(11), tuple, tuple, lambda: remembered)
+    look = Look(np.arange(11), tuple, tuple, lambda: remembered, tuple)
     assert Plain().frozen == ()
     assert Plain().between_epochs(state, 3, None) is state
     assert Plain().belief(state, look) is remembered

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmdnet_jax.base.errors import DivergedError, InputError, StoppedError
+from rmdnet_jax.data import transition
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Method, Prediction, State, Task, Weights
@@ -485,11 +486,21 @@ def test_what_a_method_finds_out_when_it_decides(tmp_path, streamed):
         assert seen.sum() == 8 * epoch
         np.testing.assert_array_equal(labels, LABELS)
         for scale, one in zip((1, 3), predictions, strict=True):
-            np.testing.assert_allclose(one.embedding, bright, rtol=1e-5)
+            assert one.embedding is None
             expected = scale * bright * np.arange(10) / 2000
             np.testing.assert_allclose(one.logits, expected, rtol=1e-5)
         np.testing.assert_allclose(remembered, remembered_of(seen), rtol=1e-5, atol=1e-7)
     assert end.look.remembered().any(axis=1).sum() >= 8
+
+
+def test_images_that_were_in_no_batch_say_nothing_of_the_noise(tmp_path):
+    look = fitted(tmp_path, 1, Talker()).look
+    remembered = look.remembered()
+    known = remembered.any(axis=1)
+    assert not known.all()
+    expected = transition.estimate(remembered[known], look.given[known])
+    assert look.noise().rate == expected.rate
+    np.testing.assert_array_equal(look.noise().transition, expected.transition)
 
 
 def test_where_nothing_is_remembered_it_is_what_the_networks_say_together(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from rmdnet_jax.data import noise as made
-from rmdnet_jax.evaluation import unseen
+from rmdnet_jax.data import unseen
 
 
 def drawn(size=4000, classes=5, prior=0.0, seed=0):
@@ -44,8 +44,8 @@ def test_where_classes_become_others_by_habit_labels_are_judged_by_the_habit():
         score = 1 - belief[rows, given]
         return (score[is_wrong][:, None] > score[~is_wrong][None, :]).mean()
 
-    assert auroc(found.judged(believed, given)) > auroc(believed) + 0.02
-    np.testing.assert_allclose(found.judged(believed, given).sum(axis=1), 1, rtol=1e-5)
+    assert auroc(unseen.judged(found, believed, given)) > auroc(believed) + 0.02
+    np.testing.assert_allclose(unseen.judged(found, believed, given).sum(axis=1), 1, rtol=1e-5)
 
 
 def test_a_habit_is_of_rates_and_not_of_counts():
@@ -66,7 +66,7 @@ def test_without_habits_the_probabilities_judge_as_they_are(kind):
     given, probabilities = made.corrupt(true, kind, 0.3, 5, seed=1), softmax(logits, 1)
     found = unseen.noise(probabilities, given)
     assert found.habits is None
-    judged = found.judged(probabilities, given)
+    judged = unseen.judged(found, probabilities, given)
     np.testing.assert_array_equal(judged, probabilities.astype(np.float32))
 
 
@@ -82,7 +82,8 @@ def test_many_samples_are_looked_at_in_part_and_judged_all(monkeypatch):
     logits, true = drawn()
     given, probabilities = made.corrupt(true, "symmetric", 0.3, 5, seed=1), softmax(logits, 1)
     whole = unseen.noise(probabilities, given)
-    monkeypatch.setattr(unseen, "_ENTRIES", 5 * 2000)
+    monkeypatch.setattr(unseen, "_ENTRIES", (5 * 1000, 5 * 2000))
+    monkeypatch.setattr(unseen, "_FEWEST", 1000)
     part = unseen.noise(probabilities, given)
     assert part.transition.shape == (5, 5)
     assert part.rate == pytest.approx(whole.rate, abs=0.03)

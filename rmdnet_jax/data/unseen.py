@@ -1,0 +1,120 @@
+"""How wrong the given labels are, by what networks say that have not seen them.
+
+The model: a label is the true class, or one that a class-dependent draw put in its place,
+P(given = j | x) = sum_k P(true = k | x) T[k, j]. The networks' probabilities, brought to a right
+temperature, stand for P(true | x); T and the temperature are those under which the given labels are
+likeliest (expectation and maximisation, as Dawid and Skene 1979 for annotators). The labels say how
+sure the networks may be, so their confidence, which robust losses leave low, does no harm.
+"""
+
+import numpy as np
+from scipy.special import logsumexp
+
+from rmdnet_jax.data.transition import Noise, habits
+
+# Temperatures that are tried; the likeliest is taken.
+_TEMPERATURES = np.geomspace(0.25, 4, 13)
+
+# Iterations of each, at most, and a change of T that ends them.
+_ITERATIONS, _CHANGE = 60, 1e-4
+
+# Entries [n, C], in samples drawn by chance, that choose the temperature, and that T is fitted to.
+_ENTRIES = 100_000, 2_000_000
+
+# Samples that are not too few for either, whatever the number of classes; and what draws them.
+_FEWEST, _SEED = 2000, 0
+
+# Rows of T have this many samples' worth of a rate that is the same for all classes, times
+# C^3 / N: a row of few samples, or of many classes, says little of itself.
+_PRIOR = 20
+
+
+def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
+    """An estimate of the noise.
+
+    Args:
+      probabilities: float [N, C], of each sample by a network that has not learned from its label.
+      given: int [N].
+    """
+    tried, fitted = (_drawn(probabilities, given, entries) for entries in _ENTRIES)
+    classes = probabilities.shape[1]
+    start = np.full((classes, classes), 0.3 / (classes - 1))
+    np.fill_diagonal(start, 0.7)
+    likelihoods = [
+        (*_fit(_tempered(tried[0], temperature), tried[1], start), temperature)
+        for temperature in _TEMPERATURES
+    ]
+    _, matrix, temperature = max(likelihoods, key=lambda one: one[0])
+    log, labels = fitted
+    tempered = _tempered(log, temperature)
+    _, matrix = _fit(tempered, labels, matrix)
+    posterior, _ = _posterior(tempered, labels, matrix)
+    rate = float(1 - posterior[np.arange(len(labels)), labels].mean())
+    counts = _counts(posterior, labels)
+    return Noise(matrix, rate, habits(counts, counts.sum(axis=1) / counts.sum()))
+
+
+def judged(noise: Noise, probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """What to judge labels by, float32 [N, C]: the probabilities, or where there are habits those
+    given the label and the habit."""
+    if noise.habits is not None:
+        probabilities, _ = _posterior(probabilities, given, noise.habits)
+    return np.asarray(probabilities, np.float32)
+
+
+def _drawn(
+    probabilities: np.ndarray, given: np.ndarray, entries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The logarithms float64 [n, C] of some samples, at most all, and their labels."""
+    size, classes = probabilities.shape
+    count = max(_FEWEST, entries // classes)
+    if count < size:
+        rows = np.random.default_rng(_SEED).choice(size, count, replace=False)
+        probabilities, given = probabilities[rows], given[rows]
+    return np.log(np.maximum(probabilities, 1e-12), dtype=np.float64), given
+
+
+def _tempered(log: np.ndarray, temperature: float) -> np.ndarray:
+    scaled = log / temperature
+    return np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True))
+
+
+def _fit(
+    probabilities: np.ndarray, given: np.ndarray, matrix: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The mean log-likelihood of the labels and the T that makes it largest."""
+    likelihood, prior = -np.inf, _PRIOR * len(matrix) ** 3 / len(given)
+    for _ in range(_ITERATIONS):
+        posterior, likelihood = _posterior(probabilities, given, matrix)
+        before, matrix = matrix, _maximised(_counts(posterior, given), prior)
+        if np.abs(matrix - before).max() < _CHANGE:
+            break
+    return likelihood, matrix
+
+
+def _posterior(
+    probabilities: np.ndarray, given: np.ndarray, matrix: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """P(true | x, given) float64 [N, C], and the mean log-likelihood of the labels."""
+    joint = probabilities * matrix.T[given]
+    likelihood = np.maximum(joint.sum(axis=1), 1e-300)
+    return joint / likelihood[:, None], float(np.log(likelihood).mean())
+
+
+def _counts(posterior: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """How often a true class k has become j: float64 [C, C]."""
+    classes = posterior.shape[1]
+    counts = np.zeros((classes, classes))
+    order = np.argsort(given, kind="stable")
+    ends = np.searchsorted(given[order], np.arange(classes + 1))
+    for label in range(classes):
+        counts[:, label] = posterior[order[ends[label] : ends[label + 1]]].sum(axis=0)
+    return counts
+
+
+def _maximised(counts: np.ndarray, prior: float) -> np.ndarray:
+    classes = len(counts)
+    kept = np.trace(counts) / counts.sum()
+    usual = np.full((classes, classes), (1 - kept) / (classes - 1))
+    np.fill_diagonal(usual, kept)
+    return (counts + prior * usual) / (counts.sum(axis=1, keepdims=True) + prior)
