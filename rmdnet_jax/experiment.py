@@ -1,6 +1,7 @@
 """The program on one page: data -> given labels -> teacher -> each learner -> judged labels.
 
 images, given labels
+    |         what a pretrained encoder sees of the images, if there is one
     |            (labels are not read here)
 1 teacher     trained here, by an earlier run or by somebody else; frozen        workdir/teacher
     |
@@ -16,6 +17,7 @@ import dataclasses
 import hashlib
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +73,8 @@ class Run:
       encoder_story: a line on what an encoder's embeddings are; "" without one.
       workdir: where checkpoints are; None keeps none.
       log: of all stages.
+      complete: makes the run that has the encoder's embeddings, where here zeros stand for them;
+        None: they are here.
     """
 
     config: ConfigDict
@@ -85,6 +89,7 @@ class Run:
     encoder_story: str
     workdir: Path | None
     log: RunLog
+    complete: Callable[[], "Run"] | None = None
 
     def key(self, purpose: str) -> jax.Array:
         """The random key of a purpose: a function of the seed and the purpose's name."""
@@ -112,6 +117,8 @@ def run(this: Run) -> tuple[Outcome, Model | None]:
       DivergedError: a loss is not finite.
       InputError: checkpoints are of something else, or cannot be written.
     """
+    if this.complete:
+        this = this.complete()
     stages = this.methods()
     for stage in ("teacher", *stages):  # all, before hours go into the first
         with checkpoints(this, stage) as saved:

@@ -2,6 +2,7 @@
 are, block by block, so that a stopped extraction goes on."""
 
 import contextlib
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def embeddings(
 
 def _embedded(encoder: Encoder, pictures: Images, name: str) -> Generator[np.ndarray, None, None]:
     """Batch by batch; _BLOCK is a multiple of _BATCH, so that no batch belongs to two blocks."""
+    if len(pictures) > _BLOCK and not sys.stdout.isatty():  # which has a line that moves instead
+        print(f"encoder: embedding {len(pictures):,} {name}", flush=True)
     batches = lazy_images.blocks(pictures, _BATCH)
     count = -(-len(pictures) // _BATCH)
     for batch in progress(batches, f"embedding {name}", count):

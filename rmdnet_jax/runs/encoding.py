@@ -61,8 +61,9 @@ class Source:
         """D, features of an embedding."""
         return self.encoder.size if self.encoder else table_file.size(self.path)
 
-    def encoded(self, data: Dataset, given: np.ndarray) -> tuple[Encoded, str | None]:
-        """The embeddings of a data set of pictures, and where the normalisation was chosen here the
+    def begun(self, data: Dataset, given: np.ndarray) -> tuple[Encoded, str | None]:
+        """What can be known of the embeddings of a data set of pictures without seeing all of them:
+        of a network's zeros stand for the numbers. And where the normalisation was chosen here, the
         reason.
 
         Args:
@@ -78,12 +79,27 @@ class Source:
             story = f"{self.path.name}: embeddings made elsewhere, {train.shape[1]} features"
             return Encoded(None, train, test, story), None
         encoder, reason = self._normalised(self.encoder, data, given)
+        train, test = (
+            np.broadcast_to(np.float32(0), (len(images), encoder.size))
+            for images in (data.train_images, data.test_images)
+        )
+        return Encoded(encoder, train, test, encoder.story), reason
+
+    def finished(self, begun: Encoded, data: Dataset) -> Encoded:
+        """With the embeddings themselves: a network sees every picture now.
+
+        Raises:
+          InputError: the embeddings are none.
+        """
+        encoder = begun.encoder
+        if encoder is None:
+            return begun
         pictures = data.squares(encoder.side)
         train, test = (
             extraction.embeddings(encoder, part, self._folder(encoder, data, name), name)
             for name, part in zip(("training pictures", "test pictures"), pictures, strict=True)
         )
-        return Encoded(encoder, train, test, encoder.story), reason
+        return begun._replace(train=train, test=test)
 
     def _folder(self, encoder: Encoder, data: Dataset, name: str) -> Path | None:
         if self.cache is None:
@@ -103,18 +119,19 @@ class Source:
             return encoder, None
         rows = np.linspace(0, len(given) - 1, min(_COMPARED, len(given))).astype(int)
         pictures = lazy_images.decoded(lazy_images.subset(data.squares(encoder.side)[0], rows))
-        tried = {
-            name: opening.read(self.path, dataclasses.replace(self.asked, normalisation=name))
-            for name in PRESETS
-        }
         agreement = {}
-        for name, one in tried.items():
+        for name in PRESETS:
+            one = self._asked(name)
             folder = self._folder(one, data, f"sample of {len(rows)}")
             seen = extraction.embeddings(one, pictures, folder, f"a sample, {name}")
             agreement[name] = _agreement(seen, given[rows])
         chosen = _clearly_best(agreement)
         told = ", ".join(f"{name} {agrees.mean():.1%}" for name, agrees in agreement.items())
-        return tried[chosen], f"neighbours of {len(rows)} pictures share labels: {told}"
+        return self._asked(chosen), f"neighbours of {len(rows)} pictures share labels: {told}"
+
+
+    def _asked(self, normalisation: str) -> Encoder:
+        return opening.read(self.path, dataclasses.replace(self.asked, normalisation=normalisation))
 
 
 def source(config: ConfigDict) -> Source | None:

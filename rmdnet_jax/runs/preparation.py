@@ -67,16 +67,44 @@ def prepare(
     encoding_source = encoding_source or encoding.source(config)  # one that was chosen
     loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
     labels = label_source.give(data, **config.noise)
-    encoded = _encoded(encoding_source, config, chosen, data, labels)
-    seen = data
-    if config.model.kind == "mlp" and encoded and data.are_pictures:
-        seen = data.with_features(encoded.train, encoded.test)
-    _check_kinds(config, data, seen, encoded)
-    split = validation.split(seen, labels, config.dataset.validation, config.seed)
-    _check_sizes(config, seen, split)
+    begun = _begun(encoding_source, config, chosen, data, labels)
+    log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
+
+    def of(encoded: Encoded | None, complete: Callable[[], Run] | None = None) -> Run:
+        return _run(config, chosen, data, labels, loss, encoded, workdir, log, complete)
+
+    def complete() -> Run:
+        return of(encoding_source.finished(begun, data) if encoding_source and begun else begun)
+
+    _check_kinds(config, data, begun)
+    this = of(begun, complete)
+    _check_sizes(config, this.seen, this.split)
     _check_report(config, data)
     _check_loss(config, loss, data.num_classes)
-    source = None
+    source = this.source
+    if source and source.method and config.teacher.path:
+        handover.find(config.teacher.path, experiment.teacher_description(this)).close()
+    for stage, name in this.methods().items():
+        _check_method(this, stage, name)
+    return this
+
+
+def _run(
+    config: ConfigDict,
+    chosen: dict[str, str],
+    data: Dataset,
+    labels: Labels,
+    loss: robust.Loss,
+    encoded: Encoded | None,
+    workdir: Path | None,
+    log: RunLog,
+    complete: Callable[[], Run] | None,
+) -> Run:
+    """A run on what an encoder sees of its data, if there is one."""
+    seen, source = data, None
+    if config.model.kind == "mlp" and encoded and data.are_pictures:
+        seen = data.with_features(encoded.train, encoded.test)
+    split = validation.split(seen, labels, config.dataset.validation, config.seed)
     encoder = encoded.encoder if encoded else None
     pretrained = encoder.pretrained if isinstance(encoder, ResNetEncoder) else None
     if config.rgrl.init_from_teacher and config.teacher.kind == "encoder":
@@ -90,27 +118,22 @@ def prepare(
             (encoded.train, encoded.test) if encoded else None, pretrained, model.block,
         )  # fmt: skip
         source = teachers.get(teacher.kind).build(recipe, data)
-    log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
     story = encoded.story if encoded and data.are_pictures else ""
-    this = Run(
-        config, chosen, data, labels, seen, split, loss, source, encoder, story, workdir, log
-    )
-    if source and source.method and config.teacher.path:
-        handover.find(config.teacher.path, experiment.teacher_description(this)).close()
-    for stage, name in this.methods().items():
-        _check_method(this, stage, name)
-    return this
+    return Run(
+        config, chosen, data, labels, seen, split, loss, source, encoder, story, workdir, log,
+        complete,
+    )  # fmt: skip
 
 
-def _encoded(
+def _begun(
     source: encoding.Source | None,
     config: ConfigDict,
     chosen: dict[str, str],
     data: Dataset,
     labels: Labels,
 ) -> Encoded | None:
-    """What the encoder sees of the data; of feature vectors, these. What is chosen goes to config
-    and reasons."""
+    """What the encoder will see of the data; of feature vectors, these. What is chosen goes to
+    config and reasons."""
     if not data.are_pictures:
         if source:
             raise InputError(
@@ -123,17 +146,17 @@ def _encoded(
         return Encoded(None, train, test, f"{data.name}: {train.shape[1]} features")
     if source is None:
         return None
-    encoded, reason = source.encoded(data, labels.given)
-    if reason and encoded.encoder:
-        config.encoder.normalisation = encoded.encoder.normalised
+    begun, reason = source.begun(data, labels.given)
+    if reason and begun.encoder:
+        config.encoder.normalisation = begun.encoder.normalised
         chosen["encoder.normalisation"] = reason
-    return encoded
+    return begun
 
 
-def _check_kinds(config: ConfigDict, data: Dataset, seen: Dataset, encoded: Encoded | None) -> None:
+def _check_kinds(config: ConfigDict, data: Dataset, encoded: Encoded | None) -> None:
     """Raises InputError for a model or a teacher that does not go with what there is to see."""
     kind, teacher = config.model.kind, config.teacher.kind
-    if kind != "mlp" and not seen.are_pictures:
+    if kind != "mlp" and not data.are_pictures:
         raise InputError(
             f"config.model.kind = {kind!r} on {data.name}, which is feature vectors; right is mlp"
         )
@@ -176,7 +199,7 @@ def facts(this: Run) -> dict[str, object]:
     }
     return told | {
         "their pictures": (this.data.images_fingerprint(), this.data.test_images.shape),
-        "their features": this.seen.images_fingerprint(),
+        "their encoder": this.encoder.digest if this.encoder else this.seen.images_fingerprint(),
         "their labels": (this.labels.given.tobytes(), this.data.test_labels.tobytes()),
         "their teacher": _of_elsewhere(this.source),
         "whether the pictures are in memory or on disk": this.data.is_on_disk,

@@ -88,10 +88,24 @@ def source(asked=Asked(), cache=None, encoder=None):  # noqa: B008
     return encoding.Source(path, asked, encoder or opening.read(path, asked), cache)
 
 
+def encoded_by(source, data, given):
+    """From beginning to end, and the reason."""
+    begun, reason = source.begun(data, given)
+    return source.finished(begun, data), reason
+
+
+def test_before_pictures_are_seen_zeros_stand_for_a_networks_embeddings(fakes):
+    begun, _ = source(Asked(normalisation="none")).begun(DATA, LABELS)
+    assert (begun.train.shape, begun.test.shape) == ((N, 2), (M, 2))
+    assert not begun.train.any()
+    assert not begun.encoder.embedded
+    assert begun.story == Fake.story
+
+
 @pytest.mark.parametrize("good", [*PRESETS, "all"])
 def test_neighbours_choose_the_normalisation_that_nobody_says(good, fakes):
     fakes.good = tuple(PRESETS) if good == "all" else (good,)
-    encoded, reason = source().encoded(DATA, LABELS)
+    encoded, reason = encoded_by(source(), DATA, LABELS)
     chosen = "imagenet" if good == "all" else good
     assert encoded.encoder.normalised == chosen
     right = Fake(Path(), Asked(normalisation=chosen), fakes.good)
@@ -125,7 +139,7 @@ def test_another_normalisation_has_to_be_clearly_better(gained, lost, chosen):
 
 def test_what_the_file_says_is_kept(fakes):
     said = Fake(Path("fake.onnx"), Asked(), ("clip",), said=True)
-    encoded, reason = source(encoder=said).encoded(DATA, LABELS)
+    encoded, reason = encoded_by(source(encoder=said), DATA, LABELS)
     assert encoded.encoder is said
     assert reason is None
     assert not fakes
@@ -133,7 +147,7 @@ def test_what_the_file_says_is_kept(fakes):
 
 def test_what_the_user_says_is_kept(fakes):
     fakes.good = ("clip",)
-    encoded, reason = source(Asked(normalisation="none")).encoded(DATA, LABELS)
+    encoded, reason = encoded_by(source(Asked(normalisation="none")), DATA, LABELS)
     assert encoded.encoder.normalised == "none"
     assert reason is None
     assert len(fakes) == 1
@@ -141,11 +155,12 @@ def test_what_the_user_says_is_kept(fakes):
 
 def test_of_the_other_normalisations_a_sample_is_embedded(fakes, monkeypatch):
     monkeypatch.setattr(encoding, "_COMPARED", 50)
-    _, reason = source(Asked(side=24, output="x")).encoded(DATA, LABELS)
+    _, reason = encoded_by(source(Asked(side=24, output="x")), DATA, LABELS)
     assert reason.startswith("neighbours of 50 pictures share")
-    _, *tried = fakes
+    _, *tried, chosen = fakes  # one at a time: a network may be large
     assert [one.used for one in tried] == [Asked(24, name, "x") for name in PRESETS]
-    assert [one.embedded for one in tried] == [50 + N + M, 50, 50, 50]
+    assert [one.embedded for one in tried] == [50] * len(PRESETS)
+    assert (chosen.used, chosen.embedded) == (Asked(24, "imagenet", "x"), N + M)
 
 
 def embedded(fakes):
@@ -159,22 +174,22 @@ ALL = len(PRESETS) * N + N + M
 
 
 def test_the_second_time_nothing_is_computed(fakes, tmp_path):
-    first, reason = source(cache=tmp_path).encoded(DATA, LABELS)
+    first, reason = encoded_by(source(cache=tmp_path), DATA, LABELS)
     assert embedded(fakes) == ALL
-    second, again = source(cache=tmp_path).encoded(DATA, LABELS)
+    second, again = encoded_by(source(cache=tmp_path), DATA, LABELS)
     assert embedded(fakes) == 0
     assert again == reason
     np.testing.assert_array_equal(second.train, first.train)
     np.testing.assert_array_equal(second.test, first.test)
     # Other labels are none of the pictures'.
-    source(cache=tmp_path).encoded(DATA, 3 - LABELS)
+    encoded_by(source(cache=tmp_path), DATA, 3 - LABELS)
     assert embedded(fakes) == 0
 
 
 def test_without_a_cache_nothing_is_kept(fakes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        source().encoded(DATA, LABELS)
+        encoded_by(source(), DATA, LABELS)
         assert embedded(fakes) == ALL
     assert not list(tmp_path.iterdir())
 
@@ -195,11 +210,11 @@ OTHERS = {
 
 @pytest.mark.parametrize("case", OTHERS)
 def test_the_cache_tells_apart(case, fakes, tmp_path):
-    source(cache=tmp_path).encoded(DATA, LABELS)
+    encoded_by(source(cache=tmp_path), DATA, LABELS)
     embedded(fakes)
     data, asked = OTHERS[case]
     count = len(data.train_images)
-    source(asked, tmp_path).encoded(data, data.train_labels)
+    encoded_by(source(asked, tmp_path), data, data.train_labels)
     assert embedded(fakes) == len(PRESETS) * count + count + M
 
 
@@ -210,7 +225,7 @@ def test_the_cache_tells_apart_files_that_look_the_same_when_they_are_small(fake
     files = dataclasses.replace(
         DATA, train_digests=digests, test_digests=digests[:M], originals=lambda side: large
     )
-    encoded, _ = source(cache=tmp_path).encoded(files, LABELS)
+    encoded, _ = encoded_by(source(cache=tmp_path), files, LABELS)
     assert embedded(fakes) == ALL
     np.testing.assert_array_equal(
         encoded.train, Fake(Path(), Asked(), tuple(PRESETS)).embed(large[0])
@@ -222,7 +237,7 @@ def test_the_cache_tells_apart_files_that_look_the_same_when_they_are_small(fake
     }
     for number, (train, test) in others.items():
         other = dataclasses.replace(files, train_digests=train, test_digests=test)
-        source(cache=tmp_path).encoded(other, LABELS)
+        encoded_by(source(cache=tmp_path), other, LABELS)
         assert embedded(fakes) == (ALL if number else 0)
 
 
@@ -245,7 +260,7 @@ def test_a_config_names_a_network(tmp_path, monkeypatch):
     assert (found.path, found.asked) == (path, Asked(16, None, "x"))
     found = encoding.source(configured(path, image_size=16, cache="~/kept"))
     assert found.cache == tmp_path / "kept"
-    encoded, reason = found.encoded(DATA, LABELS)
+    encoded, reason = encoded_by(found, DATA, LABELS)
     assert encoded.encoder.normalised in PRESETS
     assert "share labels: imagenet" in reason
     assert encoded.train.shape == (N, SIZE)
@@ -254,7 +269,7 @@ def test_a_config_names_a_network(tmp_path, monkeypatch):
     assert any(found.cache.iterdir())
     said = encoding.source(configured(path, image_size=16, normalisation="clip"))
     assert said.cache is None
-    encoded, reason = said.encoded(DATA, LABELS)
+    encoded, reason = encoded_by(said, DATA, LABELS)
     assert (encoded.encoder.normalised, reason) == ("clip", None)
 
 
@@ -264,7 +279,7 @@ def test_a_config_names_a_table(tmp_path):
     np.save(tmp_path / "table.npy", rows)
     found = encoding.source(configured(tmp_path / "table.npy"))
     assert found.encoder is None
-    encoded, reason = found.encoded(DATA, LABELS)
+    encoded, reason = encoded_by(found, DATA, LABELS)
     assert (encoded.encoder, reason) == (None, None)
     assert encoded.story == "table.npy: embeddings made elsewhere, 3 features"
     np.testing.assert_array_equal(encoded.train, rows[:N])
@@ -297,7 +312,7 @@ def joined(labels, order, tmp_path, noise=0.0, seed=0):
     images = np.zeros((size, 8, 8, 3), np.uint8)
     names = tuple(map(str, range(classes)))
     data = Dataset("x", images, labels, images[:2], labels[:2], {}, names)
-    return encoding.Source(tmp_path / "t.npz", Asked(), None, None).encoded(data, given)
+    return encoded_by(encoding.Source(tmp_path / "t.npz", Asked(), None, None), data, given)
 
 
 def kept(rng, size):
