@@ -75,6 +75,12 @@ FIELDS = (
 )  # fmt: skip
 
 
+# What to do instead.
+_PRETRAINED = (
+    "a pretrained encoder finds far more wrong labels, in minutes: pip install onnxruntime, and "
+    "--config.encoder.path=FILE.onnx (docs/encoders.md)"
+)
+
 # Open fields that only a network on pictures, or its teacher, reads: who gives one means these.
 OF_PICTURES = ("model.stem", "model.width", "rgrl.k", "rm.batch_size", "rm.epochs")
 
@@ -154,10 +160,7 @@ def fill(
         if is_taken:
             side = config.encoder.image_size or classical.ClassicalEncoder.side
             num_features = classical.ClassicalEncoder(side).size
-            reasons["encoder.path"] = (
-                "built in, as none is given; a pretrained one finds far more wrong labels: pip "
-                "install onnxruntime, and --config.encoder.path=FILE.onnx (docs/encoders.md)"
-            )
+            reasons["encoder.path"] = f"built in, as none is given; {_PRETRAINED}"
     encoder = bool(config.encoder.path)
     what = "an encoder's features" if encoder else "feature vectors"
     if num_features:
@@ -165,7 +168,7 @@ def fill(
     else:
         choose("model.kind", "resnet", "pictures")
     kind = "encoder" if encoder or config.model.kind == "mlp" else "simsiam"
-    choose("teacher.kind", kind, what if kind == "encoder" else "pictures")
+    choose("teacher.kind", kind, what if kind == "encoder" else f"pictures; {_PRETRAINED}")
 
     median = int(np.median(short_sides))
     if resizable:
@@ -235,11 +238,13 @@ def _fill_features(
     """What a network on feature vectors leaves open."""
     size = f"{num_train:,} samples"
     batch_size("train", FEATURES_BATCHES, size)
-    steps = max(1, num_train // config.train.batch_size)
+    choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
+    parts = config.train.folds
+    learned_from = num_train - (-(-num_train // parts) if parts > 1 else 0)
+    steps = max(1, learned_from // config.train.batch_size)
     low, high = FEATURES_EPOCHS
     epochs = min(max(round(FEATURES_STEPS / steps), low), high)
     choose("train.epochs", epochs, f"{epochs * steps:,} steps")
-    choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
     choose("method.name", "forward", "heeds classes that turn into others by habit")
     choose("train.optimizer", "adam", "for feature vectors")
     least, most = FEATURES_DECAYS

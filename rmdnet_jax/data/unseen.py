@@ -12,8 +12,8 @@ from scipy.special import logsumexp
 
 from rmdnet_jax.data.transition import Noise, habits
 
-# Temperatures that are tried; the likeliest is taken.
-_TEMPERATURES = np.geomspace(0.25, 4, 13)
+# Temperatures that are tried; then so many between the neighbours of the likeliest.
+_TEMPERATURES, _BETWEEN = np.geomspace(0.25, 4, 10), 7
 
 # Iterations of each, at most, and a change of T that ends them.
 _ITERATIONS, _CHANGE = 60, 1e-4
@@ -40,11 +40,16 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
     classes = probabilities.shape[1]
     start = np.full((classes, classes), 0.3 / (classes - 1))
     np.fill_diagonal(start, 0.7)
-    likelihoods = [
-        (*_fit(_tempered(tried[0], temperature), tried[1], start), temperature)
-        for temperature in _TEMPERATURES
-    ]
-    _, matrix, temperature = max(likelihoods, key=lambda one: one[0])
+
+    def likeliest(temperatures: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
+        fits = [_fit(_tempered(tried[0], one), tried[1], start) for one in temperatures]
+        best = max(range(len(fits)), key=lambda number: fits[number][0])
+        return fits[best][1], temperatures[best]
+
+    step = _TEMPERATURES[1] / _TEMPERATURES[0]
+    matrix, near = likeliest(_TEMPERATURES, start)
+    between = np.geomspace(near / step, near * step, _BETWEEN + 2)[1:-1]
+    matrix, temperature = likeliest(between, matrix)
     log, labels = fitted
     tempered = _tempered(log, temperature)
     _, matrix = _fit(tempered, labels, matrix)
