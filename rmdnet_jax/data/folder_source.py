@@ -4,13 +4,17 @@ Either DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/* of which a share i
 """
 
 import os
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import shown
 from rmdnet_jax.data import picture_files, pictures
+from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 
@@ -18,16 +22,23 @@ _LAYOUT = (
     "right is DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"
 )
 _TEST_FOLDERS = ("test", "validation", "val")
+_SPLITS = ("train", *_TEST_FOLDERS)
+_SUFFIXES = ", ".join(pictures.SUFFIXES)
+_LISTS = (".csv", ".parquet")  # what a manifest may be
+
+# Paths in the root folder of the pictures of each class.
+_Tree = dict[str, list[str]]
 
 
 def find(path: str, held_out: float = 0.2) -> PictureFiles:
     """The picture files of a folder, none of which is opened.
 
-    Classes are the folders' names in order. Images come in turns, the first file of every class,
-    then the second, and so on, so that the first n are of all classes. Of DIR/CLASS/* each class
-    gives `held_out` of its files to the test split, chosen by a hash of their names: the same files
-    wherever the folder lies. Files and folders whose name begins with a dot are passed over; other
-    files that are no pictures by their name are skipped and named.
+    Classes are the folders' names, as class_order.py sorts them. Images come in turns, the first
+    file of every class, then the second, and so on, so that the first n are of all classes. Of
+    DIR/CLASS/* each class gives `held_out` of its files to the test split, chosen by a hash of
+    their names: the same files wherever the folder lies. Files and folders whose name begins with a
+    dot are passed over; other files that are no pictures by their name, and folders beside train
+    and test, are skipped and named.
 
     Args:
       path: the folder.
@@ -35,105 +46,210 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
 
     Raises:
       InputError: there is no such folder, or it is laid out otherwise, or something in it leads out
-        of it.
+        of it or cannot be read.
     """
     root = Path(os.path.expanduser(path))
     if not path or not os.path.isdir(root):
         raise InputError(f"no folder {path!r} (dataset.path); {_LAYOUT}")
-    top = _folders(root, root)
-    test = next((name for name in _TEST_FOLDERS if name in top), None)
+    top = _entries(root, root)
+    folders = [entry.name for entry in top if entry.is_folder]
+    if not folders:
+        raise _no_classes(root, top)
     skipped: list[SkippedFile] = []
-    if "train" in top and _folders(root, root / "train"):
-        if test is None:
-            raise InputError(
-                f"{root} has a folder train and none named {', '.join(_TEST_FOLDERS)}; right is "
-                f"both, or {root / 'train'} as dataset.path to hold a share of it out"
-            )
-        trees = {split: _tree(root, root / split, skipped) for split in ("train", test)}
-        classes = sorted(trees["train"])
-        if unknown := sorted(trees[test].keys() - trees["train"].keys()):
-            raise InputError(
-                f"{root / test} has a class {unknown[0]!r} that {root / 'train'} has not; "
-                "right is the same classes in both"
-            )
-        chosen = [
-            {name: tree.get(name, []) for name in classes} for tree in (trees["train"], trees[test])
-        ]
+    if "train" in folders and any(entry.is_folder for entry in _entries(root, root / "train")):
+        trees = _given_splits(root, top, skipped)
     else:
-        tree = _tree(root, root, skipped)
-        classes = sorted(tree)
-        chosen = [{}, {}]
-        for name in classes:
-            held = picture_files.held_out(tree[name], held_out)
-            chosen[0][name] = [file for file in tree[name] if file not in held]
-            chosen[1][name] = sorted(held)
-    if not classes:
-        raise InputError(f"no folders of classes in {root}; {_LAYOUT}")
-    train, test_split = map(_split, chosen)
+        _check_no_splits(root, folders)
+        trees = _held_out(_tree(root, root, skipped), held_out)
+    classes = in_order(trees[0])
+    train, test = (_split({name: tree.get(name, []) for name in classes}) for tree in trees)
     return PictureFiles(
-        root.resolve().name, root, root, tuple(classes), train, test_split, tuple(skipped)
+        root.resolve().name, root, root, tuple(classes), train, test, tuple(skipped)
     )
 
 
-def _split(files: dict[str, list[str]]) -> Split:
-    turns = picture_files.in_turns(files)
-    return Split([file for _, file in turns], np.array([label for label, _ in turns], np.int32))
+class _Entry(NamedTuple):
+    """What lies in a folder."""
+
+    name: str
+    path: str
+    is_folder: bool
 
 
-def _entries(root: Path, folder: Path) -> list[os.DirEntry]:
-    """What lies in a folder, by name; InputError for a link that leads out of `root`."""
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    inside = root.resolve()
+def _entries(root: Path, folder: Path) -> list[_Entry]:
+    """What lies in a folder, by name, but for what begins with a dot.
+
+    Raises:
+      InputError: the folder or a link in it cannot be read, or a link leads out of `root`.
+    """
+    try:
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+    except OSError as error:
+        raise _unreadable(error, folder) from error
+    inside, found = os.path.realpath(root), []
     for entry in entries:
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(inside):
             raise InputError(
                 f"{entry.path} is a link that leads out of {root}; right is a copy of what it "
                 "leads to"
             )
-    return entries
+        try:
+            found.append(_Entry(entry.name, entry.path, entry.is_dir()))
+        except OSError as error:  # of a link: in a circle, or to where nobody may look
+            raise _unreadable(error, entry.path) from error
+    return found
 
 
-def _folders(root: Path, folder: Path) -> list[str]:
-    return [entry.name for entry in _entries(root, folder) if entry.is_dir()]
+def _unreadable(error: OSError, path: str | Path) -> InputError:
+    return InputError(
+        f"{path} cannot be read ({error.strerror}); right is what can be, or to move it out of the "
+        "data set's folder"
+    )
 
 
-def _tree(root: Path, folder: Path, skipped: list[SkippedFile]) -> dict[str, list[str]]:
+def _no_classes(root: Path, top: list[_Entry]) -> InputError:
+    """The error for a folder without folders: what it holds, and which list of it may be meant."""
+    lists = [entry.name for entry in top if entry.name.lower().endswith(_LISTS)]
+    instead = ""
+    if lists:
+        instead = (
+            f"; or, if {lists[0]} lists the pictures, dataset.path={root / lists[0]} (one file: "
+            "a data set of several Parquet files has to be joined)"
+        )
+    return InputError(f"no folders of classes in {root}{_only(top)}; {_LAYOUT}{instead}")
+
+
+def _check_no_splits(root: Path, folders: list[str]) -> None:
+    """Raises InputError for a folder that is a class here and that its name calls a split."""
+    splits = [name for name in folders if name.lower() in _SPLITS]
+    if not splits:
+        return
+    if len(splits) == len(folders):
+        raise InputError(
+            f"{root} has {', '.join(splits)}, but no folders of classes in a folder train; "
+            f"{_LAYOUT}"
+        )
+    other = next(name for name in folders if name not in splits)
+    raise InputError(
+        f"{root / splits[0]} stands beside the folder of a class, {other!r}, and would be a class "
+        f"itself; right is to move it out of {root} (of which a share is held out to test on), "
+        "or DIR/train/CLASS/* and DIR/test/CLASS/*, or, if it is a class, these or a manifest"
+    )
+
+
+def _given_splits(root: Path, top: list[_Entry], skipped: list[SkippedFile]) -> tuple[_Tree, _Tree]:
+    """The pictures of DIR/train and of DIR/test; what lies beside them goes to `skipped`."""
+    folders = [entry.name for entry in top if entry.is_folder]
+    test = next((name for name in _TEST_FOLDERS if name in folders), None)
+    if test is None:
+        raise InputError(
+            f"{root} has a folder train and none named {', '.join(_TEST_FOLDERS)}; right is "
+            f"both, or {root / 'train'} as dataset.path to hold a share of it out"
+        )
+    for entry in top:
+        if not entry.is_folder:
+            skipped.append(_no_picture(root, entry))
+        elif entry.name not in ("train", test):
+            count = _count(Path(entry.path))
+            reason = f"a folder beside train and {test}: its {count:,} pictures are not used"
+            skipped.append(SkippedFile(shown(entry.name), reason, is_picture=False))
+    train, tested = (_tree(root, root / split, skipped) for split in ("train", test))
+    if unknown := in_order(tested.keys() - train.keys()):
+        raise InputError(
+            f"{root / test} has a class {unknown[0]!r} that {root / 'train'} has not; "
+            "right is the same classes in both"
+        )
+    return train, tested
+
+
+def _held_out(tree: _Tree, share: float) -> tuple[_Tree, _Tree]:
+    """The pictures to train and to test on."""
+    held = {name: picture_files.held_out(files, share) for name, files in tree.items()}
+    train = {name: [file for file in tree[name] if file not in held[name]] for name in tree}
+    return train, {name: sorted(files) for name, files in held.items()}
+
+
+def _split(files: _Tree) -> Split:
+    turns = picture_files.in_turns(files)
+    return Split([file for _, file in turns], np.array([label for label, _ in turns], np.int32))
+
+
+def _tree(root: Path, folder: Path, skipped: list[SkippedFile]) -> _Tree:
     """The pictures of each class of a folder, as paths in `root`; what is none goes to `skipped`.
 
     Raises:
-      InputError: a picture stands beside the folders of the classes, or a folder in one of them.
+      InputError: a picture stands beside the folders of the classes, or a folder in one of them, or
+        one of them has no pictures.
     """
-    tree = {}
+    tree: _Tree = {}
     for entry in _entries(root, folder):
-        if not entry.is_dir():
-            if _is_picture(entry):
-                raise InputError(
-                    f"{entry.path} stands beside the folders of the classes; {_LAYOUT}"
-                )
+        if not entry.is_folder:
             skipped.append(_no_picture(root, entry))
             continue
-        files = []
-        for file in _entries(root, Path(entry.path)):
-            if file.is_dir():
-                raise InputError(f"{file.path} is a folder in the folder of a class; {_LAYOUT}")
-            if _is_picture(file):
-                files.append(os.path.relpath(file.path, root))
-            else:
-                skipped.append(_no_picture(root, file))
-        if not files:
-            raise InputError(f"no pictures in {entry.path}; right is at least one a class")
-        tree[entry.name] = files
+        # Two computers may write one name with different characters: in train and in test, say.
+        name = unicodedata.normalize("NFC", entry.name)
+        if name in tree:
+            raise InputError(f"{folder} has two folders {name!r}, in different characters that "
+                             "look the same; right is one a class")  # fmt: skip
+        tree[name] = _class_files(root, entry, skipped)
     return tree
 
 
-def _is_picture(entry: os.DirEntry) -> bool:
-    """Whether a file is a picture by its name."""
-    return entry.name.lower().endswith(pictures.SUFFIXES)
+def _class_files(root: Path, folder: _Entry, skipped: list[SkippedFile]) -> list[str]:
+    entries = _entries(root, Path(folder.path))
+    if deeper := [entry for entry in entries if entry.is_folder]:
+        raise InputError(f"{deeper[0].path} is a folder in the folder of a class; {_LAYOUT}")
+    files = [entry for entry in entries if pictures.is_picture(entry.name)]
+    others = [entry for entry in entries if not pictures.is_picture(entry.name)]
+    if not files:
+        raise InputError(
+            f"no pictures in {folder.path}{_only(others)}; right is at least one a class, in "
+            f"{_SUFFIXES}"
+        )
+    skipped.extend(_skipped(root, file) for file in others)
+    return [os.path.relpath(file.path, root) for file in files]
 
 
-def _no_picture(root: Path, entry: os.DirEntry) -> SkippedFile:
+def _only(files: Iterable[_Entry]) -> str:
+    names = [file.name for file in files]
+    return f", only files that end in {pictures.endings(names)}" if names else ""
+
+
+def _no_picture(root: Path, entry: _Entry) -> SkippedFile:
+    """A file beside the folders of classes.
+
+    Raises:
+      InputError: it is a picture, or a link to nothing, which may have been the folder of a class.
+    """
+    if pictures.is_picture(entry.name):
+        raise InputError(f"{entry.path} stands beside the folders of the classes; {_LAYOUT}")
+    if not os.path.exists(entry.path):
+        raise InputError(
+            f"{entry.path} is a link to nothing, perhaps to the folder of a class; right is to "
+            "mend or remove it"
+        )
+    return _skipped(root, entry)
+
+
+def _skipped(root: Path, entry: _Entry) -> SkippedFile:
     return SkippedFile(
         shown(os.path.relpath(entry.path, root)),
-        f"its name does not end in {', '.join(pictures.SUFFIXES)}",
+        f"its name does not end in {_SUFFIXES}",
+        pictures.is_other_picture(entry.name),
+    )
+
+
+def _count(folder: Path) -> int:
+    """How many pictures lie below a folder, links to folders not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error, error.filename) from error
+
+    return sum(
+        pictures.is_picture(name) and not name.startswith(".")
+        for _, _, files in os.walk(folder, onerror=refuse)
+        for name in files
     )

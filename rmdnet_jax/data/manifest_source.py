@@ -4,18 +4,20 @@ Columns path and label, optionally split and true_label; others are not read.
 """
 
 import csv
+import functools
 import os
 import posixpath
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import one_line
+from rmdnet_jax.base.text import brief, cut, one_line
 from rmdnet_jax.data import picture_files
+from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 
 SUFFIXES = (".csv", ".parquet")
@@ -27,8 +29,6 @@ _RIGHT = "right are the columns path and label, and optionally split and true_la
 
 _BATCH = 1000  # rows of a Parquet file
 
-_WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
-
 # A row by column, and what it is called in an error.
 _Row = tuple[str, dict[str, str]]
 
@@ -36,8 +36,9 @@ _Row = tuple[str, dict[str, str]]
 def find(path: str, held_out: float = 0.2) -> PictureFiles:
     """The picture files of a manifest, none of which is opened.
 
-    Paths are relative to the manifest's folder and stay in it. Labels are the classes' names; if
-    all are whole numbers, classes are in their order, else in that of the alphabet. A split is
+    Paths are relative to the manifest's folder, or absolute, and stay in it. Where there is no such
+    file, one is taken whose name has other characters that look the same (Unicode's NFC), or
+    slashes for backslashes. Labels are the classes' names, sorted by class_order.py. A split is
     train, or test, val or validation; without that column each class gives `held_out` of its
     pictures to the test split. Images come in turns, as in folder_source.py, whatever the order of
     the rows.
@@ -55,26 +56,35 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
     """
     place = Path(os.path.expanduser(path))
     if not path or not os.path.isfile(place):
-        raise InputError(f"no manifest {path!r} (dataset.path); right is a .csv or .parquet file")
+        right = "right is a .csv or .parquet file"
+        if path and os.path.isdir(place):
+            raise InputError(
+                f"{path!r} is a folder, not a manifest (dataset.path); {right}, one (a data set of "
+                "several Parquet files has to be joined)"
+            )
+        raise InputError(f"no manifest {path!r} (dataset.path); {right}")
     rows: dict[str, dict[str, str]] = {}
     named: dict[str, str] = {}  # what a file's row is called
     root = place.parent
+    alike = functools.cache(_names_alike)
     for where, row in _parquet(place) if place.suffix.lower() == ".parquet" else _csv(place):
-        file = _file(row["path"], root, where)
+        file = _file(row["path"], root, where, alike)
         if file in rows:
-            raise InputError(f"{where}: {file} is also in {named[file]}; right is one row a file")
+            raise InputError(
+                f"{where}: {cut(file)} is also in {named[file]}; right is one row a file"
+            )
         if not row["label"]:
             raise InputError(f"{where}: the label is empty; right is the name of a class")
         if row.get("split", "train") not in _SPLITS:
             raise InputError(
-                f"{where}: the split is {row['split']!r}; right is one of {', '.join(_SPLITS)}"
+                f"{where}: the split is {brief(row['split'])}; right is one of {', '.join(_SPLITS)}"
             )
         rows[file], named[file] = row, where
     if not rows:
         raise InputError(f"{place} has no rows; right is a row a picture")
     names = {row[column] for row in rows.values() for column in ("label", "true_label")
              if row.get(column)}  # fmt: skip
-    classes = _in_order(names)
+    classes = in_order(names)
     train, test = _splits(rows, classes, held_out)
     true_labels = _training_truth(train, rows, named)
     number = {name: i for i, name in enumerate(classes)}
@@ -95,25 +105,67 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
     )
 
 
-def _file(path: str, root: Path, where: str) -> str:
+def _file(
+    path: str, root: Path, where: str, alike: Callable[[str], Mapping[str, str | None]]
+) -> str:
+    """The file in `root` that a path of the manifest means; where there is none, the path as it
+    would be there. `alike` is _names_alike.
+
+    Raises:
+      InputError: it is no path, or not one in `root`.
+    """
+    file = _inside(path, root, where)
+    if os.path.lexists(root / file):
+        return file
+    slashed = _inside(path.replace("\\", "/"), root, where)
+    if os.path.lexists(root / slashed):
+        return slashed
+    found = _alike(file, root, alike) or _alike(slashed, root, alike)
+    return _inside(found, root, where) if found else file
+
+
+def _inside(path: str, root: Path, where: str) -> str:
     """A path as it is within `root`; InputError for one that is not."""
     file = posixpath.normpath(path)
     if file == "." or "\0" in file:
-        raise InputError(f"{where}: {path!r} is no path; right is a file's, relative to {root}")
-    inside = os.path.realpath(root)
-    there = Path(os.path.realpath(os.path.join(inside, file)))
-    if os.path.isabs(path) or not there.is_relative_to(inside):
         raise InputError(
-            f"{where}: {path} leads out of {root}; right is a path relative to the manifest's "
-            "folder, to a file in it"
+            f"{where}: {brief(path)} is no path; right is a file's, relative to {root}"
+        )
+    inside = os.path.realpath(root)
+    if file.startswith(("/", "../")):
+        folder, name = os.path.split(os.path.join(inside, file))
+        file = os.path.relpath(os.path.join(os.path.realpath(folder), name), inside)
+    there = Path(os.path.realpath(os.path.join(inside, file)))
+    if file.startswith("../") or not there.is_relative_to(inside):
+        raise InputError(
+            f"{where}: {cut(path)} leads out of {root}; right is a path to a file in the "
+            "manifest's folder, best relative to it"
         )
     return file
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
-    if all(_WHOLE_NUMBER.fullmatch(name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
+def _alike(file: str, root: Path, alike: Callable[[str], Mapping[str, str | None]]) -> str | None:
+    """The one file whose path has the same characters after Unicode's normalisation, or None."""
+    found = ""
+    for part in file.split("/"):
+        name = alike(os.path.join(root, found)).get(unicodedata.normalize("NFC", part))
+        if name is None:
+            return None
+        found = posixpath.join(found, name)
+    return found
+
+
+def _names_alike(folder: str) -> dict[str, str | None]:
+    """What a folder holds, by normalised name; None where two have the same."""
+    try:
+        names = os.listdir(folder)
+    except OSError:  # missing, or not to be listed: what is not found is told as missing
+        return {}
+    found: dict[str, str | None] = {}
+    for name in names:
+        normal = unicodedata.normalize("NFC", name)
+        found[normal] = None if normal in found else name
+    return found
 
 
 def _splits(
@@ -219,7 +271,7 @@ def _text(value: Any, column: str, where: str) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones
         value = int(value)
-    if not isinstance(value, str | int):
+    if not isinstance(value, str | int) or isinstance(value, bool):
         raise InputError(
             f"{where}: the {column} is {type(value).__name__}; right is text or a whole number"
         )
@@ -227,9 +279,10 @@ def _text(value: Any, column: str, where: str) -> str:
 
 
 def _row(fields: Mapping[str, str]) -> dict[str, str]:
-    """The columns that are read; a space beside a label is nobody's wish."""
+    """The columns that are read; a space beside a label is nobody's wish, nor are two classes
+    whose names look the same."""
     return {
-        name: value if name == "path" else value.strip()
+        name: value if name == "path" else unicodedata.normalize("NFC", value.strip())
         for name, value in fields.items()
         if name in _COLUMNS
     }
@@ -238,7 +291,7 @@ def _row(fields: Mapping[str, str]) -> dict[str, str]:
 def _check_columns(place: Path, columns: list[str]) -> None:
     missing = [name for name in _NEEDED if name not in columns]
     if missing:
-        found = ", ".join(map(repr, columns[:10])) or "none"
+        found = ", ".join(map(brief, columns[:10])) or "none"
         raise InputError(
             f"{place} has no column {', '.join(missing)} (but the columns {found}); {_RIGHT}"
         )

@@ -24,7 +24,7 @@ from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError
 
 # To be counted up when the same files give other pixels than before.
-_VERSION = 1
+_VERSION = 2
 
 # Of the space that is left on a disk: nobody wants it full.
 _SHARE = 0.9

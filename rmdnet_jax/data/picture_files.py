@@ -75,7 +75,7 @@ class PictureFiles:
       place: the folder or manifest as the user gave it.
       class_names: one a class.
       train, test: the splits.
-      skipped: files that cannot be used.
+      skipped: what is there and not used.
       sizes: (height, width), upright, by file; filled by `look`.
       file_bytes: by file; filled by `look`.
       cache: where what is read of the files is kept, if anywhere; filled by `look`.
@@ -113,19 +113,20 @@ class PictureFiles:
         """Without these files, which have been found to be no whole pictures, path -> reason.
 
         Raises:
-          InputError: with those skipped before they are more than the share `max_broken`; or a
-            split or a class has no pictures to train on.
+          InputError: with the pictures skipped before they are more than the share `max_broken`; or
+            a split or a class has no pictures to train on.
         """
-        listed = len(self.train) + len(self.test) + len(self.skipped)
         skipped = (*self.skipped, *(SkippedFile(shown(f), broken[f]) for f in sorted(broken)))
-        if len(skipped) > max_broken * listed:
-            named = [f"{file.path}: {file.reason}" for file in skipped[:_NAMED]]
-            if more := len(skipped) - len(named):
+        lost = [file for file in skipped if file.is_picture]
+        listed = len(self.train) + len(self.test) + len(lost) - len(broken)
+        if len(lost) > max_broken * listed:
+            named = [f"{file.path}: {file.reason}" for file in lost[:_NAMED]]
+            if more := len(lost) - len(named):
                 named.append(f"and {more:,} more")
-            share = math.ceil(100 * len(skipped) / listed) / 100
+            share = math.ceil(100 * len(lost) / listed) / 100
             right = f", or --config.dataset.max_broken={share:g}" if share < 1 else ""
             raise InputError(
-                f"{len(skipped):,} of {listed:,} files of {self.place} cannot be used "
+                f"{len(lost):,} of {listed:,} files of {self.place} cannot be used "
                 f"({'; '.join(named)}), which is more than dataset.max_broken, {max_broken:g}; "
                 f"right is to mend or remove them{right}"
             )

@@ -9,17 +9,24 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import one_line
+from rmdnet_jax.base.text import one_line, shown
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+# Endings of pictures that are not read: who finds such a file has lost a picture, not a note.
+OTHER_SUFFIXES = (
+    ".avif", ".bmp", ".cr2", ".dcm", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe",
+    ".jxl", ".nef", ".pbm", ".pgm", ".ppm", ".tga", ".tif", ".tiff",
+)  # fmt: skip
 
 # Pillow only warns of a picture of up to twice its limit (179 million pixels), and refuses beyond;
 # a warning would be no obstacle to a file that unpacks to half a gigabyte.
@@ -27,7 +34,19 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 # Of what is odd beside the pixels, in EXIF say, nobody needs a line a picture.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+# What puts the pixels of each EXIF orientation upright; of 5 to 8 height and width change places.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Bytes at the end of a PNG that are searched for what it says of itself behind its pixels.
+_TAIL = 1 << 16
 
 
 class BrokenPicture(InputError):
@@ -50,14 +69,16 @@ def decode(
       shape: (H, W, 3), what the picture must have, or is brought to.
       resize: to the square `shape`: the largest square in the middle of the picture is scaled
         (bilinear, with antialiasing), so that proportions stay and the ends of the longer side go.
-      upright: turn it as its EXIF orientation says.
+      upright: turn it as its orientation says (EXIF, or else XMP); one that cannot be parsed is
+        none.
 
     Raises:
       BrokenPicture: it is not a whole picture, or is too large for Pillow.
       InputError: it has another size, or the system does not let it be read.
     """
     with _opened(file, where) as image:
-        image = _rgb(ImageOps.exif_transpose(image) if upright else image)
+        turn = _UPRIGHT.get(_orientation(image)) if upright else None
+        image = _rgb(image if turn is None else image.transpose(turn))
         if resize:
             image = _square(image, shape[0])
         pixels = np.asarray(image)
@@ -75,7 +96,7 @@ def square(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]:
-    """(height, width) of a picture from its head, without decoding it.
+    """(height, width) of a picture, as `decode` gives it, without decoding it.
 
     Raises:
       BrokenPicture: it does not begin as a picture does, or is too large for Pillow.
@@ -83,10 +104,58 @@ def size(file: str | bytes, where: str, upright: bool = True) -> tuple[int, int]
     """
     with _opened(file, where) as image:
         width, height = image.size
-        # A PNG whose EXIF stands behind the pixels would have to be decoded to find it.
-        exif = image.getexif() if upright and "exif" in image.info else {}
-        turned = exif.get(ExifTags.Base.Orientation) in _TURNED
+        turned = upright and _orientation(image) >= 5
     return (width, height) if turned else (height, width)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture that is read, by its name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_other_picture(name: str) -> bool:
+    """Whether a file is a picture of a kind that is not read, by its name."""
+    return name.lower().endswith(OTHER_SUFFIXES)
+
+
+def endings(names: Iterable[str], most: int = 5) -> str:
+    """How files end, for an error about them: ".bmp, .tif", or "no ending"."""
+    found = sorted({os.path.splitext(name)[1].lower() or "no ending" for name in names})
+    return shown(", ".join([*found[:most], *(["..."] if len(found) > most else [])]))
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the stored pixels lie, 1 to 8 as EXIF counts, by EXIF or else XMP; 1, upright, where
+    neither says it or can be parsed. Nothing is decoded."""
+    # Pillow parses what another picture is said to hold: asked itself, a PNG decodes its pixels.
+    told = Image.new("1", (1, 1))
+    told.info = image.info | _behind_pixels(image)
+    try:
+        found = told.getexif().get(ExifTags.Base.Orientation)
+        return found if found in _UPRIGHT else 1
+    except Exception as error:  # whatever somebody's bytes make the parser raise
+        if _is_passing(error):
+            raise
+        return 1
+
+
+def _behind_pixels(image: Image.Image) -> dict:
+    """The EXIF and XMP that a PNG holds behind its pixels, where ExifTool, say, puts them."""
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return {}
+    place = file.tell()
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _TAIL))
+    tail = file.read(_TAIL)
+    file.seek(place)
+    found: dict = {}
+    for name, start in (("exif", b"eXIf"), ("xmp", b"iTXtXML:com.adobe.xmp\0\0")):
+        at = tail.rfind(start)
+        end = at + 4 + int.from_bytes(tail[max(0, at - 4) : max(0, at)])
+        # The checksum tells a chunk from pixels that look like the start of one.
+        if at >= 4 and zlib.crc32(tail[at:end]) == int.from_bytes(tail[end : end + 4]):
+            found[name] = tail[at + 4 : end]
+    return found
 
 
 def _square(image: Image.Image, side: int) -> Image.Image:

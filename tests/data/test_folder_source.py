@@ -1,14 +1,21 @@
 """A folder of pictures is a data set: a class a folder, always the same split, order and pixels."""
 
+import contextlib
+import errno
 import os
 import shutil
+import tempfile
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from layouts import built, layouts, real_files
 from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import folder_source, sources
+from rmdnet_jax.data import folder_source, pictures, sources
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -92,11 +99,53 @@ def test_the_first_images_are_of_all_classes(tree):
     np.testing.assert_array_equal(data.train_labels, [0, 1, 2, 0, 1, 2])
 
 
-def test_a_class_may_be_called_train(tmp_path):
-    for name in ("train", "plane"):
-        for i in range(5):
-            write(tmp_path / name / f"{i}.png", picture(i))
-    assert folder_source.find(str(tmp_path)).class_names == ("plane", "train")
+def test_a_class_may_be_called_train_below_train_and_test(split_tree):
+    for split in ("train", "test"):
+        (split_tree / split / "bee").rename(split_tree / split / "train")
+    assert load(split_tree).class_names == ("ant", "cow", "train")
+
+
+def test_classes_that_are_numbers_are_in_their_order(tmp_path):
+    for label in range(12):
+        for i in range(3):
+            write(tmp_path / "n" / str(label) / f"{i}.png", picture(i))
+    data = load(tmp_path / "n")
+    assert data.class_names == tuple(map(str, range(12)))
+    for file, label in zip(data.train_files, data.train_labels, strict=True):
+        assert file.startswith(f"{label}/")
+
+
+def test_what_is_no_picture_by_its_name_is_named_and_does_not_count(tree):
+    (tree / "README").write_text("hello")
+    (tree / "bee" / "Thumbs.db").write_text("hello")
+    data = load(tree)
+    assert [(file.path, file.is_picture) for file in data.skipped_files] == [
+        ("README", False),
+        ("bee/Thumbs.db", False),
+    ]
+    assert len(data.train_images) + len(data.test_images) == 25
+
+
+def test_a_third_split_is_skipped_with_the_number_of_its_pictures(split_tree):
+    for i in range(3):
+        write(split_tree / "val" / "ant" / f"{i}.png", picture(i))
+    (split_tree / "val" / "notes.txt").touch()
+    (split_tree / "notes.txt").touch()
+    data = load(split_tree)
+    assert (len(data.train_images), len(data.test_images)) == (12, 6)
+    assert [(file.path, file.reason, file.is_picture) for file in data.skipped_files] == [
+        ("notes.txt", "its name does not end in .jpg, .jpeg, .png, .webp", False),
+        ("val", "a folder beside train and test: its 3 pictures are not used", False),
+    ]
+
+
+def test_one_name_in_two_spellings_is_one_class(split_tree):
+    """As a Mac and a PC may write it."""
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        (split_tree / split / "bee").rename(split_tree / split / unicodedata.normalize(form, "bé"))
+    data = load(split_tree)
+    assert data.class_names == ("ant", unicodedata.normalize("NFC", "bé"), "cow")
+    np.testing.assert_array_equal(np.bincount(data.test_labels), [2, 2, 2])
 
 
 def test_pictures_of_several_sizes_are_resized(tree):
@@ -131,8 +180,8 @@ def test_links_within_the_folder_are_followed(tree):
     assert load(tree).class_names == (*CLASSES, "dog")
 
 
-def make_text(tree):
-    (tree / "bee" / "notes.txt").write_text("hello")
+def make_other_format(tree):
+    Image.fromarray(picture(0)).save(tree / "bee" / "x.bmp")
 
 
 def make_liar(tree):
@@ -173,13 +222,110 @@ def make_pipe(tree):
     os.mkfifo(tree / "bee" / "pipe.png")
 
 
-def make_note_beside(tree):
-    (tree / "notes.txt").write_text("hello")
+def make_circle(tree):
+    (tree / "dog").symlink_to("dog")
 
+
+def make_circle_in_a_class(tree):
+    (tree / "bee" / "circle").symlink_to("circle")
+
+
+def make_link_to_nothing(tree):
+    (tree / "dog").symlink_to("nothing")
+
+
+def make_other_pictures_alone(tree):
+    for i, kind in enumerate(("bmp", "tif", "TIF")):
+        write(tree / "dog" / f"{i}.{kind}", picture(i))
+
+
+def make_split_beside(name):
+    def make(tree):
+        write(tree / name / "0.png", picture(0))
+
+    make.__name__ = f"make_{name}_beside"
+    return make
+
+
+def make_split_with_classes_beside(tree):
+    write(tree / "val" / "ant" / "0.png", picture(0))
+
+
+def make_pictures_in_splits(tree):
+    for name, split in zip(CLASSES, ("train", "test", "Val"), strict=True):
+        (tree / name).rename(tree / split)
+
+
+def make_train_and_test_in_capitals(tree):
+    for split in ("Train", "Test"):
+        shutil.copytree(tree, tree.parent / "split" / split)
+    shutil.rmtree(tree)
+    (tree.parent / "split").rename(tree)
+
+
+def make_flat(tree):
+    for name in CLASSES:
+        shutil.rmtree(tree / name)
+    write(tree / "0.png", picture(0))
+
+
+def make_flat_with_a_list(tree):
+    make_flat(tree)
+    (tree / "labels.csv").write_text("path,label")
+
+
+def make_parquet_parts(tree):
+    make_flat(tree)
+    (tree / "0.png").unlink()
+    for part in range(2):
+        (tree / f"part-{part}.parquet").touch()
+
+
+def make_parquet_parts_by_label(tree):
+    for name in CLASSES:
+        shutil.rmtree(tree / name)
+        (tree / f"label={name}").mkdir()
+        (tree / f"label={name}" / "part-0.parquet").touch()
+
+
+def make_two_spellings(tree):
+    for form in ("NFC", "NFD"):
+        write(tree / unicodedata.normalize(form, "é") / "0.png", picture(0))
+
+
+_BESIDE = (
+    r"beasts/{} stands beside the folder of a class, 'ant', and would be a class itself; right is "
+    r"to move it out of .*, or DIR/train/CLASS/\* and DIR/test/CLASS/\*, or, .* a manifest"
+)
+_NO_CLASSES = "no folders of classes in .*beasts, only files that end in "
 
 BAD = {
-    make_text: r"1 of 26 files of .* cannot be used \(bee/notes.txt: its name does not end in",
-    make_note_beside: r"\(notes.txt: its name does not end in .jpg",
+    make_other_format: r"1 of 26 files of .* cannot be used \(bee/x.bmp: its name does not end in",
+    make_circle: "beasts/dog cannot be read .Too many levels of symbolic links.; right is",
+    make_circle_in_a_class: "bee/circle cannot be read .Too many levels of symbolic links.",
+    make_link_to_nothing: "beasts/dog is a link to nothing, perhaps to the folder of a class",
+    make_other_pictures_alone: (
+        "no pictures in .*dog, only files that end in .bmp, .tif; right is at least one a class, "
+        "in .jpg, .jpeg, .png, .webp"
+    ),
+    **{
+        make_split_beside(name): _BESIDE.format(name)
+        for name in ("train", "test", "val", "validation", "Test")
+    },
+    make_split_with_classes_beside: _BESIDE.format("val"),
+    make_pictures_in_splits: (
+        r"beasts has Val, test, train, but no folders of classes in a folder train; right is DIR/tr"
+    ),
+    make_train_and_test_in_capitals: "beasts has Test, Train, but no folders of classes in a",
+    make_flat: _NO_CLASSES + r".png; right is DIR/train/CLASS/\* and DIR/test/CLASS/\*, or DIR/CL",
+    make_flat_with_a_list: (
+        _NO_CLASSES + ".csv, .png; .*; or, if labels.csv lists the pictures, dataset.path=.*/labels"
+    ),
+    make_parquet_parts: (
+        _NO_CLASSES + ".parquet; .* if part-0.parquet lists the pictures, dataset.path=.*one file"
+    ),
+    make_parquet_parts_by_label: "no pictures in .*label=ant, only files that end in .parquet",
+    make_two_spellings: "beasts has two folders 'é', in different characters that look the same",
     make_liar: r"\(bee/liar.png: another format, or none\)",
     make_empty: r"\(bee/empty.jpg: it is empty\)",
     make_stray: "beasts/stray.png stands beside the folders of the classes",
@@ -223,3 +369,73 @@ def test_no_folder(path, tmp_path, monkeypatch):
 def test_a_folder_without_classes(tmp_path):
     with pytest.raises(InputError, match="no folders of classes"):
         folder_source.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", [".", "bee", "test", "test/ant", "val/deep"])
+def test_a_folder_that_may_not_be_read_is_named(tree, split_tree, place, monkeypatch):
+    root = split_tree if place.startswith(("test", "val")) else tree
+    write(split_tree / "val" / "deep" / "0.png", picture(0))
+    denied, scandir = os.path.normpath(root / place), os.scandir
+
+    def scanned(folder):
+        if os.path.normpath(folder) == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    says = rf"{denied} cannot be read \(Permission denied\); right is what can be"
+    with pytest.raises(InputError, match=says) as caught:
+        folder_source.find(str(root))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_where_nobody_may_look_is_named(tree, monkeypatch):
+    (tree / "dog").symlink_to(tree / "bee")
+    scandir = os.scandir
+
+    class Denied:
+        def __init__(self, entry):
+            self.name, self.path, self.is_symlink = entry.name, entry.path, entry.is_symlink
+
+        def is_dir(self):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    class Listed(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    def scanned(folder):
+        with scandir(folder) as entries:
+            return Listed(Denied(entry) if entry.name == "dog" else entry for entry in entries)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    with pytest.raises(InputError, match=r"dog cannot be read \(Permission denied\)"):
+        folder_source.find(str(tree))
+
+
+@given(layouts)
+def test_no_picture_is_left_out_without_a_word(layout):
+    """Of any folder: it is refused in one line, or every picture is used or told of."""
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place) / "photos"
+        found = None
+        with contextlib.suppress(InputError), built(root, layout):
+            found = folder_source.find(str(root))
+        if found is None:
+            with built(Path(place) / "again", layout), pytest.raises(InputError) as refused:
+                folder_source.find(str(Path(place) / "again"))
+            assert "\n" not in str(refused.value)
+            return
+        used = {*found.train.files, *found.test.files}
+        assert len(used) == len(found.train) + len(found.test)
+        skipped = {file.path for file in found.skipped}
+        for file in real_files(root):
+            told = {file, *map(str, Path(file).parents)} & skipped
+            assert (file in used) != bool(told), file
+            assert not (file in used and not pictures.is_picture(file))
+        is_split = "train" in {file.split("/")[0] for file in found.train.files}
+        names = {name.lower() for name in found.class_names}
+        assert is_split or not names & {"train", "test", "val", "validation"}

@@ -1,7 +1,9 @@
 """A CSV or Parquet table of pictures is a data set; a row that is wrong is named by its line."""
 
 import csv
+import datetime
 import random
+import unicodedata
 
 import numpy as np
 import pyarrow
@@ -139,6 +141,143 @@ def test_files_in_folders_with_names_of_all_kinds(beasts):
     assert "größe, 1/a b.png" in data.train_files
 
 
+FORMS = {"NFC": "NFD", "NFD": "NFC"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_name_may_be_spelled_otherwise_than_on_disk(beasts, write, form):
+    """As a Mac writes it (NFD) and a PC's table has it (NFC)."""
+    folder, rows = beasts
+    name = unicodedata.normalize(form, "größe/é.png")
+    (folder / name).parent.mkdir()
+    (folder / "00.png").rename(folder / name)
+    rows[0][0] = unicodedata.normalize(FORMS[form], name)
+    data = sources.load("manifest", str(write(folder, rows)))
+    assert name in data.train_files
+    assert not data.skipped_files
+
+
+def test_a_name_that_is_on_disk_as_it_stands_is_taken(beasts):
+    folder, rows = beasts
+    for number, form in enumerate(FORMS):
+        name = unicodedata.normalize(form, "é.png")
+        (folder / f"{number:02}.png").rename(folder / name)
+        rows[number][0] = name
+    data = sources.load("manifest", str(write_csv(folder, rows)))
+    for number, form in enumerate(FORMS):
+        at = data.train_files.index(unicodedata.normalize(form, "é.png"))
+        np.testing.assert_array_equal(data.train_images[at], picture(number))
+
+
+def test_two_spellings_of_one_file_are_two_rows_of_it(beasts):
+    folder, rows = beasts
+    (folder / "00.png").rename(folder / "é.png")
+    for row, form in zip(rows, FORMS, strict=False):
+        row[0] = unicodedata.normalize(form, "é.png")
+    with pytest.raises(InputError, match=r"line 3: .* is also in .*line 2; right is one row a"):
+        manifest_source.find(str(write_csv(folder, rows)))
+
+
+def test_two_spellings_of_one_label_are_one_class(beasts):
+    folder, rows = beasts
+    for i, row in enumerate(rows):
+        row[1] = unicodedata.normalize(("NFC", "NFD")[i % 3 > 0], row[1].replace("bee", "é"))
+    assert manifest_source.find(str(write_csv(folder, rows))).class_names == ("ant", "é")
+
+
+def test_an_absolute_path_within_the_folder_is_as_good(beasts):
+    folder, rows = beasts
+    (folder / "in").mkdir()
+    (folder / "00.png").rename(folder / "in" / "00.png")
+    (folder.parent / f"link to {folder.name}").symlink_to(folder)
+    rows[0][0] = str(folder / "in" / "00.png")
+    rows[1][0] = str(folder.parent / f"link to {folder.name}" / "01.png")
+    rows[2][0] = f"../{folder.name}/02.png"
+    relative = [["in/00.png", *rows[0][1:]], *([f"{i:02}.png", *row[1:]] for i, row in
+                                                enumerate(rows) if i)]  # fmt: skip
+    found, plain = (
+        manifest_source.find(str(write_csv(folder, which))) for which in (rows, relative)
+    )
+    assert found.train.files == plain.train.files
+    assert found.test.files == plain.test.files
+
+
+def test_backslashes_are_slashes_where_there_is_no_such_file(beasts):
+    folder, rows = beasts
+    (folder / "in").mkdir()
+    (folder / "00.png").rename(folder / "in" / "00.png")
+    (folder / "01.png").rename(folder / "in\\01.png")
+    rows[0][0], rows[1][0] = ".\\in\\00.png", "in\\01.png"
+    data = sources.load("manifest", str(write_csv(folder, rows)))
+    assert {"in/00.png", "in\\01.png"} <= set(data.train_files)
+    rows[0][0] = "..\\..\\00.png"
+    with pytest.raises(InputError, match=r"line 2: .* leads out of"):
+        manifest_source.find(str(write_csv(folder, rows)))
+
+
+def test_a_link_with_another_spelling_leads_out_too(beasts, tmp_path_factory):
+    folder, rows = beasts
+    outside = tmp_path_factory.mktemp("outside")
+    (folder / "00.png").rename(outside / "00.png")
+    (folder / unicodedata.normalize("NFD", "é")).symlink_to(outside)
+    rows[0][0] = "é/00.png"
+    with pytest.raises(InputError, match="leads out of"):
+        manifest_source.find(str(write_csv(folder, rows)))
+
+
+MISSING = {
+    "None of text": pyarrow.array([None] + ["ant", "bee"] * 5 + ["ant"]),
+    "None of integers": pyarrow.array([None] + [0, 1] * 5 + [0]),
+    "NaN": pyarrow.array([float("nan")] + [0.0, 1.0] * 5 + [0.0]),
+    "NaT": pyarrow.array([None] + [datetime.datetime(2020, 1, 1)] * 11),
+    "NaT in ns": pyarrow.array([None] + [0] * 11, pyarrow.timestamp("ns")),
+    "no type": pyarrow.nulls(12),
+    "None of categories": pyarrow.array([None] + ["ant", "bee"] * 5 + ["ant"]).dictionary_encode(),
+    "None of switches": pyarrow.array([None] + [True] * 11),
+    "a space": pyarrow.array([" "] + ["ant"] * 11),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_a_label_that_is_missing_is_refused_whatever_stands_for_it(beasts, case):
+    folder, rows = beasts
+    table = pyarrow.table({"path": [row[0] for row in rows], "label": MISSING[case]})
+    pyarrow.parquet.write_table(table, folder / "beasts.parquet")
+    with pytest.raises(InputError, match="row 1: the label is empty; right is the name of a class"):
+        manifest_source.find(str(folder / "beasts.parquet"))
+
+
+UNLIKE = {
+    "bool": [True, False] * 6,
+    "datetime": [datetime.datetime(2020, 1, 1)] * 12,
+    "float": [0.5] * 12,
+    "list": [["ant"]] * 12,
+    "bytes": [b"ant"] * 12,
+}
+
+
+@pytest.mark.parametrize("kind", UNLIKE)
+def test_a_label_that_is_no_text_and_no_whole_number_is_refused(beasts, kind):
+    folder, rows = beasts
+    rows = [[row[0], label] for row, label in zip(rows, UNLIKE[kind], strict=True)]
+    says = f"row 1: the label is {kind}; right is text or a whole number"
+    with pytest.raises(InputError, match=says):
+        manifest_source.find(str(write_parquet(folder, rows, HEADER[:2])))
+
+
+def test_a_folder_of_parquet_parts_is_no_manifest(beasts):
+    folder, rows = beasts
+    (folder / "beasts").mkdir()
+    write_parquet(folder / "beasts", rows, name="part-0.parquet")
+    says = "beasts' is a folder, not a manifest .*; right is a .csv or .parquet file, one "
+    with pytest.raises(InputError, match=says):
+        manifest_source.find(str(folder / "beasts"))
+    says = "no folders of classes in .*dataset.path=.*part-0.parquet .one file: a data set of sever"
+    with pytest.raises(InputError, match=says):
+        sources.find("own", str(folder / "beasts"))
+
+
 def test_a_file_that_is_not_there_is_skipped_up_to_the_share(beasts):
     folder, rows = beasts
     (folder / "03.png").unlink()
@@ -156,7 +295,8 @@ BAD_ROWS = {
     "path twice": (5, "path", "./04.png", r"line 7: 04.png is also in .*beasts.csv, line 6; right"),
     "unknown split": (5, "split", "trian", "line 7: the split is 'trian'; right is one of train"),
     "empty split": (5, "split", "", "line 7: the split is ''"),
-    "empty label": (5, "label", " ", "line 7: the label is empty"),
+    "empty label": (5, "label", "", "line 7: the label is empty"),
+    "label of spaces": (5, "label", " \u00a0\t", "line 7: the label is empty"),
     "empty path": (5, "path", "", "line 7: '' is no path"),
     "climbing path": (5, "path", "a/../../05.png", "line 7: .* leads out of"),
     "absolute path": (5, "path", "/etc/passwd", "line 7: /etc/passwd leads out of"),

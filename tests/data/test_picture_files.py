@@ -100,19 +100,29 @@ def test_the_others_stay_in_the_split_they_were_in(photos):
 def test_more_than_the_share_are_refused_and_counted(photos):
     broken(photos)
     says = (
-        r"3 of 41 files of .*photos cannot be used \(ant/Thumbs.db: .*; ant/03.jpg: .*; "
-        r"bee/04.jpg: .*\), which is more than dataset.max_broken, 0.05; right is .*=0.08$"
+        r"2 of 40 files of .*photos cannot be used \(ant/03.jpg: .*; bee/04.jpg: .*\), which is "
+        r"more than dataset.max_broken, 0.04; right is .*=0.05$"
     )
     with pytest.raises(InputError, match=says) as caught:
-        load(photos, max_broken=0.05)
+        load(photos, max_broken=0.04)
     assert "\n" not in str(caught.value)
-    load(photos, max_broken=0.08)
+    load(photos, max_broken=0.05)
+
+
+def test_a_readme_does_not_count_and_a_picture_of_another_kind_does(photos):
+    (photos / "README.md").touch()
+    (photos / "ant" / "Thumbs.db").touch()
+    data = load(photos, max_broken=0.0)
+    assert [file.path for file in data.skipped_files] == ["README.md", "ant/Thumbs.db"]
+    (photos / "ant" / "scan.tif").touch()
+    with pytest.raises(InputError, match=r"1 of 41 files of .* \(ant/scan.tif: its name does not"):
+        load(photos, max_broken=0.0)
 
 
 def test_the_first_three_are_named(photos):
     for i in range(5):
-        (photos / "ant" / f"{i}.txt").touch()
-    with pytest.raises(InputError, match=r"ant/2.txt: [^;]*; and 2 more\)"):
+        (photos / "ant" / f"{i}.gif").touch()
+    with pytest.raises(InputError, match=r"ant/2.gif: [^;]*; and 2 more\)"):
         load(photos)
 
 

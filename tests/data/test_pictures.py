@@ -98,6 +98,106 @@ def test_a_turned_photo_is_put_upright(kind, orientation):
     np.testing.assert_array_equal(decode(file, upright=False), stored)
 
 
+def xmp(orientation):
+    return (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
+        % orientation
+    )
+
+
+def png_chunk(kind, content):
+    framed = kind + content
+    return struct.pack(">I", len(content)) + framed + struct.pack(">I", zlib.crc32(framed))
+
+
+def with_chunk(kind, content, before):
+    """A PNG with a further chunk before its pixels (IDAT) or behind them (IEND)."""
+    file = encoded(RGB)
+    place = file.index(before) - 4
+    return file[:place] + png_chunk(kind, content) + file[place:]
+
+
+def turned_by(way, orientation):
+    """A picture that something else than a JPEG's EXIF turns."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    text = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(orientation)
+    return {
+        "XMP of a JPEG": lambda: encoded(RGB, "JPEG", xmp=xmp(orientation)),
+        "XMP of a WebP": lambda: encoded(RGB, "WEBP", lossless=True, xmp=xmp(orientation)),
+        "EXIF of a WebP": lambda: encoded(RGB, "WEBP", lossless=True, exif=exif),
+        "XMP of a PNG": lambda: with_chunk(b"iTXt", text, b"IDAT"),
+        "XMP behind a PNG's pixels": lambda: with_chunk(b"iTXt", text, b"IEND"),
+        "EXIF behind a PNG's pixels": lambda: with_chunk(b"eXIf", exif.tobytes()[6:], b"IEND"),
+    }[way]()
+
+
+WAYS = (
+    "XMP of a JPEG", "XMP of a WebP", "EXIF of a WebP", "XMP of a PNG",
+    "XMP behind a PNG's pixels", "EXIF behind a PNG's pixels",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_whatever_says_how_it_is_turned_size_and_pixels_agree(way, orientation):
+    file = turned_by(way, orientation)
+    stored = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    upright = UPRIGHT[orientation](stored)
+    assert pictures.size(file, "it") == upright.shape[:2]
+    np.testing.assert_array_equal(decode(file, *upright.shape[:2]), upright)
+    assert pictures.size(file, "it", upright=False) == stored.shape[:2]
+
+
+JUNK = b"II*\0\x08\0\0\0\xff\xff" + bytes(range(40))
+
+
+@pytest.mark.parametrize("junk", [JUNK, b"", b"MM", b"no EXIF", b"II*\0\xff\xff\xff\xff"])
+@pytest.mark.parametrize("where", ["IDAT", "IEND", "WEBP", "JPEG", "profile"])
+@pytest.mark.filterwarnings(r"ignore::UserWarning:PIL\.")  # as pictures.py has it
+def test_an_orientation_that_cannot_be_parsed_is_upright(junk, where):
+    if where == "profile":
+        hexed = b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 8\nzz" + junk)
+        file = with_chunk(b"zTXt", hexed, b"IDAT")
+    elif where in ("IDAT", "IEND"):
+        file = with_chunk(b"eXIf", junk, where.encode())
+    else:
+        file = encoded(RGB, where, exif=b"Exif\0\0" + junk)
+    stored = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    assert pictures.size(file, "it") == (12, 20)
+    np.testing.assert_array_equal(decode(file), stored)
+
+
+@pytest.mark.parametrize("value", [0, 9, 300])
+def test_an_orientation_that_there_is_not_is_upright(value):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = value
+    file = encoded(RGB, "PNG", exif=exif)
+    assert pictures.size(file, "it") == (12, 20)
+    np.testing.assert_array_equal(decode(file), RGB)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_size_is_told_without_decoding(way, monkeypatch):
+    file = turned_by(way, 6)
+
+    def never(*args, **kwargs):
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", never)
+    assert pictures.size(file, "it") == (20, 12)
+
+
+def test_names_and_endings():
+    assert pictures.is_picture("A.JPG")
+    assert not pictures.is_picture("a.bmp")
+    assert pictures.is_other_picture("a.TIF")
+    assert not pictures.is_other_picture("Thumbs.db")
+    assert pictures.endings(["a.TIF", "b.bmp", "c.bmp", "d"]) == ".bmp, .tif, no ending"
+    assert pictures.endings([f"x.{i}" for i in range(9)]) == ".0, .1, .2, .3, .4, ..."
+
+
 @given(height=st.integers(1, 40), width=st.integers(1, 40), side=st.integers(8, 24))
 def test_resizing_takes_the_middle_square(height, width, side):
     image = np.random.default_rng(height * 41 + width).integers(0, 256, (height, width, 3))

@@ -2,11 +2,16 @@
 
 import csv
 import os
+import tempfile
 import threading
+from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from layouts import built, layouts, real_files
 from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
@@ -43,15 +48,22 @@ def folder(tmp_path, monkeypatch):
     return photos
 
 
+def rows_of(file):
+    with open(file, newline="") as text:
+        return list(csv.DictReader(text))
+
+
 def test_a_row_a_picture_in_order(folder, tmp_path):
     said = prediction.write(folder, tmp_path)
-    with open(tmp_path / "predictions.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "predictions.csv")
     assert [row["path"] for row in rows] == ["a, b.jpg", "b.png", "d.png", "in/c.PNG"]
     assert [row["predicted_class"] for row in rows] == ["'=bright", "dark", "", "'=bright"]
     assert rows[1]["probability"] == "1.000000"
     assert "cannot be read as a picture" in rows[2]["error"]
-    assert said == f"4 pictures, 1 of them cannot be read: {tmp_path / 'predictions.csv'}"
+    assert said == (
+        "4 pictures, 1 of them cannot be read; 1 file that is no picture passed over: "
+        f"{tmp_path / 'predictions.csv'}"
+    )
 
 
 def test_any_name_is_one_row_and_no_formula(folder, tmp_path):
@@ -59,8 +71,7 @@ def test_any_name_is_one_row_and_no_formula(folder, tmp_path):
         os.link(folder / "b.png", os.path.join(os.fsencode(folder), name))
     os.mkfifo(folder / "pipe.png")
     prediction.write(folder, tmp_path)
-    with open(tmp_path / "predictions.csv", newline="") as file:
-        rows = {row["path"]: row for row in csv.DictReader(file)}
+    rows = {row["path"]: row for row in rows_of(tmp_path / "predictions.csv")}
     assert len(rows) == 8
     for path in ("'=1+1.png", r"a\rb.png", r"caf\xe9.png"):
         assert rows[path]["predicted_class"] == "dark"
@@ -83,6 +94,182 @@ def test_pictures_are_decoded_by_several_threads(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(prediction.Model, "load", lambda workdir: model)
     prediction.write(folder, tmp_path)
     assert sorted(waited) == ["b.png", "c.PNG"]
+
+
+def test_links_to_folders_are_followed_within_the_folder_and_told_of_elsewhere(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    os.link(folder / "b.png", tmp_path / "elsewhere" / "e.png")
+    (folder / ".hidden" / "deep").mkdir()
+    os.link(folder / "b.png", folder / ".hidden" / "deep" / "y.png")
+    (folder / "again").symlink_to(folder / ".hidden")  # before `same` in the alphabet
+    (folder / "same").symlink_to(folder / ".hidden")
+    (folder / "a link to in").symlink_to("in")
+    (folder / "out").symlink_to(tmp_path / "elsewhere")
+    (folder / "round").symlink_to("round")
+    (folder / "in" / "up").symlink_to("..")
+    (folder / "nothing").symlink_to("gone")
+    (folder / "e.png").symlink_to(tmp_path / "elsewhere" / "e.png")
+    (folder / "gone.png").symlink_to("gone")
+    said = prediction.write(folder, tmp_path)
+    rows = {row["path"]: row for row in rows_of(tmp_path / "predictions.csv")}
+    assert list(rows) == sorted(rows)
+    assert [path for path, row in rows.items() if row["predicted_class"]] == [
+        "a, b.jpg", "again/deep/y.png", "again/x.png", "b.png", "e.png", "in/c.PNG",
+    ]  # fmt: skip
+    errors = {path: row["error"] for path, row in rows.items() if row["error"]}
+    assert errors.pop("d.png")
+    assert "No such file" in errors.pop("gone.png")
+    assert errors == {
+        "in/up": f"{folder}/in/up is a link to a folder that it is in",
+        "nothing": f"{folder}/nothing is a link to nothing",
+        "out": f"{folder}/out is a link that leads out of {folder}",
+        "round": f"{folder}/round cannot be read (Too many levels of symbolic links)",
+    }
+    assert said.startswith(
+        "8 pictures, 2 of them cannot be read; 4 folders or links cannot be looked into; "
+    )
+
+
+def test_a_folder_that_may_not_be_read_is_a_row(folder, tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def denied(place):
+        if os.path.basename(place) == denied.name:
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    denied.name = "in"
+    monkeypatch.setattr(os, "scandir", denied)
+    said = prediction.write(folder, tmp_path)
+    (row,) = (row for row in rows_of(tmp_path / "predictions.csv") if row["path"] == "in")
+    assert row["error"] == f"{folder}/in cannot be read (Permission denied)"
+    assert said.startswith(
+        "3 pictures, 1 of them cannot be read; 1 folder or link cannot be looked into; "
+    )
+    denied.name = "photos"
+    with pytest.raises(InputError, match=r"photos cannot be read \(Permission denied\)"):
+        prediction.write(folder, tmp_path)
+
+
+def test_pictures_of_other_kinds_are_rows_with_an_error(folder, tmp_path):
+    Image.new("RGB", (9, 9)).save(folder / "in" / "scan.TIF")
+    said = prediction.write(folder, tmp_path)
+    (row,) = (row for row in rows_of(tmp_path / "predictions.csv") if row["path"] == "in/scan.TIF")
+    assert row["error"] == "its name does not end in .jpg, .jpeg, .png, .webp"
+    assert said.startswith("5 pictures, 2 of them cannot be read; 1 file that is no")
+
+
+@given(layouts)
+def test_every_picture_of_any_folder_is_in_one_row_or_below_one(layout):
+    with (
+        tempfile.TemporaryDirectory() as place,
+        mock.patch.object(prediction.Model, "load", return_value=dark_or_bright()),
+    ):
+        root = Path(place) / "photos"
+        said = ""
+        with built(root, layout) as locked:
+            try:
+                said = prediction.write(root, place)
+            except InputError as error:
+                refused = str(error)
+        locked = {os.path.relpath(folder, root) for folder in locked}
+        files = real_files(root)
+        readable = {
+            file
+            for file in files
+            if pictures.is_picture(file) and not {*map(str, Path(file).parents)} & locked
+        }
+        if not said:
+            assert refused.startswith("no pictures below")
+            assert not readable
+            return
+        rows = {row["path"]: row for row in rows_of(Path(place) / "predictions.csv")}
+        assert readable <= rows.keys()
+        for file in files - readable:
+            is_told = bool({file, *map(str, Path(file).parents)} & rows.keys())
+            is_picture = pictures.is_picture(file) or pictures.is_other_picture(file)
+            assert is_told or not is_picture, file
+        # Through links too, no file twice: but for links to files.
+        real = [os.path.realpath(root / file) for file in rows if not os.path.islink(root / file)]
+        assert len(real) == len(set(real))
+        unread = sum(bool(row["error"]) for row in rows.values())
+        assert unread == 0 or "cannot be" in said
+
+
+def test_where_to_write_may_be_said(folder, tmp_path):
+    (tmp_path / "model").mkdir()
+    said = prediction.write(folder, tmp_path / "model", tmp_path / "told.csv")
+    assert said.endswith(f": {tmp_path / 'told.csv'}")
+    assert len(rows_of(tmp_path / "told.csv")) == 4
+    assert not any((tmp_path / "model").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        (
+            "missing/x.csv",
+            "cannot write .*missing/x.csv .No such file or directory.; right is --pr",
+        ),
+        ("/proc/x.csv", "cannot write /proc/x.csv"),
+        ("photos/b.png", "b.png' .--predict_to. is no CSV file; right is --predict_to=FILE.csv"),
+        ("folder.csv", "folder.csv' .--predict_to. is no CSV file"),
+        ("pipe.csv", "pipe.csv' .--predict_to. is no CSV file"),
+        ("", "is no CSV file"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_any_picture_is_read(
+    folder, tmp_path, monkeypatch, to, says
+):
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    monkeypatch.setattr(prediction, "_found", None)  # not called
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=says) as caught:
+        prediction.write(folder, tmp_path, tmp_path / to if to else to)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_workdir_that_may_only_be_read_is_refused_with_another_place(
+    folder, tmp_path, monkeypatch
+):
+    def denied(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(prediction.tempfile, "TemporaryFile", denied)
+    says = r"predictions.csv \(Permission denied\); right is --predict_to=FILE.csv"
+    with pytest.raises(InputError, match=says):
+        prediction.write(folder, tmp_path)
+
+
+def test_a_disk_that_fills_up_is_told_in_one_line(folder, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prediction, "open_atomic", full)
+    with pytest.raises(InputError, match=r"cannot write .* \(No space left on device\)"):
+        prediction.write(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (("a.bmp", "b.TIF"), "only files that end in .bmp, .tif; right are files in .jpg, .jpeg, "),
+        (("notes",), "only files that end in no ending; right are"),
+        ((), "photos .--predict.; right are files in .jpg, .jpeg, .png, .webp"),
+    ],
+)
+def test_without_pictures_what_there_is_is_said(folder, tmp_path, files, says):
+    empty = tmp_path / "other photos"
+    empty.mkdir()
+    for name in files:
+        (empty / name).touch()
+    with pytest.raises(InputError, match=says):
+        prediction.write(empty, tmp_path)
+    (empty / "out").symlink_to(folder)
+    with pytest.raises(InputError, match=r"out is a link that leads out of .*; right are files"):
+        prediction.write(empty, tmp_path)
 
 
 def test_a_folder_without_pictures_is_refused_and_nothing_written(folder, tmp_path):
