@@ -3,26 +3,27 @@ in one call."""
 
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import brief, cut
 from rmdnet_jax.config import automatic, default
 from rmdnet_jax.config import checking as configuration
-from rmdnet_jax.data import picture_files
+from rmdnet_jax.data import given_images, given_labels, picture_files
 from rmdnet_jax.data.dataset import Dataset, as_images
+from rmdnet_jax.data.given_images import GivenImages
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 from rmdnet_jax.data.validation import per_class
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
 from rmdnet_jax.runs import single
-
-Pictures = np.ndarray | Sequence[str | Path]
-Labels = np.ndarray | Sequence[str] | Sequence[int]
 
 # Fields of config.dataset that hold for data that is given.
 _OF_DATA = tuple(
@@ -31,8 +32,8 @@ _OF_DATA = tuple(
 
 
 def fit(
-    images: Pictures,
-    labels: Labels,
+    images: GivenImages,
+    labels: npt.ArrayLike,
     fields: Mapping[str, Any] | None = None,
     *,
     held_out: float = 0.1,
@@ -46,8 +47,10 @@ def fit(
       images: uint8 [N, H, W, 3] or grey [N, H, W], or the paths of N pictures of any size, which
         become squares of one. Files that are no pictures are left out and named, up to the share
         dataset.max_broken. Or feature vectors of whatever there is, float [N, D]: of texts, sounds,
-        tables, or pictures that an encoder has seen.
-      labels: N class names, or N integers of any values.
+        tables, or pictures that an encoder has seen. Arrays may be NumPy's, JAX's, PyTorch's or
+        pandas', or N of one shape in a list.
+      labels: N class names, or N integers of any values, in a list, an array or a Series; none
+        missing.
       fields: values of config fields, {"train.epochs": 20} say; those that are not given are chosen
         from the data (rmdnet_jax/config/automatic.py).
       held_out: share of each class, in (0, 1), that training does not see and the accuracy (the
@@ -66,46 +69,45 @@ def fit(
     config = _config(fields or {})
     if workdir is None:  # nobody would see them
         config.report.tsne_points = config.report.gallery = 0
-    if hasattr(images, "__array__"):  # of JAX, PyTorch or pandas
-        images = np.asarray(images)
-    given = _labels(labels, images)
-    classes, numbers = np.unique(given, return_inverse=True)
+    if given_images.is_path(images):
+        raise InputError(f"images is one path, {cut(images)}; right is a list of paths or an array")
+    pictures = given_images.read(images)
+    given = _labels(labels, len(pictures))
+    classes, numbers = given_labels.numbered(given)
     kept, tested = _split(numbers, held_out)
-    numbers = numbers.astype(np.int32)
     of_classes: dict[str, Any] = {
         "class_names": tuple(map(str, classes)),
-        "class_numbers": tuple(classes.tolist()) if classes.dtype.kind == "i" else None,
+        "class_numbers": classes if given.dtype.kind == "i" else None,
     }
-    if isinstance(images, np.ndarray):
+    if isinstance(pictures, np.ndarray):
         if config.dataset.image_size:
             raise InputError(
                 f"fields: dataset.image_size is {config.dataset.image_size} with images in memory, "
                 "which are not resized; right is to give paths, or to leave it out"
             )
-        rows = as_images(images)
+        rows = as_images(pictures)
         data: Dataset | PictureFiles = Dataset(
             "own", rows[kept], numbers[kept], rows[tested], numbers[tested], {},
             train_index=kept, test_index=tested, **of_classes,
         )  # fmt: skip
     else:
         train, test = (
-            Split([str(images[i]) for i in part], numbers[part], index=part)
-            for part in (kept, tested)
+            Split([pictures[i] for i in part], numbers[part], index=part) for part in (kept, tested)
         )
         data = PictureFiles(
-            "own", Path(), _place(images), of_classes["class_names"], train, test,
+            "own", Path(), _place(pictures), of_classes["class_names"], train, test,
             class_numbers=of_classes["class_numbers"],
         )  # fmt: skip
         data = picture_files.look(data, config.dataset.max_broken, config.dataset.cache)
-    folder = None if workdir is None else Path(workdir)
+    folder = None if workdir is None else Path(os.path.expanduser(workdir))
     outcome, trained, _ = single.run(config, folder, "rmdnet_jax.fit(images, labels, ...)", data)
     suspicion = outcome.suspicion
     assert trained
     assert suspicion
     issues = label_issues.joined(suspicion.train, suspicion.test)
     judged = None
-    if not isinstance(images, np.ndarray):
-        judged = tuple(str(images[i]) for i in issues.index)
+    if isinstance(pictures, list):
+        judged = tuple(pictures[i] for i in issues.index)
     return dataclasses.replace(trained, issues=issues, files=judged)
 
 
@@ -120,8 +122,8 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
     ]
     if foreign:
         raise InputError(
-            f"fields: {foreign[0]} says where data comes from, which fit is given; right are "
-            f"{', '.join(_OF_DATA)} and the fields of training"
+            f"fields: {cut(foreign[0], 40)} says where data comes from, which fit is given; right "
+            f"are {', '.join(_OF_DATA)} and the fields of training"
         )
     config = automatic.leave_open(default())
     config.dataset.name, config.noise.kind, config.tensorboard = "own", "none", False
@@ -134,36 +136,25 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def _labels(labels: Labels, images: Pictures) -> np.ndarray:
-    """The labels [N] as strings or integers, one an image."""
-    if isinstance(images, str | Path):
-        raise InputError(f"images is one path, {images}; right is a list of paths or an array")
-    if not hasattr(images, "__len__") or getattr(images, "ndim", 1) == 0:
-        raise InputError(f"images is {type(images).__name__}; right is a list of paths or an array")
-    try:
-        given = np.asarray(labels)
-    except ValueError as error:  # lists of several lengths
-        raise InputError("labels are lists in a list; right is one label an image") from error
-    if given.shape != (len(images),):
+def _labels(labels: npt.ArrayLike, size: int) -> np.ndarray:
+    """The labels of so many images: str [N] or int64 [N]."""
+    given = given_labels.read(labels)
+    if len(given) != size:
         raise InputError(
-            f"labels have shape {given.shape} with {len(images)} images; right is one an image"
+            f"there are {len(given):,} labels with {size:,} images; right is one an image"
         )
-    if not len(images):
+    if not size:
         raise InputError("no images; right is two of a class, at least")
-    if given.dtype.kind == "O" and all(isinstance(label, str) for label in given):
-        given = given.astype(str)
-    if given.dtype.kind not in "Uiu":
-        raise InputError(
-            f"labels are {given.dtype}; right is class names or integers, none missing"
-        )
-    return given if given.dtype.kind == "U" else given.astype(np.int64)
+    if warning := given_labels.warning(given):
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    return given
 
 
 def _split(numbers: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     """Which of the samples [N] to train on and which to hold out: the same share of every class,
     the same samples at every call."""
     if not (isinstance(held_out, float | np.floating) and 0 < held_out < 1):
-        raise InputError(f"held_out is {held_out!r}; right is a number in (0, 1)")
+        raise InputError(f"held_out is {brief(held_out)}; right is a number in (0, 1)")
     draw = np.random.default_rng(0).random(len(numbers))
     is_held = per_class(numbers, held_out, draw, at_least=1)
     if not is_held.any():
@@ -171,10 +162,8 @@ def _split(numbers: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
-def _place(images: Sequence[str | Path]) -> Path:
+def _place(files: Sequence[str]) -> Path:
     """What to call a list of paths, and to keep what is decoded of them under: all files of the
     folder that they have in common."""
-    if not all(isinstance(image, str | Path) for image in images):
-        raise InputError("images is a list, not of paths; right is one array of them all, or paths")
-    folders = {os.path.dirname(os.path.abspath(image)) for image in images}
+    folders = {os.path.dirname(os.path.abspath(file)) for file in files}
     return Path(os.path.commonpath(folders)) / "*"

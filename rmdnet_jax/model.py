@@ -5,8 +5,9 @@ Training it is experiment.py's; every run with a student leaves one in its workd
 
 import dataclasses
 import functools
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -16,9 +17,10 @@ import numpy as np
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import one_line, shown
-from rmdnet_jax.data import lazy_images, pictures
+from rmdnet_jax.base.text import cut, one_line, shown
+from rmdnet_jax.data import given_images, lazy_images, pictures
 from rmdnet_jax.data.dataset import as_images, check_features, check_labels, with_three_channels
+from rmdnet_jax.data.given_images import GivenImages
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.encoders import classical, extraction, opening
 from rmdnet_jax.encoders.interface import Asked, Encoder
@@ -81,24 +83,27 @@ class Model:
         height, width, channels = self.image_shape
         return height, width, channels
 
-    def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+    def predict(self, images: GivenImages) -> np.ndarray:
         """The class of every image: [N] of `classes`.
 
         Args:
           images: uint8 [N, H, W, 3] or grey [N, H, W] of the model's size (with an encoder of any),
             or the paths of pictures, which are brought to that size; feature vectors float [N, D]
-            where it was trained on them.
+            where it was trained on them. Arrays may be of any library, or N of one shape in a list;
+            paths may stand in a list or an array. One path, one image [H, W, 3] or one vector [D]
+            gives one prediction, [1].
 
         Raises:
-          InputError: they have another shape or dtype, or a file is no picture.
+          InputError: they have another shape or dtype, or a file is no picture; or it is a pattern
+            or a folder: files are listed one by one.
         """
         return np.asarray(self.classes)[self.predict_proba(images).argmax(axis=1)]
 
-    def predict_proba(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+    def predict_proba(self, images: GivenImages) -> np.ndarray:
         """Probabilities float64 [N, C] in the order of `classes`; rows sum to 1. See `predict`."""
         return classification.softmax(self._predictor(self.weights, self._images(images)).logits)
 
-    def embed(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+    def embed(self, images: GivenImages) -> np.ndarray:
         """Embeddings float32 [N, D] of the backbone; those of several networks stand side by side,
         [N, 2 D] of two. See `predict`."""
         return self._predictor(self.weights, self._images(images)).embedding
@@ -112,7 +117,7 @@ class Model:
         """
         shape = self.picture_shape
         if shape is None:
-            raise InputError(f"{file} is a file, but the model reads {self._right()}")
+            raise InputError(f"{cut(file)} is a file, but the model reads {self._right()}")
         # What is not square was not resized in training either.
         return pictures.decode(str(file), str(file), shape, resize=shape[0] == shape[1])
 
@@ -157,7 +162,7 @@ class Model:
         Raises:
           InputError: the folder holds another model, or cannot be written.
         """
-        folder = Path(folder)
+        folder = Path(os.path.expanduser(folder))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             backbone = self.network.backbone
@@ -177,7 +182,8 @@ class Model:
                     folder / _ISSUES, self.issues, tuple(map(str, self.classes)), self.files
                 )
         except OSError as error:
-            raise InputError(f"cannot write the model to {folder} ({error.strerror})") from error
+            reason = cut(error.strerror or error, 80)
+            raise InputError(f"cannot write the model to {cut(folder)} ({reason})") from error
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
@@ -189,12 +195,12 @@ class Model:
           InputError: there is none, or it is damaged.
         """
         devices.check()
-        folder = Path(folder)
+        folder = Path(os.path.expanduser(folder))
         with Checkpoints(folder / _WEIGHTS) as saved:
             try:
                 if saved.latest() is None:
                     raise InputError(
-                        f"no model in {folder}; right is the workdir of a finished run with a "
+                        f"no model in {cut(folder)}; right is the workdir of a finished run with a "
                         "student"
                     )
                 meta = saved.meta()
@@ -212,16 +218,16 @@ class Model:
             except InputError:
                 raise
             except Exception as error:  # whatever somebody's files make the readers raise
-                reason = one_line(error)
+                reason = f"{type(error).__name__}: {cut(one_line(error))}"
                 raise InputError(
-                    f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); "
+                    f"the model in {cut(folder)} cannot be read ({reason}); "
                     "right is the workdir of a finished run with a student, whole"
                 ) from error
         path = folder / _ISSUES
         issues, files = label_issues.read_csv(path) if path.is_file() else (None, None)
         if issues is not None:
             for labels in (issues.given, issues.suggested):
-                check_labels(labels, len(issues.index), len(classes), f"labels in {path}")
+                check_labels(labels, len(issues.index), len(classes), f"labels in {cut(path)}")
         return cls(network, weights, shape, classes, issues, files, encoder)
 
     def __repr__(self) -> str:
@@ -283,20 +289,16 @@ class Model:
     def _predictor(self):
         return inference.predictor(self.network)
 
-    def _images(self, images: np.ndarray | Sequence[str | Path]) -> Images:
+    def _images(self, given: GivenImages) -> Images:
         """Arrays as they are, paths as pictures that are decoded when they are read."""
+        images = given_images.read(given)
         if not len(images):
             raise InputError("no images; right is one at least")
-        if not isinstance(images, np.ndarray):
-            files = list(images)
-
-            def read(rows: np.ndarray) -> Iterator[np.ndarray]:
-                return (self.read(files[row]) for row in rows)
-
-            if self.picture_shape is None:
-                self.read(files[0])  # says what is right
-            assert self.picture_shape
-            return self._seen(LazyImages(read, np.arange(len(files)), self.picture_shape))
+        if isinstance(images, list):
+            return self._seen(self._pictures(images))
+        is_one_picture = self.picture_shape and images.ndim == 3 and images.shape[2] == 3
+        if is_one_picture or images.ndim == len(self.image_shape) == 1:
+            images = images[None]  # a grey picture is not 3 pixels wide
         if images.shape[1:] == self.image_shape and images.ndim == 2 and images.dtype.kind == "f":
             features = as_images(images)
             check_features(features, "features")
@@ -304,8 +306,19 @@ class Model:
         images = with_three_channels(images)
         is_right = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3
         if not is_right or not (self.encoder or images.shape[1:] == self.picture_shape):
-            raise InputError(f"images are {images.dtype} {images.shape}; right is {self._right()}")
+            raise InputError(
+                f"images are {cut(images.dtype, 40)} {images.shape}; right is {self._right()}"
+            )
         return self._seen(images)
+
+    def _pictures(self, files: list[str]) -> LazyImages:
+        def read(rows: np.ndarray) -> Iterator[np.ndarray]:
+            return (self.read(files[row]) for row in rows)
+
+        if self.picture_shape is None:
+            self.read(files[0])  # says what is right
+        assert self.picture_shape
+        return LazyImages(read, np.arange(len(files)), self.picture_shape)
 
     def _seen(self, images: Images) -> Images:
         """Pictures as the network reads them."""
@@ -342,10 +355,10 @@ def _encoder(folder: Path, described: dict | None, path: str) -> Encoder | None:
         encoder = opening.read(place, used)
         if encoder.digest == digest:
             return encoder
-    gone = f"{places[0]} is another one" if places else f"there is no {folder / name}"
+    gone = f"{cut(places[0])} is another one" if places else f"there is no {cut(folder / name)}"
     raise InputError(
-        f"the model in {folder} needs its encoder, and {gone}; right is the file that was "
-        f"{shown(path)} when it was trained"
+        f"the model in {cut(folder)} needs its encoder, and {gone}; right is the file that was "
+        f"{cut(path)} when it was trained"
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import tempfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,10 +22,37 @@ TINY = {
 }
 RNG = np.random.default_rng(0)
 LABELS = np.arange(60) % 3 * 10 - 5  # -5, 5, 15
+VECTORS = np.random.default_rng(1).normal(size=(60, 4)) + LABELS[:, None]
 COLOURS = RNG.integers(0, 256, (3, 1, 1, 3))
 IMAGES = np.clip(COLOURS[np.arange(60) % 3] + RNG.integers(-40, 40, (60, 8, 8, 3)), 0, 255).astype(
     np.uint8
 )
+
+
+class Tensor:
+    """As PyTorch's, with gradients: NumPy reads it only when it was taken off them."""
+
+    def __init__(self, values, is_free=False):
+        self.values, self.is_free = values, is_free
+
+    def __len__(self):
+        return len(self.values)
+
+    def detach(self):
+        return Tensor(self.values, True)
+
+    def cpu(self):
+        return self
+
+    def __str__(self):
+        raise AssertionError("pixels are written out")
+
+    __repr__ = __str__
+
+    def __array__(self, dtype=None, copy=None):
+        if not self.is_free:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        return np.asarray(self.values, dtype)
 
 
 @pytest.mark.usefixtures("lenient_promotion")
@@ -107,11 +135,19 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
         (IMAGES, LABELS, {"dataset.validation": 0.3}, {}, "dataset.validation says where"),
         (IMAGES, LABELS, {"noise.kind": "symmetric"}, {}, "noise.kind says where"),
         (IMAGES, LABELS, {"train.epochs": 0}, {}, "trains no classifier"),
-        (IMAGES, [*LABELS[:59], None], {}, {}, "none missing"),
+        (IMAGES, [*LABELS[:59], None], {}, {}, r"1 of 60 labels is missing .* labels\[59\]"),
+        (IMAGES, ["cat", "dog"] * 29 + ["cat", float("nan")], {}, {}, "1 of 60 labels is missing"),
+        (IMAGES, np.ma.array(LABELS, mask=LABELS == 5), {}, {}, "20 of 60 labels are missing"),
+        (IMAGES, LABELS.astype(np.uint64), {}, {}, "beyond int64"),
+        (IMAGES, [0, "0"] * 30, {}, {}, "right is all text or all integers"),
+        (np.ma.array(VECTORS, mask=VECTORS > 2), LABELS, {}, {}, "values are masked out"),
         (IMAGES, LABELS.astype(float), {}, {}, "float64"),
         ([], [], {}, {}, "no images"),
         ("one.png", ["a"], {}, {}, "list of paths"),
-        (list(IMAGES), LABELS, {}, {}, "one array"),
+        ([*IMAGES[:59], IMAGES[59, :7]], LABELS, {}, {}, r"images\[59\] \(7, 8, 3\); right is one"),
+        (np.array("one.png"), ["a"], {}, {}, "list of paths"),
+        ((f"{i}.png" for i in range(60)), LABELS, {}, {}, "images is generator"),
+        ({f"{i}.png": i for i in range(60)}, LABELS, {}, {}, "images is dict"),
         (IMAGES, LABELS, {}, {"held_out": 1.0}, "held_out is 1.0"),
         (IMAGES.astype(np.float32), LABELS, {}, {}, "float32"),
         (IMAGES, np.zeros(60, int), {}, {}, "class"),
@@ -121,6 +157,9 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
         (np.array(3), LABELS, {}, {}, "images is ndarray"),
         (IMAGES, [[1], [2, 3]], {}, {}, "lists in a list"),
         (IMAGES, LABELS, {}, {"held_out": "much"}, "held_out is 'much'"),
+        (IMAGES, LABELS, {}, {"held_out": IMAGES}, r"held_out is ndarray \(60, 8, 8, 3\); right"),
+        (IMAGES, LABELS, {"dataset." + "x" * 9000: 1}, {}, "says where"),
+        ("x" * 9000, LABELS, {}, {}, "images is one path, xxx"),
         (IMAGES, LABELS, ["train.epochs"], {}, "not by their names"),
         (IMAGES, LABELS, {3: 4}, {}, "not by their names"),
         (
@@ -136,4 +175,50 @@ def test_what_is_wrong_is_said_and_nothing_written(images, labels, fields, optio
     with pytest.raises(InputError, match=says) as error:
         rmdnet_jax.fit(images, labels, fields, workdir=tmp_path / "w", **options)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) <= 240
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_classes_that_are_numbers_as_text_are_in_their_order():
+    names = [str(i % 12) for i in range(120)]
+    features = np.eye(12, dtype=np.float32)[np.arange(120) % 12]
+    model = rmdnet_jax.fit(features, names, {"train.epochs": 1})
+    assert model.classes == tuple(str(i) for i in range(12))
+    assert model.label_issues().given.tolist() == [names[i] for i in model.label_issues().index]
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_arrays_of_any_library_are_the_same(capsys):
+    fields = {"train.epochs": 1}
+    features = VECTORS.astype(np.float32)
+    expected = rmdnet_jax.fit(features, LABELS, fields).predict_proba(features)
+    for images, labels in (
+        (jnp.asarray(features), jnp.asarray(LABELS)),
+        (Tensor(features), Tensor(LABELS[:, None])),
+        (list(features), list(LABELS)),
+        (features.tolist(), LABELS.tolist()),
+    ):
+        model = rmdnet_jax.fit(images, labels, fields)
+        assert model.classes == (-5, 5, 15)
+        np.testing.assert_array_equal(model.predict_proba(images), expected)
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_labels_that_look_missing_are_told(capsys):
+    labels = np.array(["cat", "dog", float("nan")] * 20)  # NumPy makes text of it
+    rmdnet_jax.fit(VECTORS, labels, {"train.epochs": 1})
+    assert "warning: 20 of 60 labels are the text 'nan'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_the_same_call_with_other_names_says_what_differs(tmp_path):
+    labels = np.array(["golden retriever", "cat", "dog"])[np.arange(60) % 3]
+    rmdnet_jax.fit(VECTORS, labels, {"train.epochs": 1}, workdir=tmp_path)
+    others = np.where(labels == "golden retriever", "golden retriever puppy", labels)
+    with pytest.raises(InputError) as caught:
+        rmdnet_jax.fit(VECTORS, others, {"train.epochs": 1}, workdir=tmp_path)
+    assert "other model.classes[2] ('golden retriever'; here 'golden retriever puppy')" in str(
+        caught.value
+    )

@@ -111,6 +111,13 @@ def test_another_model_is_not_overwritten(model, tmp_path):
     with pytest.raises(InputError, match="other model"):
         other.save(tmp_path)
     assert Model.load(tmp_path).classes == model.classes
+    for classes, says in (
+        (("cat", "dog", "e" * 200 + "x"), r"model\.classes\[2\] \('eel'; here 'eeee"),
+        (("cat", "dog"), r"number of model\.classes \(3; here 2\)"),
+        ((1, 2, 3), r"model\.classes\[0\] \('cat'; here 1\)"),
+    ):
+        with pytest.raises(InputError, match=says):
+            dataclasses.replace(model, classes=classes).save(tmp_path)
 
 
 def test_label_issues_come_most_suspicious_first(model):
@@ -145,11 +152,108 @@ def test_files_are_brought_to_size_and_grey_is_repeated(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "images", [IMAGES[0], IMAGES.astype(np.float32), np.zeros((2, 9, 8, 3), np.uint8)]
+    "images",
+    [
+        IMAGES.astype(np.float32),
+        np.zeros((2, 9, 8, 3), np.uint8),
+        np.zeros((9, 8, 3), np.uint8),
+        IMAGES[0, ..., 0],
+        IMAGES.reshape(5, -1) / 255,
+    ],
 )
 def test_other_arrays_are_refused(model, images):
     with pytest.raises(InputError, match=r"right is uint8 \[N, 8, 8, 3\]"):
         model.predict(images)
+
+
+def test_one_image_or_one_path_is_a_batch_of_one(model, tmp_path, monkeypatch):
+    expected = model.predict_proba(IMAGES[:1])
+    path = tmp_path / "a picture.png"
+    Image.fromarray(IMAGES[0]).save(path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ones = (
+        IMAGES[0], jnp.asarray(IMAGES[0]), Image.fromarray(IMAGES[0]), path, str(path),
+        np.str_(path), np.array(str(path)), "~/a picture.png",
+    )  # fmt: skip
+    for one in ones:
+        np.testing.assert_array_equal(model.predict_proba(one), expected)
+        assert model.predict(one).shape == (1,)
+        assert model.embed(one).shape == model.embed(IMAGES[:1]).shape
+
+
+def test_images_are_the_same_in_whatever_holds_them(model, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(len(IMAGES))]
+    for pixels, path in zip(IMAGES, paths, strict=True):
+        Image.fromarray(pixels).save(path)
+    expected = model.predict_proba(IMAGES)
+    names = list(map(str, paths))
+    held = [
+        jnp.asarray(IMAGES), list(IMAGES), tuple(map(jnp.asarray, IMAGES)), np.ma.array(IMAGES),
+        list(map(Image.fromarray, IMAGES)), paths, names, np.array(names), np.array(paths, object),
+        np.array(names)[:, None],
+    ]  # fmt: skip
+    with contextlib.suppress(ImportError):
+        import pandas as pd
+
+        held += [pd.Series(names, index=[3, 4, 0, 1, 2]), pd.DataFrame({"path": names})]
+    for images in held:
+        np.testing.assert_array_equal(model.predict_proba(images), expected)
+
+
+REFUSED = {
+    "a pattern": ("photos/*.png", r"images is a pattern, photos/\*\.png, .*sorted.glob\.glob"),
+    "a folder": (".", r"images is a folder, \.; right is a list of its files"),
+    "no file": ("nowhere.png", "nowhere.png cannot be read"),
+    "a path in bytes": (b"a.png", "images is bytes"),
+    "what has no order": ({"a.png", "b.png"}, "images is set; right is an array of them all, or"),
+    "what has no length": ((name for name in ("a.png",)), "images is generator; right is"),
+    "nothing": (None, "images is NoneType"),
+    "a number": (3, "images is int"),
+    "numbers": ([1, 2], r"images\[0\] is 1, no path and no array"),
+    "paths and pixels": (
+        ["a.png", IMAGES[0]],
+        r"\[0\] is a path and images\[1\] is ndarray \(8, 8, 3\)",
+    ),
+    "a path that is missing": (["a.png", None], r"images\[1\] is None"),
+    "pixels of two sizes": (
+        [IMAGES[0], IMAGES[0, :7]],
+        r"images\[0\] has shape \(8, 8, 3\) and images\[1\] \(7, 8, 3\)",
+    ),
+    "pixels and shares of them": (
+        [IMAGES[0], IMAGES[0] / 255],
+        r"images\[0\] is uint8 and images\[1\] float64",
+    ),
+    "a mask": (np.ma.array(IMAGES, mask=IMAGES > 200), "values are masked out"),
+    "colours by number": (Image.new("P", (8, 8)), "mode 'P'; right is .convert"),
+    "objects": (np.full((5, 2), None), r"ndarray \(5, 2\) of no numbers"),
+    "a table of paths": (np.full((2, 2), "a.png"), r"ndarray \(2, 2\) of no numbers"),
+    "a long pattern": ("*" * 9000, "images is a pattern"),
+    "long names of fields": (np.zeros(5, [("x" * 900, int)]), "images are"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_can_be_meant_otherwise_is_refused_in_a_short_line(model, case):
+    images, says = REFUSED[case]
+    with pytest.raises(InputError, match=says) as caught:
+        model.predict(images)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) <= 240
+
+
+def test_one_vector_is_a_batch_of_one():
+    mean = np.zeros(4, np.float32)
+    network = Classifier(None, Linear(2), mean, mean + 1)
+    features = np.arange(8, dtype=np.float32).reshape(2, 4)
+    weights = jax.device_get(network.init(jax.random.key(0), jnp.asarray(features)))
+    model = Model(network, (weights,), (4,), ("cat", "dog"))
+    expected = model.predict_proba(features)
+    for given in (features.tolist(), list(features), jnp.asarray(features), features.astype("f8")):
+        np.testing.assert_array_equal(model.predict_proba(given), expected)
+    np.testing.assert_array_equal(model.predict_proba(features[0]), expected[:1])
+    for wrong in (features[:, :3], features[0, :3], IMAGES[0], features.astype(int)):
+        with pytest.raises(InputError, match=r"right is feature vectors, float \[N, 4\]"):
+            model.predict(wrong)
 
 
 def test_what_there_is_not(model, tmp_path):

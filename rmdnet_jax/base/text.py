@@ -1,7 +1,9 @@
 """Files and classes may have any name; here names are made fit for people and programs to read."""
 
+import os
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # They turn the order of the characters around them: "cat<RLO>gnp.exe" reads "catexe.png".
 _DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -25,6 +27,61 @@ def shown(text: str) -> str:
 def one_line(error: object, most: int = 200) -> str:
     """What an error says, in one line of up to `most` characters."""
     return " ".join(str(error).split())[:most]
+
+
+def cut(text: object, most: int = 100) -> str:
+    """A text, or a path, for a message: shown, and of one that is longer than `most` characters the
+    beginning and the end, "/data/set...7.png"."""
+    text = str(text)
+    is_long = len(text) > most
+    # Only what may be seen of a text of megabytes is looked at.
+    found = shown(text[:most] + text[-most:] if is_long else text)
+    if not is_long and len(found) <= most:
+        return found
+    end = (most - 3) // 2
+    return f"{found[: most - 3 - end]}...{found[-end:]}"
+
+
+def brief(value: object) -> str:
+    """A value of any kind for a message: a text or a number as Python writes it, cut; of anything
+    else its type and size, as what is in it may fill screens."""
+    if isinstance(value, str):
+        return f"{cut(value, 60)!r}" if value.isprintable() else f"'{cut(value, 60)}'"
+    if value is None or isinstance(value, bool | float | complex):
+        return repr(value)
+    if isinstance(value, int) and value.bit_length() <= 200:
+        return repr(value)
+    name = cut(type(value).__name__, 40)
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"{name} {cut(shape, 40)}"
+    if isinstance(value, list | tuple | dict | set | bytes):
+        return f"{name} of {len(value):,}"
+    return name
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """The first names of many for a message: "a, b, c and 97 more"."""
+    names = list(names)
+    told = ", ".join(cut(name, 30) for name in names[:most])
+    return f"{told} and {len(names) - most:,} more" if len(names) > most else told
+
+
+def apart(one: object, other: object, most: int = 40) -> tuple[str, str]:
+    """Two values that differ for a message, as Python writes them, each cut so that what differs is
+    seen: "...-A.csv'" and "...-B.csv'"."""
+    texts = repr(one), repr(other)
+    if max(map(len, texts)) <= most:
+        return shown(texts[0]), shown(texts[1])
+    start = len(os.path.commonprefix(texts))
+    start = start - 10 if start > most - 20 else 0  # with a little of what they have in common
+    first, second = (
+        ("..." if start else "")
+        + shown(text[start : start + most])
+        + ("..." if len(text) > start + most else "")
+        for text in texts
+    )
+    return first, second
 
 
 def cell(text: str) -> str:

@@ -4,11 +4,13 @@ int32 labels, checked once."""
 import dataclasses
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cut
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 
@@ -38,10 +40,18 @@ _MOST_CLASSES = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class SkippedFile:
-    """A file that is left out of a data set: its path as the user knows it, and why."""
+    """A file, or a folder of them, that is left out of a data set.
+
+    Attributes:
+      path: as the user knows it.
+      reason: why.
+      is_picture: whether it is a picture by its name, or somebody's list: a picture that is lost.
+        Such count toward dataset.max_broken, a note beside the pictures does not.
+    """
 
     path: str
     reason: str
+    is_picture: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,30 +150,48 @@ class Dataset:
             )
         if self.num_classes == 1:
             raise InputError(
-                f"{self.name} has one class, {self.class_names[0]!r}; right are two or more"
+                f"{self.name} has one class, {cut(self.class_names[0])!r}; right are two or more"
             )
         if self.num_classes > _MOST_CLASSES:
             raise InputError(
                 f"{self.name} has {self.num_classes:,} classes; right is up to {_MOST_CLASSES:,} "
                 "(is its label the number of an image?)"
             )
-        labels = {"train labels": self.train_labels, **self.label_sets}
-        for field, values in labels.items():
-            where = f"{field} of {self.name}"
-            check_labels(values, len(self.train_images), self.num_classes, where)
-            counts = np.bincount(values, minlength=self.num_classes)
-            if not counts.all():
-                empty = int(np.argmin(counts))
+        for name, count in Counter(self.class_names).items():
+            if count > 1 or not name.strip():
                 raise InputError(
-                    f"class {empty} ({self.class_names[empty]}) is empty in the {where}; every "
-                    f"class from 0 to {self.num_classes - 1} needs at least one image"
+                    f"{self.name} has {count:,} classes of the name {cut(name, 60)!r}; right is a "
+                    "name of its own for each"
                 )
+        self.check_training_labels(self.train_labels, "train labels")
+        for field, values in self.label_sets.items():  # what they say matters to who trains on them
+            check_labels(
+                np.zeros_like(values), len(self.train_images), 1, f"{field} of {self.name}"
+            )
         if self.true_labels is not None:
             where = f"true labels of {self.name}"
             check_labels(self.true_labels, len(self.train_images), self.num_classes, where)
         where = f"test labels of {self.name}"
         check_labels(self.test_labels, len(self.test_images), self.num_classes, where)
         return self
+
+    def check_training_labels(self, labels: np.ndarray, what: str) -> None:
+        """Raises InputError unless training can read these: int [N], of every class at least one.
+
+        Args:
+          labels: the training labels, or one of `label_sets`, which are of no matter till one is
+            trained on.
+          what: what they are called.
+        """
+        where = f"{what} of {self.name}"
+        check_labels(labels, len(self.train_images), self.num_classes, where)
+        counts = np.bincount(labels.astype(np.int32), minlength=self.num_classes)
+        if not counts.all():
+            empty = int(np.argmin(counts))
+            raise InputError(
+                f"class {empty} ({cut(self.class_names[empty])}) is empty in the {where}; every "
+                f"class from 0 to {self.num_classes - 1} needs at least one image"
+            )
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Per-channel mean and standard deviation of the training pictures in [0, 1], float32 [3];
@@ -347,7 +375,7 @@ def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) ->
     if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
         raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
     if labels.shape != (size,):
-        raise InputError(f"{where} have shape {labels.shape}; right is one a image, ({size},)")
+        raise InputError(f"{where} have shape {labels.shape}; right is one an image, ({size},)")
     if size and (labels.min() < 0 or labels.max() >= num_classes):
         raise InputError(
             f"{where} run from {labels.min()} to {labels.max()}; "

@@ -1,10 +1,12 @@
 """The labels a run learns from: drawn from the true ones by a noise, or given by people."""
 
 import dataclasses
+import os
 
 import numpy as np
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import brief, listed
 from rmdnet_jax.data import noise
 from rmdnet_jax.data.dataset import Dataset
 
@@ -65,7 +67,8 @@ def give(
       matrix: for "matrix", a .npy or .csv of [C, C] probabilities.
 
     Raises:
-      InputError: a value is wrong, or given for a kind that does not read it.
+      InputError: a value is wrong, or given for a kind that does not read it; the label set
+        `field` lacks a class, or has labels that are none.
     """
     for name, value, reader in (
         ("field", field, "human"),
@@ -80,10 +83,11 @@ def give(
     if kind == "human":
         if field not in data.label_sets:
             raise InputError(
-                f"noise.field is {field!r}; {data.name} has the label sets "
-                f"{sorted(data.label_sets) or 'none'}"
+                f"noise.field is {brief(field)}; {data.name} has the label sets "
+                f"{listed(sorted(data.label_sets)) or 'none'}"
             )
         given = data.label_sets[field]
+        data.check_training_labels(given, f"labels {field}")
     else:
         given = noise.corrupt(
             data.train_labels if kind == "none" else true,
@@ -92,8 +96,8 @@ def give(
             data.num_classes,
             seed,
             data.name,
-            mapping=noise.load_mapping(map) if map else None,
-            matrix=noise.load_matrix(matrix) if matrix else None,
+            mapping=noise.load_mapping(os.path.expanduser(map)) if map else None,
+            matrix=noise.load_matrix(os.path.expanduser(matrix)) if matrix else None,
             exact=exact,
         )
     if kind == "none" and data.true_labels is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import shown
+from rmdnet_jax.base.text import cut, shown
 from rmdnet_jax.data import folder_source, manifest_source, npy, picture_files, tfds_source
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import (
@@ -36,8 +36,8 @@ _KNOWN_CLASSES = {
 _MEMORY_SHARE = 1 / 2
 
 _NPZ_CONTENTS = (
-    "right are x_train, y_train, x_test, y_test, optionally y_train_true and class_names, and "
-    "further label sets with one integer a training image"
+    "right are x_train, y_train, x_test, y_test, optionally y_train_true, class_names and label "
+    "sets [N]"
 )
 
 
@@ -98,8 +98,8 @@ def find(
     is_npz = name == "npz" or path.endswith(".npz")
     if image_size and (is_npz or name == "digits"):
         raise InputError(
-            f"dataset.image_size is {image_size} but the images of {path or name} are not resized; "
-            "right is 0"
+            f"dataset.image_size is {image_size} but the images of {cut(path or name)} are not "
+            "resized; right is 0"
         )
     if is_npz:
         if not path:
@@ -107,9 +107,11 @@ def find(
         return load_npz(Path(os.path.expanduser(path)), "" if name == "npz" else name)
     if name == "digits":
         if path:
-            raise InputError(f"data set 'digits' is built in; right is no dataset.path, not {path}")
+            raise InputError(
+                f"data set 'digits' is built in; right is no dataset.path, not {cut(path)}"
+            )
         return load_digits()
-    return tfds_source.load(name, path, image_size or 0)
+    return tfds_source.load(name, os.path.expanduser(path), image_size or 0)
 
 
 def read(
@@ -156,8 +158,8 @@ def _kind(path: str) -> str:
         return "npz"
     there = "no folder or file" if not path or not os.path.exists(place) else "no data in"
     raise InputError(
-        f"{there} {path!r} (dataset.path); right is a folder with a subfolder a class, a manifest "
-        f"({', '.join(manifest_source.SUFFIXES)}), or a .npz"
+        f"{there} {cut(path)!r} (dataset.path); right is a folder with a subfolder a class, a "
+        f"manifest ({', '.join(manifest_source.SUFFIXES)}), or a .npz"
     )
 
 
@@ -199,7 +201,8 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     strings, without which there are as many classes as the largest label says (named as CIFAR's
     where `name` says it is CIFAR); optionally y_train_true, integers [N], the right labels where
     y_train is wrong in places. Every other array is a label set of the training images, integers
-    [N], and keeps its name.
+    [N], and keeps its name; what its labels are is looked at when one is trained on. Labels may
+    also be a column, [N, 1].
 
     Args:
       file: the file.
@@ -208,43 +211,67 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     Raises:
       InputError: the file or one of its arrays is missing or not as above; both are named.
     """
+    place = cut(file, 70)
     arrays = npy.load_all(file, _MEMORY_SHARE * memory.host_bytes())
     missing = [key for key in (*_NPZ_IMAGES, *_NPZ_LABELS) if key not in arrays]
     if missing:
-        raise InputError(f"{file} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
+        raise InputError(f"{place} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
     images = {key: as_images(arrays.pop(key)) for key in _NPZ_IMAGES}
     for key, value in images.items():
-        check_images(value, f"{key} of {file}")
+        check_images(value, f"{key} of {place}")
     given_names = arrays.pop("class_names", None)
-    test_labels = arrays.pop("y_test")
-    for key, value in arrays.items():
-        if value.ndim != 1:
-            raise InputError(f"{file} has an unknown array {key} {value.shape}; {_NPZ_CONTENTS}")
-
+    labels = {key: _labels(value, key, place) for key, value in arrays.items()}
+    numbering = [key for key in (*_NPZ_LABELS, _NPZ_TRUTH) if key in labels]
     if given_names is None:
-        all_labels = [arrays[key] for key in ("y_train", _NPZ_TRUTH) if key in arrays]
-        numbered = _numbered_classes(file, *all_labels, test_labels)
+        numbered = _numbered_classes(place, *(labels[key] for key in numbering))
         known = _KNOWN_CLASSES.get(name, ())
         class_names = known if len(known) == len(numbered) else numbered
     else:
-        class_names = _class_names(given_names, f"class_names of {file}")
-    for key, value in arrays.items():
-        check_labels(value, len(images["x_train"]), len(class_names), f"{key} of {file}")
-    check_labels(test_labels, len(images["x_test"]), len(class_names), f"y_test of {file}")
-    labels = {key: value.astype(np.int32) for key, value in arrays.items()}
+        class_names = _class_names(given_names, f"class_names of {place}")
+    for key in numbering:
+        size = len(images["x_test" if key == "y_test" else "x_train"])
+        check_labels(labels[key], size, len(class_names), f"{key} of {place}")
+    known_labels = {key: labels.pop(key).astype(np.int32) for key in numbering}
     return Dataset(
         name=shown(name or file.stem),
         train_images=images["x_train"],
-        train_labels=labels.pop("y_train"),
+        train_labels=known_labels["y_train"],
         test_images=images["x_test"],
-        test_labels=test_labels.astype(np.int32),
-        true_labels=labels.pop(_NPZ_TRUTH, None),
-        label_sets=labels,
+        test_labels=known_labels["y_test"],
+        true_labels=known_labels.get(_NPZ_TRUTH),
+        label_sets={
+            key: _label_set(value, len(images["x_train"]), f"{key} of {place}")
+            for key, value in labels.items()
+        },
         class_names=class_names,
     )
 
 
-def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
+def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:
+    """An array of a .npz that must be labels, [N] or a column [N, 1], as [N]."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind == "U":
+        raise InputError(
+            f"{cut(key, 30)} of {place} is text, {cut(labels.dtype, 40)}; right is integers from 0 "
+            "and class_names: numpy.unique(labels, return_inverse=True) gives names and integers"
+        )
+    if labels.ndim != 1 and key not in _NPZ_LABELS:
+        raise InputError(
+            f"{place} has an unknown array {cut(key, 30)} {labels.shape}; {_NPZ_CONTENTS}"
+        )
+    return labels
+
+
+def _label_set(labels: np.ndarray, size: int, where: str) -> np.ndarray:
+    """Labels that only who trains on them has to mind, as int32 [N]: Dataset.check_training_labels
+    finds a number that is no class, also where it is cut to what int32 holds."""
+    check_labels(np.zeros_like(labels), size, 1, where)
+    limits = np.iinfo(np.int32)
+    return np.clip(labels.astype(np.float64), limits.min, limits.max).astype(np.int32)
+
+
+def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
     """'0', '1', ... up to the largest label."""
     # Labels that are no integers say nothing here; the check of each array names them.
     integers = [labels for labels in label_arrays if labels.dtype.kind in "iu"]
@@ -252,7 +279,7 @@ def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
     images = max(labels.size for labels in label_arrays)
     if largest >= images:
         raise InputError(
-            f"labels of {file} go up to {largest} with only {images} images; "
+            f"labels of {place} go up to {largest} with only {images} images; "
             "right is labels from 0 to the number of classes less 1"
         )
     return tuple(str(label) for label in range(largest + 1))
@@ -260,5 +287,6 @@ def _numbered_classes(file: Path, *label_arrays: np.ndarray) -> tuple[str, ...]:
 
 def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise InputError(f"{where} is {names.dtype} {names.shape}; right is one string a class")
-    return tuple(shown(str(name)) for name in names)
+        dtype = cut(names.dtype, 40)
+        raise InputError(f"{where} is {dtype} {names.shape}; right is one string a class")
+    return tuple(shown(name) for name in names.tolist())

@@ -13,6 +13,7 @@ from typing import IO
 
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError, WorkdirInUseError
+from rmdnet_jax.base.text import apart, cut
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config.fields import default
 
@@ -115,9 +116,10 @@ def check_same(workdir: Path, config: dict) -> None:
     for field in sorted(ours.keys() | theirs.keys()):
         if ours.get(field) != theirs.get(field):
             there, here = (side.get(field, base.get(field)) for side in (theirs, ours))
+            there, here = apart(there, here)
             raise InputError(
-                f"the workdir {workdir} holds another experiment ({field} is {there!r} there, "
-                f"{here!r} here); give another --workdir"
+                f"the workdir {cut(workdir)} holds another experiment ({cut(field, 40)} is {there} "
+                f"there, {here} here); give another --workdir"
             )
 
 

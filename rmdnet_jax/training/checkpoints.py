@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import one_line
+from rmdnet_jax.base.text import apart, cut, one_line
 from rmdnet_jax.machine import hosts, sharding
 from rmdnet_jax.training import checksums
 
@@ -90,9 +90,10 @@ class Checkpoints:
         saved = self.meta()
         for name, value in self._description.items():
             if saved.get(name) != value:
+                what, there, here = _difference(name, saved.get(name), value)
                 raise InputError(
-                    f"the checkpoints in {self._directory} were made with other {name} "
-                    f"({_short(saved.get(name))}; here {_short(value)}); give another folder"
+                    f"the checkpoints in {cut(self._directory)} were made with other {what} "
+                    f"({there}; here {here}); give another folder"
                 )
 
     def meta(self) -> dict:
@@ -324,6 +325,20 @@ def _disk_error(error: BaseException | None) -> str | None:
     return None
 
 
-def _short(value) -> str:
-    """A hash is told by its beginning, and so is a long list."""
-    return value[:12] if isinstance(value, str) else str(value)[:60]
+def _difference(what: str, there: Any, here: Any) -> tuple[str, str, str]:
+    """Where two JSON values differ, "model.classes[2]" say, and what stands there in each."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        key = next(key for key in (*here, *there) if there.get(key) != here.get(key))
+        return _difference(f"{what}.{key}", there.get(key), here.get(key))
+    if isinstance(there, list) and isinstance(here, list):
+        for place, (one, other) in enumerate(zip(there, here, strict=False)):
+            if one != other:
+                return _difference(f"{what}[{place}]", one, other)
+        return f"number of {what}", f"{len(there):,}", f"{len(here):,}"
+    if _is_hash(there) and _is_hash(here):
+        return what, there[:12], here[:12]  # told by its beginning
+    return what, *apart(there, here)
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

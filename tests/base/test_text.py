@@ -3,6 +3,7 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 
 from rmdnet_jax.base import text as names
@@ -53,3 +54,59 @@ def test_a_cell_comes_back_from_a_csv(name, seen):
     csv.writer(file, lineterminator="\n").writerow([names.cell(name), 1])
     ((found, one),) = csv.reader(io.StringIO(file.getvalue(), newline=""))
     assert (names.of_cell(found), one) == (seen, "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("short", "short"),
+        ("a" * 100, "a" * 100),
+        ("a" * 500 + "b" * 500, "a" * 49 + "..." + "b" * 48),
+        ("\x1b" * 30, "\\x1b" * 12 + "\\..." + "\\x1b" * 12),
+        (7, "7"),
+    ],
+)
+def test_a_long_text_is_cut_in_the_middle(text, cut):
+    assert names.cut(text) == cut
+    assert len(names.cut("x" * 10**7, 30)) == 30
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        ("cat", "'cat'"),
+        ("a\nb", r"'a\nb'"),
+        (None, "None"),
+        (True, "True"),
+        (0.25, "0.25"),
+        (-3, "-3"),
+        (10**100, "int"),
+        ([1, 2, 3], "list of 3"),
+        (b"abc", "bytes of 3"),
+        (np.zeros((3, 8, 8)), "ndarray (3, 8, 8)"),
+        (type("X" * 300, (), {})(), "X" * 19 + "..." + "X" * 18),
+    ],
+)
+def test_what_is_in_a_large_value_is_not_shown(value, seen):
+    assert names.brief(value) == seen
+
+
+def test_of_many_names_the_first_are_told():
+    assert names.listed(["a", "b"]) == "a, b"
+    assert names.listed([]) == ""
+    assert names.listed(range(100)) == "0, 1, 2, 3, 4 and 95 more"
+    assert len(names.listed(["x" * 900] * 900)) < 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "seen"),
+    [
+        (0.1, 0.5, ("0.1", "0.5")),
+        ("a", "b", ("'a'", "'b'")),
+        ("p" * 90 + "a.csv", "p" * 90 + "b.csv", ("...ppppppppppa.csv'", "...ppppppppppb.csv'")),
+        ([1] * 90, [2] * 90, ("[" + "1, " * 13 + "...", "[" + "2, " * 13 + "...")),
+        ("a" * 60, "a" * 60 + "b", ("...aaaaaaaaaa'", "...aaaaaaaaaab'")),
+    ],
+)
+def test_of_two_values_what_differs_is_seen(one, other, seen):
+    assert names.apart(one, other) == seen

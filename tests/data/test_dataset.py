@@ -59,11 +59,12 @@ BAD = {
         {"train_labels": np.arange(20) % 2 * 2},
         r"class 1 \(bee\) is empty in the train labels of beasts",
     ),
-    "label set beyond": (
-        {"label_sets": {"human": np.arange(20)}},
-        "human of beasts run from 0 to 19",
-    ),
     "label set length": ({"label_sets": {"human": np.arange(9) % 4}}, "human of beasts have shape"),
+    "a name twice": (
+        {"class_names": ("ant", "bee", "ant", "dog")},
+        "beasts has 2 classes of the name 'ant'; right is a name of its own for each",
+    ),
+    "a class without a name": ({"class_names": ("ant", " ", "cow", "dog")}, "of the name ' '"),
 }
 
 
@@ -72,6 +73,15 @@ def test_bad_data_is_refused_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         make(**changes).check()
     assert "\n" not in str(caught.value)
+
+
+def test_labels_of_a_set_are_looked_at_when_they_are_trained_on():
+    data = make(label_sets={"human": np.arange(20), "few": np.arange(20) % 2})
+    assert data.check() is data
+    with pytest.raises(InputError, match="human of beasts run from 0 to 19"):
+        data.check_training_labels(data.label_sets["human"], "human")
+    with pytest.raises(InputError, match="is empty in the few of beasts"):
+        data.check_training_labels(data.label_sets["few"], "few")
 
 
 def test_mean_and_std_are_those_of_the_pixels():

@@ -63,7 +63,7 @@ def test_a_users_own_map_and_matrix(tmp_path):
     ("kind", "options", "says"),
     [
         ("human", {}, "has the label sets"),
-        ("human", {"field": "mturk"}, "mturk"),
+        ("human", {"field": "mturk"}, "noise.field is 'mturk'; three has the label sets human"),
         ("symmetric", {"field": "human"}, "only human reads it"),
         ("symmetric", {"map": "map.csv"}, "only asymmetric reads it"),
         ("pairflip", {"matrix": "m.csv"}, "only matrix reads it"),

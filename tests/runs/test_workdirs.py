@@ -49,6 +49,14 @@ def test_another_experiment_is_told_the_field_and_changes_nothing(tmp_path):
     assert (tmp_path / "w/config.json").read_text() == before
 
 
+def test_of_long_values_what_differs_is_told(tmp_path):
+    first, second = (CONFIG | {"dataset": {"path": "p" * 500 + name}} for name in ("a", "b"))
+    claim(tmp_path / "w", first)
+    with pytest.raises(InputError, match=r"path is \.\.\.p+a' there, \.\.\.p+b' here") as caught:
+        claim(tmp_path / "w", second)
+    assert len(str(caught.value)) <= 240
+
+
 def test_a_field_that_is_new_and_not_at_its_default_is_a_difference(tmp_path):
     claim(tmp_path / "w")
     with pytest.raises(InputError, match=r"train\.grad_clip is 0\.0 there, 1\.0 here"):
