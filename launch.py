@@ -1,7 +1,7 @@
 """Runs an experiment: python launch.py --config=configs/NAME.py[:ARGUMENT]
 [--config.FIELD=VALUE ...] [--workdir=DIR] [--sweep=FIELD=VALUE,VALUE ...]
 
-or uses its classifier: python launch.py --predict=FOLDER --workdir=DIR
+or uses its classifier: python launch.py --predict=FOLDER --workdir=DIR [--predict_to=FILE.csv]
 
 A teacher that read no label, if there is one, guides a method that learns a classifier from wrong
 labels. Started again with the same command, a run goes on where it was.
@@ -80,6 +80,8 @@ def _told(error: BaseException, status: int) -> int:
 
 
 def _run(given: flags.FlagValues, argv: list[str]) -> None:
+    if given.predict_to is not None and given.predict is None:
+        raise InputError("--predict_to says where --predict writes; right is both, or neither")
     if given.predict is None and given.config is None:
         if given["config"].present:
             raise InputError("get_config() of the config file returns None; right is a ConfigDict")
@@ -89,7 +91,7 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
     if given.predict is not None:
         from rmdnet_jax.runs import prediction
 
-        print(prediction.write(given.predict, str(given.workdir)))
+        print(prediction.write(given.predict, str(given.workdir), given.predict_to))
         return
     from rmdnet_jax.machine import hosts
     from rmdnet_jax.runs import start
@@ -102,7 +104,7 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
         hosts.join()
     else:
         cpu.use_cores(job.batch_sizes)
-    workdir = Path(given.workdir or f"runs/{_config_name(given)}")
+    workdir = Path(os.path.expanduser(given.workdir or f"runs/{_config_name(given)}"))
     with stopping.on_signals(), hosts.noticing_losses():
         job.run(workdir, shlex.join(["python", *argv]))
 
@@ -141,6 +143,9 @@ def _flags(argv: list[str]) -> flags.FlagValues:
         "predict", None, "A folder of pictures for the classifier in --workdir; nothing is "
         "trained.", own,
     )  # fmt: skip
+    flags.DEFINE_string(
+        "predict_to", None, "What --predict writes; WORKDIR/predictions.csv if not given.", own
+    )
     flags.DEFINE_multi_string(
         "sweep", [], "FIELD=VALUE,VALUE: try them, choose one; rgrl.k alone has its own range.", own
     )
@@ -149,11 +154,7 @@ def _flags(argv: list[str]) -> flags.FlagValues:
 
 
 def _parse(argv: list[str]) -> flags.FlagValues:
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, separator, value = argument.partition("=")
-        file = (value if separator else following).partition(":")[0]
-        if flag in ("--config", "-config") and not Path(file).is_file():
-            raise InputError(f"no config file {file!r}; there are {', '.join(_configs())}")
+    argv = _with_config_file(argv)
     given = _flags(argv)
     try:
         _, *stray = given(argv)
@@ -173,6 +174,33 @@ def _parse(argv: list[str]) -> flags.FlagValues:
             f"unexpected argument {stray[0]!r}; fields are set with --config.FIELD=..."
         )
     return given
+
+
+def _with_config_file(argv: list[str]) -> list[str]:
+    """The arguments with a config file that is there: of this folder, if not where the user is.
+
+    Raises:
+      InputError: there is no such file, or a field is none by its spelling.
+    """
+    found = list(argv)
+    for place, argument in enumerate(argv):
+        flag, separator, value = argument.partition("=")
+        name = flag.lstrip("-").removeprefix("config.")
+        if flag.startswith(("--config.", "-config.")) and "-" in name:
+            raise InputError(
+                f"the config has no field {name!r}; did you mean {name.replace('-', '_')!r}?"
+            )
+        if flag not in ("--config", "-config"):
+            continue
+        place, value = (place, value) if separator else (place + 1, "".join(argv[place + 1 :][:1]))
+        file, colon, given = value.partition(":")
+        file = os.path.expanduser(file)
+        if not Path(file).is_file() and (ROOT / file).is_file():
+            file = str(ROOT / file)
+        if not Path(file).is_file():
+            raise InputError(f"no config file {file!r}; there are {', '.join(_configs())}")
+        found[place] = ("--config=" if separator else "") + file + colon + given
+    return found
 
 
 def _unknown_field(error: Exception, argv: list[str]) -> InputError:
@@ -210,6 +238,8 @@ if __name__ == "__main__":
     # Until a run begins Ctrl-C ends it without a word, as SIGTERM does.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.unraisablehook = _unraisable
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not have the letters of a name
+        stream.reconfigure(errors="backslashreplace")
     faulthandler.enable()
     cpu.use_large_pages()
     ended = run(sys.argv)

@@ -142,9 +142,15 @@ def fill(
             if not _is_unread(config, field):
                 reasons[field] = reason
 
+    def learned_from() -> int:
+        folds = config.train.folds or 1
+        return num_train - (-(-num_train // folds) if folds > 1 else 0)
+
     def batch_size(stage: str, sizes: Sequence[int], reason: str) -> None:
         enough = (size for size in sizes if num_train >= STEPS_AN_EPOCH * size)
-        size = next(enough, sizes[-1])
+        # Of a few images, or where folds leave a part of them out, what there is.
+        most = learned_from() if stage == "train" else num_train
+        size = next(enough, max(min(sizes[-1], most), 2))
         if size % devices:
             size += devices - size % devices
             reason += f", and the next multiple of {devices} devices"
@@ -192,7 +198,8 @@ def fill(
         )
     if config.model.kind == "mlp":
         del on_pictures["train"]
-        _fill_features(choose, batch_size, config, num_train, num_features)
+        choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
+        _fill_features(choose, batch_size, config, num_train, learned_from(), num_features)
     for stage, views in on_pictures.items():
         batch_size(stage, BATCHES, f"{num_train:,} training images")
         most = MOST_EPOCHS[stage]
@@ -233,14 +240,16 @@ def _is_unread(config: ConfigDict, field: str) -> bool:
 
 
 def _fill_features(
-    choose: Callable, batch_size: Callable, config: ConfigDict, num_train: int, num_features: int
+    choose: Callable,
+    batch_size: Callable,
+    config: ConfigDict,
+    num_train: int,
+    learned_from: int,
+    num_features: int,
 ) -> None:
     """What a network on feature vectors leaves open."""
     size = f"{num_train:,} samples"
     batch_size("train", FEATURES_BATCHES, size)
-    choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
-    parts = config.train.folds
-    learned_from = num_train - (-(-num_train // parts) if parts > 1 else 0)
     steps = max(1, learned_from // config.train.batch_size)
     low, high = FEATURES_EPOCHS
     epochs = min(max(round(FEATURES_STEPS / steps), low), high)

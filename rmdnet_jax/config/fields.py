@@ -75,7 +75,7 @@ def _dataset() -> dict[str, Field]:
         "validation": field(
             0.0, "share of every given class held out of learning (docs/sweeps.md)", BELOW_1
         ),
-        "max_broken": field(0.01, "share of files that may be no pictures: left out", BELOW_1),
+        "max_broken": field(0.01, "share of the pictures that may be broken: left out", BELOW_1),
         "cache": field(cache_folder("pictures"), "folder for decoded pictures; empty: none"),
         "memory_budget": field(
             0.0,

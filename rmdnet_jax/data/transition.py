@@ -10,14 +10,19 @@ mean of four runs on 10,000 CIFAR-10 images with a teacher whose neighbours are 
 the cases (docs/label_issues.md).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-# Anchors a class: this share of a class's mean size, and no fewer than so many, which may be up to
-# a third of a class.
+# Anchors of a class: this share of the samples that the evidence takes for it, and no fewer than so
+# many, which may be up to a third of them.
 _SHARE = 0.03
 _FEWEST = 50
+
+# Standard errors by which the evidence must agree with the labels more often than the largest class
+# alone would, to say anything of them.
+_CLEARLY = 3
 
 # Standard errors by which class k must turn into j more often than j into k to count as a habit
 # of whoever labelled, and the share of all wrong labels from which on habits are heeded.
@@ -29,13 +34,16 @@ class Noise(NamedTuple):
 
     Attributes:
       transition: float64 [C, C], P(given | true), rows sum to 1.
-      rate: share of wrong labels, in [0, 1].
+      rate: share of wrong labels, in [0, 1]; None where the evidence cannot tell.
+      range: of the rate, (lowest, highest). What the evidence gets wrong by itself, of which the
+        estimate takes none for noise, may be noise; and as much of the estimate may be none.
       habits: float64 [C, C], T as far as some classes turn into others by habit; None where they
         do not.
     """
 
     transition: np.ndarray
-    rate: float
+    rate: float | None
+    range: tuple[float, float]
     habits: np.ndarray | None
 
 
@@ -52,16 +60,51 @@ def estimate(evidence: np.ndarray, given: np.ndarray) -> Noise:
       at anchor points; they read one anchor's probabilities where here given labels are counted.
     """
     size, num_classes = evidence.shape
-    class_size = size / num_classes
-    count = max(1, round(max(_SHARE * class_size, min(_FEWEST, class_size / 3))))
-    counts = np.empty((num_classes, num_classes))
-    for label in range(num_classes):
+    said = evidence.argmax(axis=1)
+    sizes = np.bincount(said, minlength=num_classes)
+    counts = np.eye(num_classes)  # of a class that the evidence never names nothing is known
+    for label in np.flatnonzero(sizes):
+        of_class = sizes[label]
+        count = max(1, round(max(_SHARE * of_class, min(_FEWEST, of_class / 3))))
         anchors = np.argpartition(evidence[:, label], size - count)[size - count :]
         counts[label] = np.bincount(given[anchors], minlength=num_classes)
-    matrix = counts / count
-    classes = np.bincount(evidence.argmax(axis=1), minlength=num_classes) / size
+    matrix = counts / counts.sum(axis=1, keepdims=True)
+    classes = sizes / size
     rate = float(classes @ (1 - matrix.diagonal()))
-    return Noise(matrix, rate, habits(counts, classes))
+    return noise(counts, matrix, rate, classes, said, given)
+
+
+def noise(
+    counts: np.ndarray,
+    matrix: np.ndarray,
+    rate: float,
+    shares: np.ndarray,
+    said: np.ndarray,
+    given: np.ndarray,
+) -> Noise:
+    """An estimate, with what can be known of it.
+
+    The evidence is against `disagreement` of the labels: those that are wrong, but for the few that
+    are wrong in its own way, and those that it gets wrong itself. So no rate can be above it, but
+    by chance, and how far it is above the estimate is how far that may be off.
+
+    Args:
+      counts, shares: as `habits` takes them.
+      matrix: float64 [C, C], the estimated T.
+      rate: the estimated share of wrong labels.
+      said: int [N], the classes that the evidence favours.
+      given: int [N], the labels.
+    """
+    disagreement = float(np.mean(said != given))
+    majority = np.bincount(given).max() / len(given)
+    spread = math.sqrt(majority * (1 - majority) / len(given))
+    is_witness = 1 - disagreement > majority + _CLEARLY * spread or not disagreement
+    by_chance = _CLEARLY * math.sqrt(rate * (1 - rate) / counts.sum())
+    is_known = is_witness and rate <= disagreement + by_chance
+    rate = min(rate, disagreement)
+    lowest = max(0.0, 2 * rate - disagreement) if is_known else 0.0
+    known = rate if is_known else None
+    return Noise(matrix, known, (lowest, disagreement), habits(counts, shares))
 
 
 def habits(counts: np.ndarray, shares: np.ndarray) -> np.ndarray | None:

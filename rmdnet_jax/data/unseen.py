@@ -10,7 +10,8 @@ sure the networks may be, so their confidence, which robust losses leave low, do
 import numpy as np
 from scipy.special import logsumexp
 
-from rmdnet_jax.data.transition import Noise, habits
+from rmdnet_jax.data import transition
+from rmdnet_jax.data.transition import Noise
 
 # Temperatures that are tried; then so many between the neighbours of the likeliest.
 _TEMPERATURES, _BETWEEN = np.geomspace(0.25, 4, 10), 7
@@ -56,7 +57,9 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
     posterior, _ = _posterior(tempered, labels, matrix)
     rate = float(1 - posterior[np.arange(len(labels)), labels].mean())
     counts = _counts(posterior, labels)
-    return Noise(matrix, rate, habits(counts, counts.sum(axis=1) / counts.sum()))
+    shares = counts.sum(axis=1) / counts.sum()
+    said = probabilities.argmax(axis=1)
+    return transition.noise(counts, matrix, rate, shares, said, given)
 
 
 def judged(noise: Noise, probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -38,17 +38,17 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
     """Holds `share` of the images of every given class out, in [0, 1).
 
     Which, depends on (seed, place of the image, given labels) alone; at least one image of a class
-    stays. A share of 0 leaves `data` and `labels` as they are.
+    is held out, and at least one stays. A share of 0 leaves `data` and `labels` as they are.
 
     Raises:
-      InputError: the share is so small that no image is held out.
+      InputError: no class has two images.
     """
     draw = np.random.default_rng((seed, 0x76616C)).random(len(labels.given))  # "val": of its own
-    held_out = per_class(labels.given, share, draw)
+    held_out = per_class(labels.given, share, draw, at_least=1 if share else 0)
     if share and not held_out.any():
         raise InputError(
-            f"config.dataset.validation is {share!r}, which holds none of {len(held_out):,} images "
-            "out; give a larger share"
+            f"config.dataset.validation is {share!r}, and no class has two images; right is 0, or "
+            "more images"
         )
     index, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     return Split(

@@ -21,13 +21,16 @@ class Suspicion:
     Attributes:
       train, test: of the training and of the test images.
       transition: float64 [C, C], estimated P(given | true).
-      rate: estimated share of wrong training labels.
+      rate: estimated share of wrong training labels; None where nothing can be said, and no label
+        is an issue.
+      range: between which it may be.
     """
 
     train: label_issues.LabelIssues
     test: label_issues.LabelIssues
     transition: np.ndarray
-    rate: float
+    rate: float | None
+    range: tuple[float, float]
 
 
 def suspect(
@@ -54,10 +57,11 @@ def suspect(
         train = unseen.judged(found, belief, labels.given)
         test = unseen.judged(found, test, data.test_labels)
         return Suspicion(
-            label_issues.score(train, None, labels.given, found.rate, data.train_index),
-            label_issues.score(test, None, data.test_labels, found.rate, data.test_index),
+            label_issues.score(train, None, labels.given, found.rate or 0, data.train_index),
+            label_issues.score(test, None, data.test_labels, found.rate or 0, data.test_index),
             found.transition,
             found.rate,
+            found.range,
         )
     neighbours = test_neighbours = None
     if embeddings:
@@ -66,9 +70,11 @@ def suspect(
         test_neighbours = knn.neighbours_mean(bank, belief, queries, k=_NEIGHBOURS)
     independent = belief if neighbours is None else neighbours
     found = transition.estimate(independent, labels.given)
+    rate = found.rate or 0
     return Suspicion(
-        label_issues.score(belief, neighbours, labels.given, found.rate, data.train_index),
-        label_issues.score(test, test_neighbours, data.test_labels, found.rate, data.test_index),
+        label_issues.score(belief, neighbours, labels.given, rate, data.train_index),
+        label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),
         found.transition,
         found.rate,
+        found.range,
     )

@@ -92,7 +92,8 @@ class CoTeaching(LearnerMethod[CoTeachingState]):
         """At the end of the warm-up the rate, where it is not known."""
         if self.rate is not None or epoch != self.ramp:
             return state
-        selection = state.selection | {"rate": jnp.full((), look.noise().rate, jnp.float32)}
+        # What cannot be told of leaves nothing out.
+        selection = state.selection | {"rate": jnp.full((), look.noise().rate or 0, jnp.float32)}
         return dataclasses.replace(state, selection=selection)
 
     def _keep(self, selection: dict[str, jax.Array], size: int) -> jax.Array:

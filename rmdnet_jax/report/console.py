@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from rmdnet_jax.base.text import shown
+from rmdnet_jax.base.text import listed, shown
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
@@ -15,6 +15,9 @@ from rmdnet_jax.report import terms
 
 # Of the files that were skipped, so many are named.
 _NAMED = 3
+
+# Classes that are named, in their order.
+_CLASSES = 12
 
 
 def opening(
@@ -44,6 +47,7 @@ def opening(
         f"{len(data.test_images):,} test images, {terms.shape(data.image_shape)}, "
         f"{data.num_classes} classes\n"
         f"{place}\n"
+        f"classes  {listed(data.class_names, _CLASSES)}\n"
         f"{noise}\n"
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
         f"workdir  {shown(str(workdir)) if workdir else 'none: nothing is kept'}"
@@ -70,6 +74,10 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
         for which in ("asked", "realised", "estimated")
         if results.get(f"noise_rate_{which}") is not None
     ]
+    if results.get("noise_rate_estimated") is not None:
+        rates.append(" (between {:.1%} and {:.1%})".format(*results["noise_rate_range"]))
+    elif "noise_rate_range" in results:
+        rates.append(", how many cannot be told: what was learned agrees with too few labels")
     rows = [("noise", results["noise_kind"] + "".join(rates))]
     if results["teacher_kind"] != "none":
         beside = {

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rmdnet_jax.evaluation import classification
+from rmdnet_jax.evaluation.suspicion import Suspicion
 from rmdnet_jax.losses.simsiam import COLLAPSED
 from rmdnet_jax.report import figures, names, terms
 from rmdnet_jax.report.outcome import Outcome
@@ -191,8 +192,22 @@ def _predictions(folder: Path, outcome: Outcome, results: dict) -> Section | Non
     return Section("predictions", heading, text, (Figure(caption, path),))
 
 
+def _estimate(suspicion: Suspicion) -> str:
+    if suspicion.rate is None:
+        return (
+            "How many are wrong cannot be told: what was learned agrees with too few labels. No "
+            "label is marked; the order of suspicion still holds."
+        )
+    lowest, highest = suspicion.range
+    return (
+        f"Estimated without true labels: {suspicion.rate:.1%}, between {lowest:.1%} and "
+        f"{highest:.1%}."
+    )
+
+
 def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
-    labels, estimated = outcome.labels, results.get("noise_transition_estimated")
+    labels, suspicion = outcome.labels, outcome.suspicion
+    estimated = suspicion.transition if suspicion else None
     matrices = {
         "transition": (labels.transition, "Realised: given labels by true class."),
         "transition_estimated": (estimated, "Estimated: the same, worked out without true labels."),
@@ -207,8 +222,8 @@ def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
     text = []
     if labels.rate_realised is not None:
         text.append(f"{labels.rate_realised:.1%} of the training labels are wrong.")
-    if estimated is not None:
-        text.append(f"Estimated without true labels: {results['noise_rate_estimated']:.1%}.")
+    if suspicion:
+        text.append(_estimate(suspicion))
     if "noise_transition_error" in results:
         gap = results["noise_transition_error"]
         text.append(f"A row of one is {gap:.3f} from that of the other (total variation, mean).")

@@ -93,6 +93,8 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     # A teacher that is no network of ours has no untrained form.
     has_random = results.get("random_encoder_knn_accuracy") is not None
     random = "random encoder {random_encoder_knn_accuracy:.1%}, " if has_random else ""
+    lowest, highest = results.get("noise_rate_range", (0, 1))
+    between = f"between {lowest:.1%} and {highest:.1%}, "
     forms = [
         (called.test, "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
         (results.get("baseline_title", ""), "baseline_test_accuracy", "same seed, same budget"),
@@ -102,7 +104,11 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
             f"{random}{pixels}neighbours vote with {{knn_labels}} labels",
         ),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
-        ("wrong labels, estimated", "noise_rate_estimated", "without looking at true labels"),
+        (
+            "wrong labels, estimated",
+            "noise_rate_estimated",
+            f"{between}without looking at true labels",
+        ),
         ("calibration error", "expected_calibration_error", f"confidence beside {called.test}"),
     ]
     rows = [

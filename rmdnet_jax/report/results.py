@@ -14,6 +14,11 @@ from rmdnet_jax.evaluation import classification, label_issues
 from rmdnet_jax.report import drawing, gallery, page
 from rmdnet_jax.report.outcome import Outcome
 
+# Classes up to which transition matrices are in results.json, where a number is a line. Those of
+# more are in a file of their own, arrays "realised" and "estimated".
+_IN_JSON = 100
+TRANSITIONS = "transitions.npz"
+
 # Libraries whose versions can change a number.
 _LIBRARIES = ("rmdnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -27,12 +32,15 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
       config: the resolved config, JSON-able.
       command: what the user typed.
     """
-    suspicion = outcome.suspicion
+    data, suspicion = outcome.data, outcome.suspicion
     results = summarise(outcome)
     # The numbers first: nothing that goes wrong in drawing can lose them.
     with open_atomic(workdir / "results.json") as file:
         json.dump(results, file, indent=2)
-    data, count = outcome.data, config["report"]["gallery"]
+    if suspicion and data.num_classes > _IN_JSON:
+        with open_atomic(workdir / TRANSITIONS, "wb") as file:
+            np.savez_compressed(file, **_transitions(outcome))  # type: ignore[arg-type]
+    count = config["report"]["gallery"]
     if suspicion:
         label_issues.write_csv(
             workdir / "label_issues.csv", suspicion.train, data.class_names, data.train_files
@@ -65,7 +73,7 @@ def summarise(outcome: Outcome) -> dict:
     results |= {
         "noise_rate_asked": labels.rate_asked,
         "noise_rate_realised": labels.rate_realised,
-        "noise_transition_realised": _nested_list(labels.transition),
+        "noise_transition_realised": _in_json(labels.transition),
     }
     results["teacher_kind"] = teacher.kind if teacher else "none"
     for encoder in ("knn_accuracy", "random_encoder_knn_accuracy", "pixel_knn_accuracy"):
@@ -91,7 +99,8 @@ def summarise(outcome: Outcome) -> dict:
             results["validation_size"] = outcome.validation_size
     if suspicion:
         results["noise_rate_estimated"] = suspicion.rate
-        results["noise_transition_estimated"] = _nested_list(suspicion.transition)
+        results["noise_rate_range"] = list(suspicion.range)
+        results["noise_transition_estimated"] = _in_json(suspicion.transition)
         if labels.transition is not None:
             error = transition.error(suspicion.transition, labels.transition)
             results["noise_transition_error"] = error
@@ -111,8 +120,19 @@ def summarise(outcome: Outcome) -> dict:
     return results
 
 
-def _nested_list(matrix: np.ndarray | None) -> list | None:
-    return None if matrix is None else np.round(matrix, 6).tolist()
+def _in_json(matrix: np.ndarray | None) -> list | None:
+    is_large = matrix is not None and len(matrix) > _IN_JSON
+    return None if matrix is None or is_large else np.round(matrix, 6).tolist()
+
+
+def _transitions(outcome: Outcome) -> dict[str, np.ndarray]:
+    """The transition matrices that are known, float [C, C]."""
+    suspicion = outcome.suspicion
+    found = {
+        "realised": outcome.labels.transition,
+        "estimated": suspicion.transition if suspicion else None,
+    }
+    return {name: matrix for name, matrix in found.items() if matrix is not None}
 
 
 def _version(library: str) -> str | None:

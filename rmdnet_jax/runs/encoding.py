@@ -129,7 +129,6 @@ class Source:
         told = ", ".join(f"{name} {agrees.mean():.1%}" for name, agrees in agreement.items())
         return self._asked(chosen), f"neighbours of {len(rows)} pictures share labels: {told}"
 
-
     def _asked(self, normalisation: str) -> Encoder:
         return opening.read(self.path, dataclasses.replace(self.asked, normalisation=normalisation))
 

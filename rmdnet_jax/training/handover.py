@@ -19,6 +19,7 @@ _LARGEST = 4 << 30
 
 def folder_of(path: str) -> Path:
     """The folder of the teacher's checkpoints in the workdir, or teacher folder, `path`."""
+    path = os.path.expanduser(path)
     inside = os.path.join(path, "teacher")
     # Path.is_dir raises, on Python 3.11, where the folder may not be looked into.
     return Path(inside if os.path.isdir(inside) else path)

@@ -91,7 +91,9 @@ def test_epochs_are_as_many_as_the_machine_can_do(num_train, backend, rm, train)
     assert (config.rm.epochs, config.train.epochs) == (rm, train)
 
 
-@pytest.mark.parametrize(("num_train", "size"), [(20, 16), (300, 32), (512, 64), (10**6, 64)])
+@pytest.mark.parametrize(
+    ("num_train", "size"), [(3, 3), (12, 12), (20, 16), (300, 32), (512, 64), (10**6, 64)]
+)
 def test_small_sets_have_small_batches(num_train, size):
     config, _ = fill(num_train=num_train)
     assert config.rm.batch_size == config.train.batch_size == size
@@ -116,6 +118,11 @@ def test_neighbours_are_a_part_of_a_class(num_train, num_classes, k):
 def test_checkpoints_come_as_often_on_small_sets_as_on_large():
     for num_train, every in ((100, 200.0), (50_000, 0.4), (10**9, 0.001)):
         assert fill(num_train=num_train, backend="cpu")[0].checkpoint_every == every
+
+
+@pytest.mark.parametrize(("num_train", "size"), [(3, 2), (4, 3), (10, 4)])
+def test_a_batch_is_no_larger_than_what_a_fold_leaves(num_train, size):
+    assert fill(num_train=num_train, num_features=8)[0].train.batch_size == size
 
 
 @pytest.mark.parametrize(

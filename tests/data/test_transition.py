@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 
-from rmdnet_jax.data import noise, transition
+from rmdnet_jax.data import noise, transition, unseen
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pairflip"])
@@ -16,26 +17,78 @@ def test_evidence_that_is_right_finds_the_noise(kind):
     # Sure of some images, unsure of others, and independent of the given label.
     sure = rng.uniform(0.3, 1, len(true))[:, None]
     evidence = sure * np.eye(4)[true] + (1 - sure) / 4
-    matrix, rate, _ = transition.estimate(evidence, given)
+    matrix, rate, (lowest, highest), _ = transition.estimate(evidence, given)
+    assert lowest <= rate <= highest
+    assert lowest == pytest.approx(highest, abs=0.05)  # it is never wrong by itself
     assert rate == pytest.approx(0.3, abs=0.05)
     assert transition.error(matrix, noise.transition_matrix(kind, 0.3, 4)) < 0.08
 
 
 def test_clean_labels_have_no_noise():
     true = np.arange(90) % 3
-    matrix, rate, _ = transition.estimate(np.eye(3)[true], true)
+    matrix, rate, range_, habits = transition.estimate(np.eye(3)[true], true)
     np.testing.assert_array_equal(matrix, np.eye(3))
-    assert rate == 0
+    assert (rate, range_, habits) == (0, (0, 0), None)
+
+
+@pytest.mark.parametrize("sizes", [(500, 20, 20, 20, 20), (3000, *[30] * 9), (2, 1, 1), (100, 1)])
+@pytest.mark.parametrize("found_by", ["anchors", "likelihood"])
+def test_rare_classes_are_not_accused(sizes, found_by):
+    """Right labels and a witness that is always right: anchors of a class are its own samples."""
+    true = np.repeat(np.arange(len(sizes)), sizes)
+    evidence = 0.9 * np.eye(len(sizes))[true] + 0.1 / len(sizes)
+    estimate = transition.estimate if found_by == "anchors" else unseen.noise
+    found = estimate(evidence, true)
+    assert found.rate == pytest.approx(0, abs=1e-3)
+    assert found.range == (0, 0)
+    np.testing.assert_allclose(found.transition.diagonal(), 1, atol=0.02)
+
+
+@pytest.mark.parametrize("knows", [0.0, 0.1])
+def test_a_witness_that_knows_nothing_finds_no_rate(knows):
+    """Guesses; and guesses that follow the largest class."""
+    rng = np.random.default_rng(0)
+    true = rng.choice(9, 4000, p=[0.2, *[0.1] * 8])
+    evidence = rng.dirichlet(np.ones(9), len(true))
+    evidence[:, 0] += knows
+    for estimate in (transition.estimate, unseen.noise):
+        found = estimate(evidence, true)
+        assert found.rate is None
+        assert found.range[0] == 0
+        assert found.range[1] > 0.75
+
+
+def test_a_weak_witness_says_how_far_its_rate_may_be_off():
+    """Of 4,000 right labels it gets 40 % wrong: all of it may be noise, to who sees no truth."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 9, 4000)
+    taken_for = np.where(rng.random(4000) < 0.6, true, rng.integers(0, 9, 4000))
+    sure = rng.uniform(0.2, np.where(taken_for == true, 1.0, 0.6))
+    evidence = np.eye(9)[taken_for] * sure[:, None] + 0.01
+    found = transition.estimate(evidence, true)
+    assert found.range[0] <= 0.05
+    assert found.range[1] == pytest.approx((taken_for != true).mean())
+
+
+@settings(max_examples=20)
+@drawn(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 200), min_size=2, max_size=8))
+def test_right_labels_of_any_class_sizes_have_no_noise(seed, sizes):
+    rng = np.random.default_rng(seed)
+    true = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    sure = rng.uniform(0.6, 1, (len(true), 1))
+    evidence = sure * np.eye(len(sizes))[true] + (1 - sure) / len(sizes)
+    assert transition.estimate(evidence, true).rate == 0
+    assert unseen.noise(evidence, true).rate == pytest.approx(0, abs=1e-3)
 
 
 @drawn(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(2, 5))
 def test_rows_are_distributions_whatever_is_given(seed, size, num_classes):
     rng = np.random.default_rng(seed)
     evidence = rng.dirichlet(np.ones(num_classes), size)
-    matrix, rate, _ = transition.estimate(evidence, rng.integers(0, num_classes, size))
+    matrix, rate, range_, _ = transition.estimate(evidence, rng.integers(0, num_classes, size))
     np.testing.assert_allclose(matrix.sum(axis=1), 1)
     assert (matrix >= 0).all()
-    assert 0 <= rate <= 1
+    assert 0 <= range_[0] <= (rate or 0) <= range_[1] <= 1
 
 
 def test_error_by_hand():

@@ -92,4 +92,4 @@ def test_many_samples_are_looked_at_in_part_and_judged_all(monkeypatch):
 def test_certainty_of_the_wrong_is_no_error():
     found = unseen.noise(np.eye(3)[[0, 1, 2, 0]], np.array([1, 1, 2, 0]))
     assert np.isfinite(found.transition).all()
-    assert 0 <= found.rate <= 1
+    assert 0 <= found.range[0] <= (found.rate or 0) <= found.range[1] <= 1

@@ -53,9 +53,16 @@ def test_every_class_keeps_an_image_to_learn_from():
     np.testing.assert_array_equal(np.bincount(parts.labels.given), [1, 1, 1])
 
 
-def test_a_share_that_holds_nothing_out_is_refused():
-    with pytest.raises(InputError, match=r"dataset.validation is 0.001, which holds none of 60"):
-        split(DATA, LABELS, 0.001, seed=0)
+def test_of_a_class_of_a_few_one_is_held_out():
+    """A tenth of five is none, and then only the large classes would choose a sweep's trial."""
+    parts = split(DATA, LABELS, 0.001, seed=0)
+    np.testing.assert_array_equal(np.bincount(parts.held_out_given), [1, 1, 1])
+
+
+def test_where_no_class_has_two_images_none_can_be_held_out():
+    alone = LABELS.take(np.array([int(np.argmax(LABELS.given == label)) for label in range(3)]))
+    with pytest.raises(InputError, match=r"dataset.validation is 0.1, and no class has two"):
+        split(DATA.take(np.arange(3)), alone, 0.1, seed=0)
 
 
 @pytest.mark.parametrize(

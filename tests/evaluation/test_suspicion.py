@@ -25,9 +25,10 @@ def test_both_splits_are_scored_by_what_is_believed_and_what_is_near(guided):
     found = suspect(BELIEF, LOGITS, DATA, LABELS, (BANK, QUERIES) if guided else None)
     near = knn.neighbours_mean(BANK, BELIEF, k=50) if guided else None
     near_test = knn.neighbours_mean(BANK, BELIEF, QUERIES, k=50) if guided else None
-    expected, rate, _ = transition.estimate(BELIEF if near is None else near, GIVEN)
-    np.testing.assert_array_equal(found.transition, expected)
-    assert found.rate == rate
+    expected = transition.estimate(BELIEF if near is None else near, GIVEN)
+    np.testing.assert_array_equal(found.transition, expected.transition)
+    assert (found.rate, found.range) == (expected.rate, expected.range)
+    rate = expected.rate or 0
     of_test = classification.softmax(LOGITS)
     for issues, other in (
         (found.train, label_issues.score(BELIEF, near, GIVEN, rate, DATA.train_index)),
@@ -37,6 +38,13 @@ def test_both_splits_are_scored_by_what_is_believed_and_what_is_near(guided):
         np.testing.assert_allclose(issues.score, other.score, rtol=1e-6)
         np.testing.assert_array_equal(issues.is_issue, other.is_issue)
         assert (issues.neighbour_score is None) == (not guided)
+
+
+def test_where_nothing_can_be_told_no_label_is_an_issue():
+    found = suspect(BELIEF, LOGITS, DATA, LABELS, None)  # that knows nothing of the labels
+    assert found.rate is None
+    assert not found.train.is_issue.any()
+    assert np.ptp(found.train.score) > 0.5  # there is an order all the same
 
 
 def test_a_belief_that_contradicts_a_label_makes_it_suspicious():

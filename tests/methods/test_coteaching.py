@@ -113,7 +113,7 @@ def test_an_unknown_rate_is_estimated_once_at_the_end_of_the_warm_up(method, sta
 
     def noise():
         asked.append(True)
-        return Noise(np.eye(4), 0.3, None)
+        return Noise(np.eye(4), 0.3, (0, 1), None)
 
     look = Look(LABELS, tuple, tuple, tuple, noise)
     state = start(ramp=4)

@@ -54,7 +54,7 @@ def test_corrected_logits_are_those_of_the_probabilities_times_t():
 def test_until_habits_are_known_it_is_the_loss_itself(loss):
     forward, alone = Forward(learner(loss)), Robust(learner(loss))
     states = [fresh(forward), fresh(alone)]
-    for noise in (None, Noise(HABIT, 0.3, None)):
+    for noise in (None, Noise(HABIT, 0.3, (0, 1), None)):
         if noise:
             states[0] = forward.between_epochs(states[0], 2, look(noise))
         for number in range(3):
@@ -71,7 +71,7 @@ def test_until_habits_are_known_it_is_the_loss_itself(loss):
 def test_a_step_is_the_gradient_of_the_corrected_loss(loss):
     """Against central differences in float64."""
     forward = Forward(learner(loss))
-    state = knowing(forward, Noise(HABIT, 0.3, HABIT))
+    state = knowing(forward, Noise(HABIT, 0.3, (0, 1), HABIT))
     dense = jax.tree.map(np.asarray, state.params["1"]["classifier"]["Dense_0"])
     after, told, _ = forward.step(state, BATCH, jax.random.key(0), ())
 
@@ -98,10 +98,10 @@ def test_it_is_estimated_before_a_few_epochs_and_the_last_word_counts():
     for epoch in (0, 1, 3, 5, 7, 9):
         assert forward.between_epochs(state, epoch, look(None)) is state
     for epoch in (2, 4, 6):
-        known = knowing(forward, Noise(HABIT, 0.3, HABIT), epoch)
+        known = knowing(forward, Noise(HABIT, 0.3, (0, 1), HABIT), epoch)
         assert known.noise["is_known"]
         np.testing.assert_allclose(known.noise["transition"], HABIT, rtol=1e-6)
-        again = forward.between_epochs(known, 6, look(Noise(HABIT, 0.1, None)))
+        again = forward.between_epochs(known, 6, look(Noise(HABIT, 0.1, (0, 1), None)))
         assert not again.noise["is_known"]
     # A training that is too short for an estimate is one of the loss.
     short = forward.init(jax.random.key(0), jnp.asarray(FEATURES[:1]), Task(LABELS, 3, 12, 1))
@@ -115,7 +115,7 @@ def test_folds_ask_those_that_have_not_seen_the_labels_and_once_for_all(monkeypa
 
     def noise(belief, given):
         asked.append(belief)
-        return Noise(HABIT, 0.3, HABIT)
+        return Noise(HABIT, 0.3, (0, 1), HABIT)
 
     monkeypatch.setattr(unseen, "noise", noise)
     folded = Folded(Forward(learner()), 3)
@@ -145,7 +145,7 @@ def test_a_network_that_would_learn_the_habit_learns_the_class():
     for method in (Robust(one), Forward(one)):
         state = method.init(jax.random.key(0), batch.image[:1], task)
         if isinstance(method, Forward):
-            state = method.between_epochs(state, 2, look(Noise(matrix, 0.3, matrix)))
+            state = method.between_epochs(state, 2, look(Noise(matrix, 0.3, (0, 1), matrix)))
         step = jax.jit(method.step)
         for number in range(500):
             state, _, _ = step(state, batch, jax.random.key(number), ())

@@ -80,7 +80,15 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
     ("rates", "said"),
     [
         ({}, "symmetric, 40.0% asked, 38.7% realised"),
-        ({"noise_rate_estimated": 0.41}, "symmetric, 40.0% asked, 38.7% realised, 41.0% estimated"),
+        (
+            {"noise_rate_estimated": 0.41, "noise_rate_range": [0.3, 0.5]},
+            "symmetric, 40.0% asked, 38.7% realised, 41.0% estimated (between 30.0% and 50.0%)",
+        ),
+        (
+            {"noise_rate_estimated": None, "noise_rate_range": [0.0, 0.9]},
+            "symmetric, 40.0% asked, 38.7% realised, how many cannot be told: what was "
+            "learned agrees with too few labels",
+        ),
         ({"noise_rate_asked": None, "noise_rate_realised": None}, "symmetric"),
     ],
 )

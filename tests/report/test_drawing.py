@@ -8,6 +8,7 @@ import pytest
 from rmdnet_jax.config import default
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.evaluation.suspicion import Suspicion
 from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.report import drawing, figures
 from rmdnet_jax.report.outcome import Outcome, Student
@@ -133,13 +134,14 @@ def test_the_largest_confusions_are_named(drawn):
 def test_an_estimated_transition_stands_beside_the_realised_one(drawn):
     estimate = np.full((4, 4), 0.25)
     sections, calls = drawn(
-        outcome(),
-        noise_transition_estimated=estimate.tolist(),
+        dataclasses.replace(outcome(), suspicion=Suspicion(None, None, estimate, 0.75, (0.5, 1))),
         noise_rate_estimated=0.75,
         noise_transition_error=0.75,
     )
     assert len(sections["noise"].figures) == 2
-    assert "Estimated without true labels: 75.0%." in sections["noise"].text
+    assert (
+        "Estimated without true labels: 75.0%, between 50.0% and 100.0%." in sections["noise"].text
+    )
     assert "0.750 from that of the other" in sections["noise"].text
     assert np.array_equal(calls["heat_map"][-1][0], estimate)
 

@@ -79,6 +79,19 @@ def test_what_is_said_of_the_labels_is_the_suspicions():
     assert "noise_rate_estimated" not in unsuspected
 
 
+def test_matrices_of_many_classes_have_a_file_of_their_own(tmp_path, monkeypatch):
+    found = outcome()
+    results.write(tmp_path, found, config(tsne_points=0), "python launch.py")
+    assert not (tmp_path / results.TRANSITIONS).exists()
+    monkeypatch.setattr(results, "_IN_JSON", 3)
+    written = results.write(tmp_path, found, config(tsne_points=0), "python launch.py")
+    assert written["noise_transition_estimated"] is written["noise_transition_realised"] is None
+    assert written["noise_rate_estimated"] == found.suspicion.rate
+    with np.load(tmp_path / results.TRANSITIONS) as held:
+        np.testing.assert_array_equal(held["estimated"], found.suspicion.transition)
+        np.testing.assert_array_equal(held["realised"], found.labels.transition)
+
+
 def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
     found = outcome()
     for student in found.students.values():

@@ -129,7 +129,7 @@ def npz_members() -> dict[str, bytes]:
     labels = np.arange(12) % 3
     arrays = {
         "x_train": np.zeros((12, 8, 8, 3), np.uint8),
-        "y_train": labels,
+        "y_train": labels[:, None],
         "x_test": np.zeros((3, 8, 8), np.uint8)[..., None].repeat(3, -1),
         "y_test": labels[:3].astype(np.int8),
         "class_names": np.array(["ant", "bee", "große Kuh"]),

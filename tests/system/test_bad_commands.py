@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "no such group": ("rgrl_cifar10.py", ["--config.student.k=3"], "student"),
     "rate is no number": ("rgrl_cifar10.py", ["--config.noise.rate=much"], "noise.rate"),
+    "a dash in a field": ("demo.py", ["--config.train.batch-size=8"], "'train.batch_size'"),
     "stray argument": ("rgrl_cifar10.py", ["rgrl.k=3"], "unexpected argument"),
     "unknown flag": ("rgrl_cifar10.py", ["--wrkdir=x"], "workdir"),
     "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
@@ -37,6 +38,38 @@ def test_a_config_after_a_space_is_looked_for_too():
     refused = run_here("--config", "configs/rgrl_cifar01.py")
     assert refused.returncode == 2
     assert "no config file 'configs/rgrl_cifar01.py'" in refused.stderr
+
+
+def test_a_config_of_the_program_is_found_from_any_folder(tmp_path):
+    flags = [
+        "--config=configs/demo.py",
+        "--config.dataset.path=~/nowhere.npz",
+        f"--workdir={tmp_path}",
+    ]
+    refused = run_here(*flags, config=None, cwd=tmp_path)
+    assert_refused(refused, "nowhere.npz")
+
+
+@pytest.mark.parametrize("field", ["teacher.path", "noise.map"])
+def test_a_tilde_is_the_home_folder_in_every_path(field, tmp_path, monkeypatch):
+    """What is there is found, and refused for what it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").write_text("x,y\n")
+    kind = ["--config.noise.kind=asymmetric"] if field == "noise.map" else []
+    refused = run_here(
+        f"--config.{field}=~/here", *kind, f"--workdir={tmp_path / 'w'}", config="configs/demo.py"
+    )
+    assert refused.returncode == 2
+    assert "no such file" not in refused.stderr
+    assert "~" not in refused.stderr or field == "teacher.path"
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_is_shown_all_the_same(tmp_path):
+    told = launch(
+        f"--config.dataset.path={tmp_path / '猫'}", f"--workdir={tmp_path / 'w'}",
+        config="configs/own_data.py", PYTHONIOENCODING="ascii",
+    )  # fmt: skip
+    assert_refused(told, "\\u732b")
 
 
 @pytest.mark.parametrize("case", COMMANDS)

@@ -154,7 +154,6 @@ CASES = {
     "a batch larger than the data": config("only 64 training images", train__batch_size=65),
     "a border as wide as the images": config("pad is 8 but the images", augment__pad=8),
     "more images than there are": config("train_size 65 of data", dataset__train_size=65),
-    "a share that holds nothing out": config("holds none of 64", dataset__validation=1e-9),
     "arrays to be resized": config("are not resized", dataset__image_size=16),
     "human labels that are not there": config("mturk", noise__kind="human", noise__field="mturk"),
     "labels nobody reads": config("only human reads it", noise__field="mturk"),
