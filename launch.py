@@ -15,6 +15,7 @@ Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in on
 import ast
 import contextlib
 import faulthandler
+import io
 import os
 import shlex
 import signal
@@ -239,7 +240,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.unraisablehook = _unraisable
     for stream in (sys.stdout, sys.stderr):  # a terminal may not have the letters of a name
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     faulthandler.enable()
     cpu.use_large_pages()
     ended = run(sys.argv)

@@ -19,6 +19,7 @@ from scipy.special import softmax
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import unseen
 from rmdnet_jax.data.transition import Noise
+from rmdnet_jax.machine import cpu
 from rmdnet_jax.methods import interface
 from rmdnet_jax.methods.interface import (
     Batch,
@@ -81,7 +82,8 @@ class Folded(Method[S]):
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> S:
         """A fresh state of each training; the first is the one that the method alone would have."""
         keys = [key, *(jax.random.fold_in(key, number) for number in range(1, self.folds + 1))]
-        return _stacked([self.method.init(one, example, task) for one in keys])
+        fresh = jax.vmap(lambda key: self.method.init(key, example, task))
+        return cpu.jit_once(fresh)(jnp.stack(keys))  # one program, not one a training
 
     def step(
         self, state: S, batch: Batch, key: jax.Array, frozen: Any

@@ -244,7 +244,9 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
     if outcome.teacher:
         embeddings["teacher"] = outcome.teacher.source.title, outcome.teacher.train_embedding
     titles = _titles(outcome)
-    for stage, student in outcome.students.items():
+    model = config["model"]
+    is_linear = model["kind"] == "mlp" and not model["hidden"]  # on what the teacher has already
+    for stage, student in outcome.students.items() if not (is_linear and embeddings) else ():
         embeddings[stage] = titles[stage], student.train.embedding
     wrong = (given != true)[chosen]
     label = (given[chosen] == pair[1]).astype(np.int32)
