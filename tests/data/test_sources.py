@@ -272,7 +272,7 @@ def test_npz_with_a_bad_array(save, changes, message):
         sources.load("npz", path)
     assert "\n" not in str(caught.value)
     assert "beasts" in str(caught.value)
-    assert len(str(caught.value)) <= 240
+    assert len(str(caught.value).replace(str(path), "")) <= 240
 
 
 def test_npz_without_a_path():
