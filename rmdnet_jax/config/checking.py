@@ -88,16 +88,10 @@ def _check_together(config: ConfigDict) -> None:
                 "teacher to differ; right is a config.teacher.kind other than 'none' and "
                 "config.rgrl.k > 0"
             )
-    if (
-        guided
-        and not is_open
-        and rgrl.k is not None
-        and train.epochs
-        and kind
-        and kind.learners > 1
-    ):
+    weighs = guided and not is_open and rgrl.k is not None and train.epochs
+    if weighs and kind and (networks := _networks(config)) > 1:
         raise InputError(
-            f"config.method.name = {method.name!r} trains {kind.learners} networks, and the "
+            f"config.method.name = {method.name!r} trains {networks} networks, and the "
             "relation term goes with one; right is config.teacher.kind = 'none'"
         )
     if source and not source.has_network:
@@ -124,6 +118,15 @@ def _check_together(config: ConfigDict) -> None:
             f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
             f"config.model.width, {config.model.width}"
         )
+
+
+def _networks(config: ConfigDict) -> int:
+    """Number of networks that the config's method trains, by its class, or by its fields too."""
+    name = config.method.name
+    kind = methods.get(name)
+    if isinstance(kind.learners, property):
+        kind = kind(None, **method_parameters(config, name))
+    return kind.learners
 
 
 def _check_encoder(config: ConfigDict) -> None:

@@ -162,6 +162,7 @@ BASELINES = {
     ("coteaching", "", "simsiam", 1.0): "trains 2 networks, and the relation term goes with one",
     ("coteaching", "", "simsiam", 0.0): "",
     ("coteaching", "robust", "none", 1.0): "",
+    ("gss", "", "simsiam", 1.0): "",
 }
 
 
@@ -175,6 +176,14 @@ def test_a_method_and_its_baseline_differ_by_something(case):
         return
     with pytest.raises(InputError, match=BASELINES[case]):
         checking.check(made)
+
+
+def test_a_method_whose_fields_say_how_many_networks_it_trains():
+    made = {"method.name": "gss", "method.baseline": "", "gss.branches": "double"}
+    checking.check(config(**made, **{"teacher.kind": "none"}))
+    checking.check(config(**made, **{"rgrl.k": 0.0}))
+    with pytest.raises(InputError, match="'gss' trains 2 networks, and the relation term goes"):
+        checking.check(config(**made))
 
 
 def test_a_parameter_of_a_method_that_is_not_run_is_refused():

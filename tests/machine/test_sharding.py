@@ -26,6 +26,7 @@ import flax.linen as nn, jax.numpy as jnp, numpy as np, optax
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.coteaching import CoTeaching
 from rmdnet_jax.methods.elr import ELR
+from rmdnet_jax.methods.gss import GSS
 from rmdnet_jax.methods.interface import Task
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
@@ -59,7 +60,8 @@ alone = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), pad=1)
 guided = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), relation=relation, pad=1)
 folder = Path(sys.argv[2])
 log = RunLog(folder, tensorboard=False)
-methods = {"robust": Robust(guided), "elr": ELR(guided), "coteaching": CoTeaching(alone, 0.4, 2)}
+methods = {"robust": Robust(guided), "elr": ELR(guided), "coteaching": CoTeaching(alone, 0.4, 2),
+           "gss": GSS(alone, "double")}
 for name, method in methods.items():
     resumed = name == "robust"
     for epochs in (1, 3) if resumed else (3,):
@@ -105,6 +107,7 @@ def folders(tmp_path_factory):
         ("robust", {"robust_loss", "node_loss", "edge_loss"}),
         ("elr", {"robust_loss", "early_learning", "node_loss", "edge_loss"}),
         ("coteaching", {"robust_loss", "kept"}),
+        ("gss", {"robust_loss", "drawn_is_given", "pool_of_given"}),
     ],
 )
 def test_losses_agree_step_by_step_with_one_device(folders, method, parts):

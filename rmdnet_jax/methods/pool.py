@@ -1,0 +1,87 @@
+"""A pool of label weights for every image, which labels are drawn from (Yu et al., CVPR 2023, "How
+to Prevent the Continuous Damage of Noises to Model Training?", section 5.1).
+
+What is added to a pool is kept, `added` here; the weight 1 of the given label, which it starts
+with, is not: the labels are there anyway.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from rmdnet_jax.losses.robust import Loss
+
+
+def weights(added: jax.Array, given: jax.Array) -> jax.Array:
+    """All weights D of images, float32 [B, C], at least 0.
+
+    Args:
+      added: float32 [B, C], the sum of the increments so far.
+      given: int32 [B], the given labels.
+    """
+    return added + jax.nn.one_hot(given, added.shape[1])
+
+
+def draw(key: jax.Array, weights: jax.Array) -> jax.Array:
+    """A label of every image, int32 [B]: k with probability D_k / sum D (equation 5). One without
+    weight, log 0, is never drawn.
+
+    Args:
+      key: of the draw.
+      weights: float32 [B, C], at least 0; one of every row is above.
+    """
+    return jax.random.categorical(key, jnp.log(weights))
+
+
+def shares(weights: jax.Array) -> jax.Array:
+    """The probabilities of the draw, D / sum D: float32 [B, C]."""
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def expected(loss: Loss, logits: jax.Array, shares: jax.Array) -> jax.Array:
+    """The mean of the loss over the draws, sum_k q_k loss(logits, k): float32 [B]. Of cross entropy
+    it is that to the soft label q.
+
+    Args:
+      loss: per example, (logits [B, C], labels [B]) -> [B].
+      logits: float32 [B, C].
+      shares: float32 [B, C], q; rows sum to 1.
+    """
+    size, num_classes = shares.shape
+    labels = jnp.tile(jnp.arange(num_classes)[:, None], (1, size))
+    losses = jax.vmap(loss, in_axes=(None, 0))(logits, labels)
+    return jnp.sum(shares.T * losses, axis=0)
+
+
+def increment(
+    logits: jax.Array,
+    given: jax.Array,
+    progress: jax.Array,
+    lambda1: float,
+    lambda2: float,
+    weight_by: str = "predicted",
+) -> jax.Array:
+    """What is added to the pools of images, float32 [B, C], at least 0 (equations 6 to 9).
+
+    With p = softmax(logits), y the given label and s the progress: p_y (1 - s) to the given label,
+    v lambda1 s to the predicted one, argmax p, and lambda2 s / C to each. v is max p, or p_y as
+    equation 7 is printed.
+
+    Args:
+      logits: float32 [B, C]; no gradient goes through them.
+      given: int32 [B], the given labels.
+      progress: float32 scalar in [0, 1], epochs done of all.
+      lambda1: weight of the predicted label, at least 0.
+      lambda2: weight of all labels alike, at least 0.
+      weight_by: v: "predicted" for max p, "given" for p_y.
+    """
+    p = jax.nn.softmax(jax.lax.stop_gradient(logits))
+    num_classes = p.shape[1]
+    is_given = jax.nn.one_hot(given, num_classes)
+    is_predicted = jax.nn.one_hot(p.argmax(axis=1), num_classes)
+    p_given = jnp.sum(p * is_given, axis=1, keepdims=True)
+    v = {"predicted": p.max(axis=1, keepdims=True), "given": p_given}[weight_by]
+    return (
+        is_given * p_given * (1 - progress)
+        + is_predicted * v * (lambda1 * progress)
+        + lambda2 * progress / num_classes
+    )
