@@ -62,8 +62,7 @@ class ELR(LearnerMethod[ELRState]):
         def objective(logits):
             _, target = averaged(logits[0])
             robust = self.learner.loss(logits[0], batch.label).mean()
-            agreement = jnp.sum(target * _clipped(logits[0]), axis=1)
-            early = jnp.log(1 - agreement).mean()
+            early = early_learning(target, logits[0])
             return robust + self.weight * early, {"robust_loss": robust, "early_learning": early}
 
         after, metrics, logits = self.learner.update(state, batch, key, frozen, objective)
@@ -77,6 +76,17 @@ class ELR(LearnerMethod[ELRState]):
             return look.remembered()
         mean = np.asarray(jax.device_get(state.target["mean"]))
         return mean / np.maximum(mean.sum(axis=1, keepdims=True), 1e-12)
+
+
+def early_learning(target: jax.Array, logits: jax.Array) -> jax.Array:
+    """mean log(1 - <t, p>), float32 scalar, at most 0 (equation 6).
+
+    Args:
+      target: float32 [B, C], t; rows have a sum of at most 1.
+      logits: float32 [B, C], of p.
+    """
+    agreement = jnp.sum(target * _clipped(logits), axis=1)
+    return jnp.log(1 - agreement).mean()
 
 
 def _clipped(logits: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@ and the relation term, if there is one. A method adds what is done with wrong la
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -21,6 +21,9 @@ S = TypeVar("S", bound=State)
 
 # The logits [B, C] of each network -> the loss, and what to log beside it.
 Objective = Callable[[Sequence[jax.Array]], tuple[jax.Array, Metrics]]
+
+# The parameters and the predictions of each network -> the same.
+_Loss = Callable[[dict, dict[str, Prediction]], tuple[jax.Array, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +96,7 @@ class Learner:
             seen = self._view(teacher_key, batch.image) if own else view
             target = self.relation.teacher.embed(frozen, seen, batch.index)
 
-        def loss_fn(params):
-            said: dict[str, Prediction] = {}
-            batch_stats = {}
-            for name in sorted(params):
-                weights = Weights(params[name], state.batch_stats[name])
-                said[name], batch_stats[name] = self.network.train(weights, view)
+        def loss(params: dict, said: dict[str, Prediction]) -> tuple[jax.Array, Metrics]:
             logits = [one.logits for one in said.values()]
             loss, metrics = objective(logits)
             agreement = _mean(logits).argmax(axis=-1) == batch.label
@@ -107,7 +105,59 @@ class Learner:
                 ((name, one),) = said.items()
                 term, parts = self.relation(params[name], target, one.embedding)
                 loss, metrics = loss + term, metrics | parts
-            return loss, (batch_stats, metrics | {"loss": loss}, logits)
+            return loss, metrics
+
+        return self._descended(state, dict.fromkeys(state.params, view), loss)
+
+    def update_each(
+        self, state: S, views: Mapping[str, jax.Array], objective: Objective
+    ) -> tuple[S, Metrics, list[jax.Array]]:
+        """One update of every network on a view of its own, which a method has made of the batch:
+        for one that mixes images, or that gives its networks different ones. There is no relation
+        term.
+
+        Args:
+          state: of any method; its other fields stay.
+          views: by network, normalised (`as_input`), float32 [B, H, W, 3] or [B, D].
+          objective: what is minimised; its logits are in the order of the networks' names.
+
+        Returns:
+          The state; metrics, loss among them; and the logits of each network, before the update.
+        """
+
+        def loss(_: dict, said: dict[str, Prediction]) -> tuple[jax.Array, Metrics]:
+            return objective([one.logits for one in said.values()])
+
+        return self._descended(state, views, loss)
+
+    def augmented(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        """One augmented view of every image, uint8 [B, H, W, 3]; feature vectors [B, D], which have
+        no sides to be cropped or mirrored, are their own views."""
+        if images.ndim == 4:
+            images = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)
+        return images
+
+    def as_input(self, images: jax.Array) -> jax.Array:
+        """What the networks read of images or of views of them: normalised, float32."""
+        return augment.as_input(images, self.network.mean, self.network.std)
+
+    def _view(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        return self.as_input(self.augmented(key, images))
+
+    def _descended(
+        self, state: S, views: Mapping[str, jax.Array], loss: _Loss
+    ) -> tuple[S, Metrics, list[jax.Array]]:
+        """The state after one step of the optimiser, the metrics with the loss, and the logits."""
+
+        def loss_fn(params):
+            said: dict[str, Prediction] = {}
+            batch_stats = {}
+            for name in sorted(params):
+                weights = Weights(params[name], state.batch_stats[name])
+                said[name], batch_stats[name] = self.network.train(weights, views[name])
+            value, metrics = loss(params, said)
+            logits = [one.logits for one in said.values()]
+            return value, (batch_stats, metrics | {"loss": value}, logits)
 
         gradient, (batch_stats, metrics, logits) = jax.grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
@@ -126,11 +176,6 @@ class Learner:
         modules = len(self.network.modules)
         adapter_key = jax.random.split(key, modules + 1)[modules]
         return Weights(weights.params | self.relation.init(adapter_key), weights.batch_stats)
-
-    def _view(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        if images.ndim == 4:  # feature vectors have no sides
-            images = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)
-        return augment.as_input(images, self.network.mean, self.network.std)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ from rmdnet_jax.training.logging import RunLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Three epochs of one step of every method, of which RMDNet, under a teacher, is resumed after the
-# first, on as many CPU devices as argv says, into the folder that argv names.
+# Three epochs of one step (DivideMix: two) of every method, of which RMDNet, under a teacher, is
+# resumed after the first, on as many CPU devices as argv says, into the folder that argv names.
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -25,9 +25,12 @@ jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 import flax.linen as nn, jax.numpy as jnp, numpy as np, optax
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.coteaching import CoTeaching
+from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.elr import ELR
+from rmdnet_jax.methods.elr_plus import ELRPlus
 from rmdnet_jax.methods.gss import GSS
 from rmdnet_jax.methods.interface import Task
+from rmdnet_jax.methods.jocor import JoCoR
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
@@ -61,11 +64,12 @@ guided = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), relation=rela
 folder = Path(sys.argv[2])
 log = RunLog(folder, tensorboard=False)
 methods = {"robust": Robust(guided), "elr": ELR(guided), "coteaching": CoTeaching(alone, 0.4, 2),
-           "gss": GSS(alone, "double")}
+           "gss": GSS(alone, "double"), "jocor": JoCoR(alone, 0.4, 2),
+           "dividemix": DivideMix(alone, warmup=1, lambda_u=25.0), "elr_plus": ELRPlus(alone)}
 for name, method in methods.items():
     resumed = name == "robust"
     for epochs in (1, 3) if resumed else (3,):
-        task = Task(labels, 10, 16, epochs)
+        task = Task(labels, 10, 8 if name == "dividemix" else 16, epochs)
         _, look = fit(
             method, method.init(jax.random.key(0), example, task), images, task,
             key=jax.random.key(1), log=log.stage(name),
@@ -108,6 +112,9 @@ def folders(tmp_path_factory):
         ("elr", {"robust_loss", "early_learning", "node_loss", "edge_loss"}),
         ("coteaching", {"robust_loss", "kept"}),
         ("gss", {"robust_loss", "drawn_is_given", "pool_of_given"}),
+        ("jocor", {"robust_loss", "disagreement", "kept"}),
+        ("dividemix", {"labelled_loss", "unlabelled_loss", "prior_penalty", "labelled"}),
+        ("elr_plus", {"robust_loss", "early_learning"}),
     ],
 )
 def test_losses_agree_step_by_step_with_one_device(folders, method, parts):

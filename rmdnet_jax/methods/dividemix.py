@@ -1,0 +1,290 @@
+"""DivideMix: before every epoch each network divides the images, for the other one, into those
+whose label it finds easy, which keep it, and the rest, which are learned without (Li et al. 2020,
+arXiv 2002.07394)."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import log_softmax
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.ranges import SHARE, number, whole
+from rmdnet_jax.losses import soft
+from rmdnet_jax.machine import hosts
+from rmdnet_jax.methods import averages, mixture, targets
+from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task, Weights
+from rmdnet_jax.methods.learner import LearnerMethod
+from rmdnet_jax.methods.mixup import mixup
+
+# A row of `order` holds, one after the other, an image of each: labelled and unlabelled ones of the
+# first network, then of the second. So every device has its share of each.
+_PARTS = 4
+
+
+@flax.struct.dataclass
+class DivideMixState(State):
+    """With `division`, what was decided before this epoch.
+
+    clean, float32 [2, N], and labelled, bool [2, N], are for network 1 and 2, by the losses of the
+    *other*: how surely each label is right, and which labels are used; before the first division
+    all. epoch, int32, is this epoch's number; fewest, int32, of the images on either side, a batch;
+    told, bool, whether it was said that there were fewer.
+    """
+
+    division: dict[str, jax.Array]
+
+
+class _Lesson(NamedTuple):
+    """What a network learns in a step, of B labelled images in two views, then B others in two.
+
+    Attributes:
+      x: float32 [4B, ...], normalised.
+      target: float32 [4B, C].
+      given: int32 [4B], the given labels.
+      agreement: float32 [4B], 1 where the network, before, says the given label.
+    """
+
+    x: jax.Array
+    target: jax.Array
+    given: jax.Array
+    agreement: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class DivideMix(LearnerMethod[DivideMixState]):
+    """Two networks, each trained on the other's division: cross entropy on the labelled images
+    towards refined labels, the squared error on the others towards what both networks say, all
+    mixed with MixUp, and a penalty for saying one class of all (equations 3 to 12).
+
+    Before, for `warmup` epochs, they learn all given labels by the learner's loss.
+
+    Feature vectors have no augmented views: both views of one are the vector itself.
+    """
+
+    warmup: Annotated[
+        int, whole(1, 10**6), "epochs on all labels before the first division, each image twice"
+    ] = 5
+    threshold: Annotated[float, SHARE, "probability of being right above which a label is used"] = (
+        0.5
+    )
+    temperature: Annotated[float, number(0.01, 1), "of sharpening, the paper's T"] = 0.5
+    alpha: Annotated[float, number(0.01, 1000), "of MixUp's Beta(alpha, alpha)"] = 4.0
+    lambda_u: Annotated[float, number(0, 1000), "weight of the images without a label"] = 0.0
+    ramp: Annotated[int, whole(1, 10**6), "epochs in which lambda_u rises"] = 16
+    confidence: Annotated[
+        float, number(0, 1000), "its penalty in the warm-up; the paper's is 1 for asymmetric noise"
+    ] = 0.0
+
+    title = "DivideMix"
+    learners: ClassVar[int] = 2
+
+    def check(self, task: Task) -> None:
+        """Raises InputError for a training that ends before a division, or too few images."""
+        if task.epochs <= self.warmup:
+            raise InputError(
+                f"DivideMix divides no images in the first {self.warmup} of {task.epochs} epochs "
+                "(train.epochs); right is more, or a smaller dividemix.warmup"
+            )
+        if task.num_images < 2 * task.batch_size:
+            raise InputError(
+                f"DivideMix takes a batch of labelled and one of unlabelled images of "
+                f"{task.num_images} and train.batch_size is {task.batch_size}; right is at most "
+                "half of the images"
+            )
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> DivideMixState:
+        """Two fresh networks, from keys of their own; all images are labelled."""
+        state = self.learner.init(key, example, networks=2)
+        division = {
+            "clean": jnp.ones((2, task.num_images), jnp.float32),
+            "labelled": jnp.ones((2, task.num_images), bool),
+            "epoch": jnp.zeros((), jnp.int32),
+            "fewest": jnp.full((), task.batch_size, jnp.int32),
+            "told": jnp.zeros((), bool),
+        }
+        return DivideMixState(state.params, state.batch_stats, state.opt_state, division)
+
+    def between_epochs(self, state: DivideMixState, epoch: int, look: Look) -> DivideMixState:
+        """After the warm-up, the division."""
+        division = state.division | {"epoch": jnp.full((), epoch, jnp.int32)}
+        if epoch >= self.warmup:
+            division |= self._divided(division, look)
+        return dataclasses.replace(state, division=division)
+
+    def order(self, state: DivideMixState, key: jax.Array, task: Task) -> jax.Array:
+        """int32 [task.steps, 4 * batch size], an image of each part in turn; a part with fewer
+        images than an epoch takes of it starts again from its first."""
+        keys = jax.random.split(key, _PARTS)
+        labelled = state.division["labelled"]
+        parts = (labelled[0], ~labelled[0], labelled[1], ~labelled[1])
+        drawn = [
+            cycled(one, part, task.steps * task.batch_size)
+            for one, part in zip(keys, parts, strict=True)
+        ]
+        return jnp.stack(drawn, axis=1).reshape(task.steps, -1)
+
+    def step(
+        self, state: DivideMixState, batch: Batch, key: jax.Array, frozen: Any
+    ) -> tuple[DivideMixState, Metrics, None]:
+        """One update of both. Metrics: labelled_loss, unlabelled_loss (without its weight) and
+        prior_penalty, means of both networks; labelled, the share of the images; train_accuracy, by
+        what each network says without the batch's statistics. Nothing is said for the memory: an
+        image may be in a step twice.
+
+        In the warm-up the same images in the same views are learned by their given labels.
+        """
+        weights, keys = self.networks(state), jax.random.split(key, self.learners)
+        lessons = [
+            self._lesson(state.division, batch, number, weights, one)
+            for number, one in enumerate(keys)
+        ]
+
+        def objective(logits):
+            pairs = zip(logits, lessons, strict=True)
+            parts = [self._losses(*pair, state.division) for pair in pairs]
+            loss, metrics = jax.tree.map(jnp.add, *parts)
+            return loss, jax.tree.map(lambda total: total / self.learners, metrics)
+
+        views = {name: one.x for name, one in zip(sorted(state.params), lessons, strict=True)}
+        after, metrics, _ = self.learner.update_each(state, views, objective)
+        labelled = state.division["labelled"].astype(jnp.float32).mean(axis=1)
+        metrics |= {"labelled": labelled.mean(), "train_accuracy": _agreement(lessons, labelled)}
+        return after, metrics, None
+
+    def _divided(self, division: dict[str, jax.Array], look: Look) -> dict[str, jax.Array]:
+        """What the networks' losses say now, each for the other; warns once, where there is not a
+        batch on either side."""
+        clean = np.stack([clean_shares(x.logits, look.given) for x in look.predictions()][::-1])
+        fewest, told = int(division["fewest"]), bool(division["told"])
+        counts = (clean > self.threshold).sum(axis=1)
+        taken = np.clip(counts, fewest, clean.shape[1] - fewest)
+        if not told and (counts != taken).any():
+            told = True
+            if hosts.is_writer():
+                print(
+                    f"warning: {_told(counts, taken, clean.shape[1])}", file=sys.stderr, flush=True
+                )
+        labelled = [surest(w, count) for w, count in zip(clean, taken, strict=True)]
+        return {
+            "clean": jnp.asarray(clean, jnp.float32),
+            "labelled": jnp.asarray(np.stack(labelled)),
+            "told": jnp.asarray(told),
+        }
+
+    def _lesson(
+        self,
+        division: dict[str, jax.Array],
+        batch: Batch,
+        number: int,
+        weights: Sequence[Weights],
+        key: jax.Array,
+    ) -> _Lesson:
+        """That of a network, 0 or 1, by both networks' weights before the step."""
+        *view_keys, mix_key = jax.random.split(key, 5)
+        parts = jax.tree.map(lambda x: x.reshape(-1, _PARTS, *x.shape[1:]), batch)
+        labelled, unlabelled = (
+            jax.tree.map(lambda x, n=n: x[:, n], parts) for n in (2 * number, 2 * number + 1)
+        )
+        images = [labelled.image] * 2 + [unlabelled.image] * 2
+        views = [self.learner.augmented(*pair) for pair in zip(view_keys, images, strict=True)]
+        own = self._said(weights[number], views)
+        other = self._said(weights[1 - number], views[2:])
+
+        classes = own[0].shape[1]
+        given = jnp.concatenate([labelled.label] * 2 + [unlabelled.label] * 2)
+        one_hot = jax.nn.one_hot(given, classes, dtype=jnp.float32)
+        trusted = division["clean"][number][labelled.index]
+        refined = targets.refine(one_hot[: len(trusted)], trusted, targets.guess(own[:2]))
+        guessed = targets.guess([*own[2:], *other])
+        wanted = [targets.sharpen(p, self.temperature) for p in (refined, guessed)]
+        x = self.learner.as_input(jnp.concatenate(views))
+        target = jnp.concatenate([wanted[0]] * 2 + [wanted[1]] * 2)
+        mixed = mixup(mix_key, x, target, self.alpha, at_least_half=True)
+
+        is_warm = division["epoch"] < self.warmup
+        agreement = (jnp.concatenate(own).argmax(axis=1) == given).astype(jnp.float32)
+        return _Lesson(
+            jnp.where(is_warm, x, mixed.x), jnp.where(is_warm, one_hot, mixed.y), given, agreement
+        )
+
+    def _said(self, weights: Weights, views: Sequence[jax.Array]) -> list[jax.Array]:
+        """Probabilities float32 [B, C] of each view, by the running batch statistics."""
+        logits = self.network.predict(weights, jnp.concatenate(views)).logits
+        return jnp.split(jax.nn.softmax(logits), len(views))
+
+    def _losses(
+        self, logits: jax.Array, lesson: _Lesson, division: dict[str, jax.Array]
+    ) -> tuple[jax.Array, Metrics]:
+        """A network's loss, and its parts to be logged."""
+        half = len(logits) // 2
+        parts = {
+            "labelled_loss": soft.soft_cross_entropy(logits[:half], lesson.target[:half]).mean(),
+            "unlabelled_loss": soft.brier(logits[half:], lesson.target[half:]).mean(),
+            "prior_penalty": soft.prior_penalty(logits),
+        }
+        done = (division["epoch"] - self.warmup).astype(jnp.float32)
+        weight = self.lambda_u * averages.linear_ramp(done / self.ramp)
+        divided = parts["labelled_loss"] + weight * parts["unlabelled_loss"]
+        warm = self.learner.loss(logits, lesson.given).mean()
+        warm += self.confidence * soft.negative_entropy(logits).mean()
+        is_warm = division["epoch"] < self.warmup
+        return jnp.where(is_warm, warm, divided + parts["prior_penalty"]), parts
+
+
+def clean_shares(logits: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """How surely each label is right, float64 [N]: that its cross entropy is of the component of
+    smaller losses, of a mixture of two (section 3.1).
+
+    Args:
+      logits: float [N, C], of a network without augmentation.
+      given: int [N].
+    """
+    losses = -log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(given)), given]
+    width = np.ptp(losses)
+    scaled = (losses - losses.min()) / (width or 1)
+    return mixture.responsibilities(mixture.fit(scaled), scaled)[:, 0]
+
+
+def surest(clean: np.ndarray, count: int) -> np.ndarray:
+    """The `count` largest of float [N], as bool [N]; of equal ones the first."""
+    chosen = np.zeros(len(clean), bool)
+    chosen[np.argsort(-clean, kind="stable")[:count]] = True
+    return chosen
+
+
+def cycled(key: jax.Array, members: jax.Array, size: int) -> jax.Array:
+    """int32 [size]: the places of the members in an order that the key draws, as often as it takes;
+    of all, where none is a member.
+
+    Args:
+      key: PRNG key.
+      members: bool [N]; no shape depends on their number.
+    """
+    members = members | ~members.any()
+    drawn = jax.random.uniform(key, members.shape)
+    order = jnp.argsort(jnp.where(members, drawn, 2)).astype(jnp.int32)
+    return order[jnp.arange(size, dtype=jnp.int32) % members.sum(dtype=jnp.int32)]
+
+
+def _agreement(lessons: Sequence[_Lesson], labelled: jax.Array) -> jax.Array:
+    """The share of all given labels that the networks say, float32 scalar: of labelled images and
+    of others, by the shares of the labelled, float32 [2]."""
+    both = jnp.stack([one.agreement.reshape(2, -1).mean(axis=1) for one in lessons])
+    return (labelled * both[:, 0] + (1 - labelled) * both[:, 1]).mean()
+
+
+def _told(counts: np.ndarray, taken: np.ndarray, size: int) -> str:
+    return (
+        f"DivideMix takes {counts[0]:,} and {counts[1]:,} of {size:,} labels for right, by "
+        f"either network's losses; it goes on with the surest {taken[0]:,} and {taken[1]:,}, so "
+        "that a batch is on each side (said once)"
+    )
+
+
+METHOD = DivideMix

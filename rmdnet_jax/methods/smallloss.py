@@ -1,0 +1,115 @@
+"""What methods of two networks have in common that learn from the images of small loss alone: how
+many of a batch those are, in the course of training."""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.ranges import BELOW_1, whole
+from rmdnet_jax.methods import learner as learners
+from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
+from rmdnet_jax.methods.learner import LearnerMethod
+
+# A share of a batch that is a whole number but for float32's rounding is that number.
+_ROUNDING = 1e-4
+
+
+@flax.struct.dataclass
+class SmallLossState(State):
+    """With `selection`, scalars by name.
+
+    updates and steps_an_epoch, int32, count the epochs; rate, float32, is the share of every batch
+    that is left out in the end, and first, int32, the epoch in which the first are left out.
+    """
+
+    selection: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
+    """Two networks are updated on `keep` images of a batch: all in the first epoch, and a share
+    1 - rate in epoch number `ramp`. Which ones, and by what, is the method's own.
+
+    The rate of wrong labels is assumed to be known, as in the papers; where it is not given, all
+    are kept for `ramp` epochs, and it is estimated at their end from what was said of the images
+    meanwhile.
+    """
+
+    rate: Annotated[float | None, BELOW_1, "share of wrong labels; None is estimated"] = None
+    ramp: Annotated[int, whole(1, 10**6), "epochs in which the share left out rises"] = 10
+
+    learners: ClassVar[int] = 2
+    # Of its group of fields.
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def objective(
+        self, logits: Sequence[jax.Array], label: jax.Array, keep: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """What is minimised, and what to log beside it, robust_loss among it.
+
+        Args:
+          logits: float32 [B, C], of both networks.
+          label: int32 [B], given.
+          keep: int32 scalar in [1, B].
+        """
+
+    def check(self, task: Task) -> None:
+        """Raises InputError for a training that ends before anything is left out."""
+        starts = 1 + (0 if self.rate is not None else self.ramp)
+        if self.rate != 0 and task.epochs <= starts:
+            raise InputError(
+                f"{self.title} leaves nothing out in the first {starts} of {task.epochs} epochs "
+                f"(train.epochs); right is more, a smaller {self.name}.ramp, or a {self.name}.rate"
+            )
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> SmallLossState:
+        """Two fresh networks, from keys of their own."""
+        state = self.learner.init(key, example, networks=2)
+        is_known = self.rate is not None
+        selection = {
+            "updates": jnp.zeros((), jnp.int32),
+            "steps_an_epoch": jnp.full((), task.steps, jnp.int32),
+            "rate": jnp.full((), self.rate or 0, jnp.float32),
+            "first": jnp.full((), 0 if is_known else self.ramp, jnp.int32),
+        }
+        return SmallLossState(state.params, state.batch_stats, state.opt_state, selection)
+
+    def step(
+        self, state: SmallLossState, batch: Batch, key: jax.Array, frozen: Any
+    ) -> tuple[SmallLossState, Metrics, jax.Array]:
+        """One update of both. Metrics: the objective's, kept (the share of the batch) and the
+        learner's."""
+        size = len(batch.label)
+        keep = self._keep(state.selection, size)
+
+        def objective(logits):
+            loss, metrics = self.objective(logits, batch.label, keep)
+            return loss, metrics | {"kept": keep.astype(jnp.float32) / size}
+
+        after, metrics, logits = self.learner.update(state, batch, key, frozen, objective)
+        selection = state.selection | {"updates": state.selection["updates"] + 1}
+        after = dataclasses.replace(after, selection=selection)
+        return after, metrics, learners.probabilities(logits)
+
+    def between_epochs(self, state: SmallLossState, epoch: int, look: Look) -> SmallLossState:
+        """At the end of the warm-up the rate, where it is not known."""
+        if self.rate is not None or epoch != self.ramp:
+            return state
+        # What cannot be told of leaves nothing out.
+        selection = state.selection | {"rate": jnp.full((), look.noise().rate or 0, jnp.float32)}
+        return dataclasses.replace(state, selection=selection)
+
+    def _keep(self, selection: dict[str, jax.Array], size: int) -> jax.Array:
+        """How many of a batch of `size` are kept in this step, int32: floor((1 - R) size) or 1."""
+        epoch = selection["updates"] // selection["steps_an_epoch"] - selection["first"]
+        rising = epoch.astype(jnp.float32) / max(self.ramp - 1, 1)
+        left_out = selection["rate"] * jnp.clip(rising, 0, 1)
+        kept = jnp.floor((1 - left_out) * size + _ROUNDING).astype(jnp.int32)
+        return jnp.maximum(kept, 1)
