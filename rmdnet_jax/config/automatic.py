@@ -18,6 +18,8 @@ from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config.fields import all_fields
 from rmdnet_jax.encoders import classical
 from rmdnet_jax.losses import robust
+from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.methods.interface import Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +200,10 @@ def fill(
         )
     if config.model.kind == "mlp":
         del on_pictures["train"]
-        choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
+        choose("method.name", "forward", "heeds classes that turn into others by habit")
+        if methods.get(config.method.name).order is Method.order:
+            choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
+        choose("train.folds", 1, f"{config.method.name} orders its images itself")
         _fill_features(choose, batch_size, config, num_train, learned_from(), num_features)
     for stage, views in on_pictures.items():
         batch_size(stage, BATCHES, f"{num_train:,} training images")
@@ -254,7 +259,6 @@ def _fill_features(
     low, high = FEATURES_EPOCHS
     epochs = min(max(round(FEATURES_STEPS / steps), low), high)
     choose("train.epochs", epochs, f"{epochs * steps:,} steps")
-    choose("method.name", "forward", "heeds classes that turn into others by habit")
     choose("train.optimizer", "adam", "for feature vectors")
     least, most = FEATURES_DECAYS
     decay = min(max(FEATURES_DECAY * num_features / num_train, least), most)

@@ -120,6 +120,15 @@ def test_checkpoints_come_as_often_on_small_sets_as_on_large():
         assert fill(num_train=num_train, backend="cpu")[0].checkpoint_every == every
 
 
+@pytest.mark.parametrize(("method", "folds"), [("elr", 5), ("dividemix", 1), (None, 5)])
+def test_a_method_with_an_order_of_its_own_has_no_folds(method, folds):
+    given = {"method.name": method} if method else {}
+    config, reasons = fill(num_train=1000, num_features=8, **given)
+    assert config.train.folds == folds
+    assert "train.folds" in reasons
+    assert config.method.name == (method or "forward")
+
+
 @pytest.mark.parametrize(("num_train", "size"), [(3, 2), (4, 3), (10, 4)])
 def test_a_batch_is_no_larger_than_what_a_fold_leaves(num_train, size):
     assert fill(num_train=num_train, num_features=8)[0].train.batch_size == size
