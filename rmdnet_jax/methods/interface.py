@@ -211,7 +211,8 @@ class Method(Protocol[S]):
 
     def order(self, state: S, key: jax.Array, task: Task) -> jax.Array:
         """The images of every step of an epoch: int32 [task.steps, rows], places in the training
-        set, none twice in one step. By default a permutation, of `task.batch_size` a step.
+        set, none twice in one step whose probabilities are remembered. By default a permutation, of
+        `task.batch_size` a step.
 
         A run that resumes inside an epoch asks again: the order may depend on the key and on what
         `between_epochs` has decided, and on nothing that `step` changes.

@@ -287,6 +287,37 @@ def test_several_networks_learn_at_once_each_by_its_own_logits(learner, batch):
     assert metrics["train_accuracy"] == pytest.approx(agreed)
 
 
+def test_networks_may_each_be_given_a_view_of_their_own(learner, batch):
+    """As `update` does it, where all are given what that makes; and by their own, where not."""
+    one = learner(pad=0, flip=False)
+    before = start(one, batch, networks=2)
+    view = one.as_input(one.augmented(KEY, batch.image))
+
+    def each(views):
+        def objective(logits):
+            return sum(one.loss(x, batch.label).mean() for x in logits), {}
+
+        return one.update_each(before, views, objective)
+
+    def both(learner, batch):
+        return lambda logits: (sum(learner.loss(x, batch.label).mean() for x in logits), {})
+
+    usual, metrics, _ = update(one, batch, both, state=before)
+    same, told, logits = each({"1": view, "2": view})
+    near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
+    jax.tree.map(near, usual.params, same.params)
+    jax.tree.map(near, told, {"loss": metrics["loss"]})
+    apart, _, others = each({"1": view, "2": view[::-1]})
+    jax.tree.map(near, same.params["1"], apart.params["1"])
+    assert changed(same.params["2"], apart.params["2"])
+    near(others[1], logits[1][::-1])
+
+
+def test_feature_vectors_are_their_own_views(learner):
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32))
+    assert learner(pad=2, flip=True).augmented(KEY, vectors) is vectors
+
+
 def test_what_a_method_carries_beside_the_networks_stays(learner, batch):
     @flax.struct.dataclass
     class WithPool(State):
