@@ -19,7 +19,7 @@ from rmdnet_jax.config.fields import all_fields
 from rmdnet_jax.encoders import classical
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods import registry as methods
-from rmdnet_jax.methods.interface import Method
+from rmdnet_jax.methods.interface import Method, learned_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +144,11 @@ def fill(
             if not _is_unread(config, field):
                 reasons[field] = reason
 
-    def learned_from() -> int:
-        folds = config.train.folds or 1
-        return num_train - (-(-num_train // folds) if folds > 1 else 0)
-
     def batch_size(stage: str, sizes: Sequence[int], reason: str) -> None:
         enough = (size for size in sizes if num_train >= STEPS_AN_EPOCH * size)
         # Of a few images, or where folds leave a part of them out, what there is.
-        most = learned_from() if stage == "train" else num_train
+        folds = config.train.folds if stage == "train" else None
+        most = learned_from(num_train, folds or 1)
         size = next(enough, max(min(sizes[-1], most), 2))
         if size % devices:
             size += devices - size % devices
@@ -204,7 +201,7 @@ def fill(
         if methods.get(config.method.name).order is Method.order:
             choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
         choose("train.folds", 1, f"{config.method.name} orders its images itself")
-        _fill_features(choose, batch_size, config, num_train, learned_from(), num_features)
+        _fill_features(choose, batch_size, config, num_train, num_features)
     for stage, views in on_pictures.items():
         batch_size(stage, BATCHES, f"{num_train:,} training images")
         most = MOST_EPOCHS[stage]
@@ -245,17 +242,12 @@ def _is_unread(config: ConfigDict, field: str) -> bool:
 
 
 def _fill_features(
-    choose: Callable,
-    batch_size: Callable,
-    config: ConfigDict,
-    num_train: int,
-    learned_from: int,
-    num_features: int,
+    choose: Callable, batch_size: Callable, config: ConfigDict, num_train: int, num_features: int
 ) -> None:
     """What a network on feature vectors leaves open."""
     size = f"{num_train:,} samples"
     batch_size("train", FEATURES_BATCHES, size)
-    steps = max(1, learned_from // config.train.batch_size)
+    steps = max(1, learned_from(num_train, config.train.folds) // config.train.batch_size)
     low, high = FEATURES_EPOCHS
     epochs = min(max(round(FEATURES_STEPS / steps), low), high)
     choose("train.epochs", epochs, f"{epochs * steps:,} steps")

@@ -165,9 +165,7 @@ class Dataset:
                 )
         self.check_training_labels(self.train_labels, "train labels")
         for field, values in self.label_sets.items():  # what they say matters to who trains on them
-            check_labels(
-                np.zeros_like(values), len(self.train_images), 1, f"{field} of {self.name}"
-            )
+            check_label_array(values, len(self.train_images), f"{field} of {self.name}")
         if self.true_labels is not None:
             where = f"true labels of {self.name}"
             check_labels(self.true_labels, len(self.train_images), self.num_classes, where)
@@ -372,12 +370,17 @@ def check_features(features: np.ndarray, where: str) -> None:
 
 def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
     """Raises InputError unless `labels` is int [size] with values in [0, num_classes)."""
-    if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
-        raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
-    if labels.shape != (size,):
-        raise InputError(f"{where} have shape {labels.shape}; right is one an image, ({size},)")
+    check_label_array(labels, size, where)
     if size and (labels.min() < 0 or labels.max() >= num_classes):
         raise InputError(
             f"{where} run from {labels.min()} to {labels.max()}; "
             f"right is 0 to {num_classes - 1} ({num_classes} classes)"
         )
+
+
+def check_label_array(labels: np.ndarray, size: int, where: str) -> None:
+    """Raises InputError unless `labels` is int [size], of any values."""
+    if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
+        raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
+    if labels.shape != (size,):
+        raise InputError(f"{where} have shape {labels.shape}; right is one an image, ({size},)")

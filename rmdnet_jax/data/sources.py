@@ -18,6 +18,7 @@ from rmdnet_jax.data.dataset import (
     Dataset,
     as_images,
     check_images,
+    check_label_array,
     check_labels,
     with_three_channels,
 )
@@ -266,7 +267,7 @@ def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:
 def _label_set(labels: np.ndarray, size: int, where: str) -> np.ndarray:
     """Labels that only who trains on them has to mind, as int32 [N]: Dataset.check_training_labels
     finds a number that is no class, also where it is cut to what int32 holds."""
-    check_labels(np.zeros_like(labels), size, 1, where)
+    check_label_array(labels, size, where)
     limits = np.iinfo(np.int32)
     return np.clip(labels.astype(np.float64), limits.min, limits.max).astype(np.int32)
 

@@ -8,7 +8,7 @@ sure the networks may be, so their confidence, which robust losses leave low, do
 """
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import softmax
 
 from rmdnet_jax.data import transition
 from rmdnet_jax.data.transition import Noise
@@ -43,7 +43,7 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
     np.fill_diagonal(start, 0.7)
 
     def likeliest(temperatures: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
-        fits = [_fit(_tempered(tried[0], one), tried[1], start) for one in temperatures]
+        fits = [_fit(softmax(tried[0] / one, axis=1), tried[1], start) for one in temperatures]
         best = max(range(len(fits)), key=lambda number: fits[number][0])
         return fits[best][1], temperatures[best]
 
@@ -52,7 +52,7 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
     between = np.geomspace(near / step, near * step, _BETWEEN + 2)[1:-1]
     matrix, temperature = likeliest(between, matrix)
     log, labels = fitted
-    tempered = _tempered(log, temperature)
+    tempered = softmax(log / temperature, axis=1)
     _, matrix = _fit(tempered, labels, matrix)
     posterior, _ = _posterior(tempered, labels, matrix)
     rate = float(1 - posterior[np.arange(len(labels)), labels].mean())
@@ -80,11 +80,6 @@ def _drawn(
         rows = np.random.default_rng(_SEED).choice(size, count, replace=False)
         probabilities, given = probabilities[rows], given[rows]
     return np.log(np.maximum(probabilities, 1e-12), dtype=np.float64), given
-
-
-def _tempered(log: np.ndarray, temperature: float) -> np.ndarray:
-    scaled = log / temperature
-    return np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True))
 
 
 def _fit(

@@ -51,28 +51,22 @@ def suspect(
       is_unseen: whether the belief is of networks that have not learned from the labels they judge,
         which then need no neighbours to be trusted.
     """
-    test = classification.softmax(test_logits)
+    train, test = belief, classification.softmax(test_logits)
+    neighbours = test_neighbours = None
     if is_unseen:
         found = unseen.noise(belief, labels.given)
-        train = unseen.judged(found, belief, labels.given)
+        train = unseen.judged(found, train, labels.given)
         test = unseen.judged(found, test, data.test_labels)
-        return Suspicion(
-            label_issues.score(train, None, labels.given, found.rate or 0, data.train_index),
-            label_issues.score(test, None, data.test_labels, found.rate or 0, data.test_index),
-            found.transition,
-            found.rate,
-            found.range,
-        )
-    neighbours = test_neighbours = None
-    if embeddings:
+    elif embeddings:
         bank, queries = embeddings
         neighbours = knn.neighbours_mean(bank, belief, k=_NEIGHBOURS)
         test_neighbours = knn.neighbours_mean(bank, belief, queries, k=_NEIGHBOURS)
-    independent = belief if neighbours is None else neighbours
-    found = transition.estimate(independent, labels.given)
+        found = transition.estimate(neighbours, labels.given)
+    else:
+        found = transition.estimate(belief, labels.given)
     rate = found.rate or 0
     return Suspicion(
-        label_issues.score(belief, neighbours, labels.given, rate, data.train_index),
+        label_issues.score(train, neighbours, labels.given, rate, data.train_index),
         label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),
         found.transition,
         found.rate,

@@ -107,8 +107,12 @@ class Task:
     @property
     def learned_from(self) -> int:
         """Images that a network learns from, the fewest."""
-        left_out = -(-self.num_images // self.folds) if self.folds > 1 else 0
-        return self.num_images - left_out
+        return learned_from(self.num_images, self.folds)
+
+
+def learned_from(num_images: int, folds: int) -> int:
+    """Images that each of `folds` trainings learns from, the fewest; of one, all."""
+    return num_images - (-(-num_images // folds) if folds > 1 else 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ the same mixture.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 # Beyond these quantiles lie outliers.
 _STARTS = 0.05, 0.95
@@ -52,7 +52,7 @@ def fit(
     for _ in range(steps):
         log = _log_joint(fitted, values)
         likelihood = logsumexp(log, axis=1).mean()
-        fitted = _maximised(values, _normalised(log), floor)
+        fitted = _maximised(values, softmax(log, axis=1), floor)
         if likelihood - before < tolerance:
             break
         before = likelihood
@@ -62,17 +62,13 @@ def fit(
 
 def responsibilities(mixture: Mixture, values: np.ndarray) -> np.ndarray:
     """P(component | value), float64 [N, K], of values float [N]; rows have the sum 1."""
-    return _normalised(_log_joint(mixture, np.asarray(values, np.float64)))
+    return softmax(_log_joint(mixture, np.asarray(values, np.float64)), axis=1)
 
 
 def _log_joint(mixture: Mixture, values: np.ndarray) -> np.ndarray:
     """log P(value, component), [N, K]."""
     square = (values[:, None] - mixture.means) ** 2 / mixture.variances
     return np.log(mixture.weights) - (np.log(2 * np.pi * mixture.variances) + square) / 2
-
-
-def _normalised(log: np.ndarray) -> np.ndarray:
-    return np.exp(log - logsumexp(log, axis=1, keepdims=True))
 
 
 def _maximised(values: np.ndarray, shares: np.ndarray, floor: float) -> Mixture:

@@ -246,7 +246,8 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
     titles = _titles(outcome)
     model = config["model"]
     is_linear = model["kind"] == "mlp" and not model["hidden"]  # on what the teacher has already
-    for stage, student in outcome.students.items() if not (is_linear and embeddings) else ():
+    students = {} if is_linear and embeddings else outcome.students
+    for stage, student in students.items():
         embeddings[stage] = titles[stage], student.train.embedding
     wrong = (given != true)[chosen]
     label = (given[chosen] == pair[1]).astype(np.int32)

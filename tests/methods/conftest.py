@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from rmdnet_jax.losses import robust
-from rmdnet_jax.methods.interface import Batch
+from rmdnet_jax.methods.interface import Batch, Weights
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.heads import Linear
@@ -48,6 +48,19 @@ def learner(network):
         return Learner(network, **usual | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def logits_of(network):
+    """Makes what a state's network says of images uint8 [B, 8, 8, 3], not augmented, in training
+    mode, as a step sees it: logits float64 [B, 3]."""
+
+    def of(state, images, name="1"):
+        weights = Weights(state.params[name], state.batch_stats[name])
+        view = (jnp.asarray(images, jnp.float32) / 255 - 0.5) / 0.25
+        return np.asarray(network.train(weights, view)[0].logits, np.float64)
+
+    return of
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import special
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.methods import dividemix
@@ -58,9 +59,7 @@ def divided(fresh):
 
 
 def softmax(logits):
-    logits = np.asarray(logits, np.float64)
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
+    return special.softmax(np.asarray(logits, np.float64), axis=1)
 
 
 def look(*logits, given=LABELS):

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import softmax
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.gss import GSS
-from rmdnet_jax.methods.interface import Batch, Look, Task, Weights
+from rmdnet_jax.methods.interface import Batch, Look, Task
 from rmdnet_jax.methods.robust import Robust
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.fit import fit
@@ -45,17 +46,10 @@ def start(gss):
 
 
 @pytest.fixture
-def said(network):
+def said(logits_of):
     """Probabilities of the batch in training mode, as the step sees them: float64 [4, 3]."""
 
-    def of(state, name="1"):
-        weights = Weights(state.params[name], state.batch_stats[name])
-        view = (BATCH.image.astype(jnp.float32) / 255 - 0.5) / 0.25
-        logits = np.asarray(network.train(weights, view)[0].logits, np.float64)
-        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
-
-    return of
+    return lambda state, name="1": softmax(logits_of(state, BATCH.image, name), axis=1)
 
 
 def step(method, state, batch=BATCH, key=1):

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import softmax
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data.transition import Noise
-from rmdnet_jax.methods.interface import Batch, Look, Task, Weights
+from rmdnet_jax.methods.interface import Batch, Look, Task
 from rmdnet_jax.methods.jocor import JoCoR
 
 LABELS = np.arange(10, dtype=np.int32) % 3
@@ -33,17 +34,10 @@ def start(method):
 
 
 @pytest.fixture
-def said(network):
+def said(logits_of):
     """Probabilities of the batch in training mode, by network: float64 [10, 3]."""
 
-    def of(state, name):
-        weights = Weights(state.params[name], state.batch_stats[name])
-        view = (BATCH.image.astype(jnp.float32) / 255 - 0.5) / 0.25
-        logits = np.asarray(network.train(weights, view)[0].logits, np.float64)
-        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
-
-    return of
+    return lambda state, name: softmax(logits_of(state, BATCH.image, name), axis=1)
 
 
 def at_epoch(state, epoch):
