@@ -96,7 +96,7 @@ def _noise() -> dict[str, Field]:
         "kind": field("symmetric", "of rmdnet_jax/data/noise.py, or human"),
         "rate": field(0.4, "share of wrong labels", SHARE),
         "seed": field(0, "of the draw", whole(0, 2**63 - 1)),
-        "exact": field(False, "flip exactly round(rate * n) of each class"),
+        "exact": field(False, "flip exactly round(rate * n) of each class; no kind instance"),
         "field": field("", "of the data: the labels of kind human"),
         "map": field("", "CSV of true,given pairs for kind asymmetric"),
         "matrix": field("", ".npy or .csv [C, C] for kind matrix"),

@@ -204,23 +204,7 @@ class Dataset:
 
     @functools.cached_property
     def _computed_mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        images = self.train_images
-        if images.nbytes > _LARGE:
-            images = lazy_images.subset(images, slice(None, None, -(-len(images) // _SAMPLE)))
-        if not self.are_pictures:
-            assert isinstance(images, np.ndarray)
-            mean, std = images.mean(axis=0, dtype=np.float64), images.std(axis=0, dtype=np.float64)
-            return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
-        # Through a histogram: exact, and no float copy of the images is made.
-        values = np.arange(256) / 255
-        counts = np.zeros((3, 256), np.int64)
-        for block in lazy_images.blocks(images):
-            counts += [np.bincount(block[..., c].ravel(), minlength=256) for c in range(3)]
-        share = counts / counts.sum(axis=1, keepdims=True)
-        mean = share @ values
-        std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
-        # A channel of one value has nothing to scale: 1 keeps it finite.
-        return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+        return mean_std_of(self.train_images)
 
     def subset(self, train_size: int, test_size: int) -> "Dataset":
         """The first images of each split; 0 means all of them.
@@ -312,6 +296,33 @@ class Dataset:
             for block in lazy_images.blocks(self.test_images):
                 digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
+
+
+def mean_std_of(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """What `Dataset.mean_std` says of a data set without a name: float32 [3] or [D], all std > 0.
+
+    Args:
+      images: uint8 [N, H, W, 3] or float32 [N, D]; one at least.
+    """
+    if images.nbytes > _LARGE:
+        images = lazy_images.subset(images, slice(None, None, -(-len(images) // _SAMPLE)))
+    if images.ndim == 2:
+        size = len(images)
+        mean = sum(block.sum(axis=0, dtype=np.float64) for block in lazy_images.blocks(images))
+        mean = mean / size
+        variance = sum(((block - mean) ** 2).sum(axis=0) for block in lazy_images.blocks(images))
+        std = np.sqrt(variance / size)
+    else:
+        # Through a histogram: exact, and no float copy of the images is made.
+        values = np.arange(256) / 255
+        counts = np.zeros((3, 256), np.int64)
+        for block in lazy_images.blocks(images):
+            counts += [np.bincount(block[..., c].ravel(), minlength=256) for c in range(3)]
+        share = counts / counts.sum(axis=1, keepdims=True)
+        mean = share @ values
+        std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    # A channel of one value has nothing to scale: 1 keeps it finite.
+    return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
 def check_size(field: str, size: int, available: int, name: str) -> None:

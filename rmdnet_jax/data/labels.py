@@ -7,7 +7,7 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, listed
-from rmdnet_jax.data import noise
+from rmdnet_jax.data import instance_noise, noise
 from rmdnet_jax.data.dataset import Dataset
 
 
@@ -58,10 +58,12 @@ def give(
     Args:
       data: unless `kind` is "none", its true_labels, or else its train_labels, are the truth that
         noise is drawn from and measured against.
-      kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data.
+      kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data. What
+        "instance" looks at are the training images of `data`.
       rate: share of wrong labels asked of the noise, in [0, 1].
-      seed: the draw depends on (seed, kind, rate) alone.
-      exact: flip exactly round(rate * n) labels of each class.
+      seed: the draw depends on (seed, kind, rate) alone, that of "instance" on the images too.
+      exact: flip exactly round(rate * n) labels of each class; not of "instance", whose images have
+        rates of their own.
       field: for "human", one of data.label_sets.
       map: for "asymmetric", a CSV of true,given class numbers.
       matrix: for "matrix", a .npy or .csv of [C, C] probabilities.
@@ -79,6 +81,11 @@ def give(
             raise InputError(
                 f"noise.{name} is given but noise.kind is {kind}; only {reader} reads it"
             )
+    if exact and kind == "instance":
+        raise InputError(
+            "noise.exact is True but noise.kind is instance, where every image has a rate of its "
+            "own; right is False"
+        )
     true = data.train_labels if data.true_labels is None else data.true_labels
     if kind == "human":
         if field not in data.label_sets:
@@ -88,6 +95,8 @@ def give(
             )
         given = data.label_sets[field]
         data.check_training_labels(given, f"labels {field}")
+    elif kind == "instance":
+        given = instance_noise.corrupt(data.train_images, true, data.num_classes, rate, seed)
     else:
         given = noise.corrupt(
             data.train_labels if kind == "none" else true,

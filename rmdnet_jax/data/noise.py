@@ -1,6 +1,7 @@
 """Label noise, drawn once and up front from a transition matrix; the test split never comes here.
 
-Human labels are not drawn: labels.py takes them from the data set's label sets.
+What depends on the image is drawn by instance_noise.py. Human labels are not drawn: labels.py takes
+them from the data set's label sets.
 """
 
 import csv
@@ -26,6 +27,7 @@ KINDS = (
     "asymmetric_blocks",
     "pairflip",
     "matrix",
+    "instance",
 )
 
 CIFAR10_CLASSES: tuple[str, ...] = (
@@ -85,6 +87,7 @@ def transition_matrix(
         alphabetical, so that only 6 of 100 classes stay within their superclass; for comparison.
       pairflip: class i to (i + 1) mod C; rate is the share of wrong labels.
       matrix: `matrix` itself; rate is ignored.
+      instance: refused; every image has probabilities of its own (instance_noise.py).
 
     Args:
       kind: one of KINDS.
@@ -153,7 +156,7 @@ def corrupt(
     transition = transition_matrix(kind, rate, num_classes, dataset, mapping=mapping, matrix=matrix)
     labels = np.asarray(labels)
     check_labels(labels, labels.size, num_classes, "labels to corrupt")
-    rng = _generator(seed, kind, 0.0 if kind == "matrix" else rate)
+    rng = generator(seed, kind, 0.0 if kind == "matrix" else rate)
 
     # Each class is drawn from `labels`, never from `given`: cat -> dog -> cat would undo itself.
     given = labels.astype(np.int32)
@@ -241,13 +244,8 @@ def load_matrix(path: str | Path) -> np.ndarray:
     return _checked_matrix(matrix, f"transition matrix {path}")
 
 
-def _check_request(
-    kind: str,
-    rate: float,
-    num_classes: int,
-    mapping: Mapping[int, int] | None,
-    matrix: np.ndarray | None,
-) -> None:
+def check(kind: str, rate: float, num_classes: int) -> None:
+    """Raises InputError for an unknown kind, a rate outside [0, 1] or too few classes."""
     if kind not in KINDS:
         nearest = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.0)[0]
         raise InputError(
@@ -259,6 +257,35 @@ def _check_request(
     least = 1 if kind in ("none", "matrix") else 2
     if num_classes < least:
         raise InputError(f"{kind} noise among {num_classes} classes; right is {least} or more")
+
+
+def generator(seed: int, kind: str, rate: float, stream: int | None = None) -> np.random.Generator:
+    """The random numbers of a noise; each `stream` has others, independent of those without one.
+
+    Raises:
+      InputError: the seed is not an integer from 0.
+    """
+    if not _is_integer(seed) or seed < 0:
+        raise InputError(f"noise seed is {seed!r}; right is an integer from 0")
+    entropy = [int(seed), zlib.crc32(kind.encode()), round(float(rate) * 1e6)]
+    sequence = np.random.SeedSequence(entropy, spawn_key=() if stream is None else (stream,))
+    # PCG64 by name: default_rng may change its bit generator with the NumPy version.
+    return np.random.Generator(np.random.PCG64(sequence))
+
+
+def _check_request(
+    kind: str,
+    rate: float,
+    num_classes: int,
+    mapping: Mapping[int, int] | None,
+    matrix: np.ndarray | None,
+) -> None:
+    check(kind, rate, num_classes)
+    if kind == "instance":
+        raise InputError(
+            "instance noise needs the images and has no one transition matrix; right is "
+            "rmdnet_jax.data.instance_noise.corrupt(images, labels, ...)"
+        )
     if mapping is not None and kind != "asymmetric":
         raise InputError(f"a noise mapping is given with kind {kind}; right is kind asymmetric")
     if matrix is not None and kind != "matrix":
@@ -346,14 +373,6 @@ def _checked_matrix(matrix: np.ndarray, where: str) -> np.ndarray:
         row = int(np.argmax(bad))
         raise InputError(f"{where} is wrong in row {row}; right is probabilities that sum to 1")
     return matrix / matrix.sum(axis=1, keepdims=True)
-
-
-def _generator(seed: int, kind: str, rate: float) -> np.random.Generator:
-    if not _is_integer(seed) or seed < 0:
-        raise InputError(f"noise seed is {seed!r}; right is an integer from 0")
-    # PCG64 by name: default_rng may change its bit generator with the NumPy version.
-    entropy = [int(seed), zlib.crc32(kind.encode()), round(float(rate) * 1e6)]
-    return np.random.Generator(np.random.PCG64(entropy))
 
 
 def _draw_exact(row: np.ndarray, true: int, uniform: np.ndarray) -> np.ndarray:

@@ -46,6 +46,12 @@ class Noise(NamedTuple):
     range: tuple[float, float]
     habits: np.ndarray | None
 
+    @property
+    def guess(self) -> float:
+        """The rate for whoever cannot do without one: where it is not known, the middle of its
+        range."""
+        return sum(self.range) / 2 if self.rate is None else self.rate
+
 
 def estimate(evidence: np.ndarray, given: np.ndarray) -> Noise:
     """The estimated noise.

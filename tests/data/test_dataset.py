@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import dataset
+from rmdnet_jax.data import dataset, lazy_images
 from rmdnet_jax.data.dataset import Dataset, with_three_channels
 from rmdnet_jax.data.lazy_images import LazyImages
 
@@ -91,6 +91,17 @@ def test_mean_and_std_are_those_of_the_pixels():
     assert mean.dtype == std.dtype == np.float32
     np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-6)
+
+
+def test_mean_and_std_of_features_are_those_of_all_blocks(monkeypatch):
+    monkeypatch.setattr(lazy_images, "_BLOCK", 800)
+    rng = np.random.default_rng(0)
+    features = rng.normal((0, 1e4, 7), (1, 100, 0), size=(999, 3)).astype(np.float32)
+    mean, std = dataset.mean_std_of(features)
+    assert mean.dtype == std.dtype == np.float32
+    np.testing.assert_allclose(mean, features.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(std[:2], features[:, :2].std(axis=0, dtype=np.float64), rtol=1e-6)
+    assert std[2] == 1
 
 
 def test_a_constant_channel_is_not_divided_by_zero():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import labels, sources
+from rmdnet_jax.data import instance_noise, labels, noise, sources
 from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.lazy_images import LazyImages
 
 TRUE = (np.arange(600) % 3).astype(np.int32)
 HUMAN = np.where(np.arange(600) < 60, (TRUE + 1) % 3, TRUE).astype(np.int32)
@@ -59,9 +60,36 @@ def test_a_users_own_map_and_matrix(tmp_path):
     assert given.rate_asked is None
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_noise_by_the_image_looks_at_the_training_images(on_disk):
+    data = sources.load("digits")
+    images = data.train_images
+    expected = instance_noise.corrupt(images, data.train_labels, 10, 0.4, 0)
+    if on_disk:
+        lazy = LazyImages(images.__getitem__, np.arange(len(images)), data.image_shape)
+        data = dataclasses.replace(data, train_images=lazy)
+    given = labels.give(data, "instance", 0.4, seed=0)
+    np.testing.assert_array_equal(given.given, expected)
+    np.testing.assert_array_equal(given.true, data.train_labels)
+    assert given.rate_asked == 0.4
+    rate, transition = noise.realised(data.train_labels, expected, 10)
+    assert given.rate_realised == rate == pytest.approx(0.4, abs=0.05)
+    np.testing.assert_array_equal(given.transition, transition)
+
+
+def test_noise_by_the_image_is_of_the_true_labels():
+    images = np.random.default_rng(0).integers(0, 256, IMAGES.shape, np.uint8)
+    data = dataclasses.replace(DATA, train_images=images, train_labels=HUMAN, true_labels=TRUE)
+    given = labels.give(data, "instance", 0.4, seed=0)
+    np.testing.assert_array_equal(given.given, instance_noise.corrupt(images, TRUE, 3, 0.4, 0))
+    np.testing.assert_array_equal(given.true, TRUE)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
+        ("instance", {"exact": True}, "noise.exact is True but noise.kind is instance"),
+        ("instance", {"map": "map.csv"}, "only asymmetric reads it"),
         ("human", {}, "has the label sets"),
         ("human", {"field": "mturk"}, "noise.field is 'mturk'; three has the label sets human"),
         ("symmetric", {"field": "human"}, "only human reads it"),

@@ -29,8 +29,10 @@ TEN_CLASSES = {
     "pairflip": {},
     "matrix": {"matrix": np.full((10, 10), 0.04) + 0.6 * np.eye(10)},
 }
-every_kind = pytest.mark.parametrize("kind", noise.KINDS)
-random_kind = pytest.mark.parametrize("kind", [kind for kind in noise.KINDS if kind != "none"])
+# Of each image by itself; tests/data/test_instance_noise.py.
+KINDS = [kind for kind in noise.KINDS if kind != "instance"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+random_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
 
 
 def ten_class_matrix(kind, rate):
@@ -133,7 +135,7 @@ def test_the_users_matrix_is_scaled_to_rows_of_one():
 
 
 @given(
-    kind=st.sampled_from([kind for kind in noise.KINDS if kind != "matrix"]),
+    kind=st.sampled_from([kind for kind in KINDS if kind != "matrix"]),
     rate=st.floats(0, 1),
     num_classes=st.integers(1, 6).map(lambda blocks: 5 * blocks),
 )
@@ -148,7 +150,7 @@ def test_rows_are_probabilities(kind, rate, num_classes):
         np.testing.assert_array_equal(transition[1:], np.eye(num_classes)[1:])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in noise.KINDS if kind != "matrix"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "matrix"])
 def test_rate_zero_changes_nothing_and_rate_one_all_that_the_kind_can(kind):
     np.testing.assert_array_equal(ten_class_matrix(kind, 0), np.eye(10))
     moved = {"none": 0, "asymmetric": 5, "symmetric_inclusive": 9}.get(kind, 10)
@@ -376,6 +378,8 @@ def test_unknown_kind_names_the_nearest_and_all():
         ("pairflip", 1, {}, ("1 classes", "2 or more")),
         ("none", 0, {}, ("0 classes", "1 or more")),
         ("asymmetric_blocks", 12, {}, ("12 classes", "multiple of 5")),
+        ("instance", 10, {}, ("needs the images", "instance_noise.corrupt")),
+        ("instance", 1, {}, ("1 classes", "2 or more")),
     ],
 )
 def test_requests_that_do_not_fit(kind, num_classes, options, words):
@@ -411,6 +415,12 @@ def test_true_and_given_labels_of_two_sizes():
     with pytest.raises(InputError) as error:
         noise.realised(np.array([0, 1]), np.array([0, 1, 2]), 10)
     assert_one_line(error, "given labels")
+
+
+def test_labels_of_noise_by_the_image_are_not_drawn_without_images():
+    with pytest.raises(InputError) as error:
+        noise.corrupt(cycling_labels(10), "instance", 0.4, 10, 0)
+    assert_one_line(error, "needs the images", "instance_noise.corrupt")
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, None, True])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import automatic, checking, default
+from rmdnet_jax.data import instance_noise
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.runs import preparation
 
@@ -59,6 +60,7 @@ VALUES = {
             "none",
             "human",
             "pairflip",
+            "instance",
             "matrix",
             "random",
             "encoder",
@@ -237,6 +239,25 @@ def test_so_is_a_baseline_that_cannot_be(own_method, tmp_path):
     config.method.baseline = "own_methods:NoLoss"
     with pytest.raises(InputError, match=r"config\.method\.baseline: .* of which loss is one"):
         preparation.prepare(config, tmp_path / "w", DATA)
+
+
+def test_noise_by_the_image_is_of_the_pictures_whatever_an_encoder_sees_of_them(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, DATA.train_images.shape, np.uint8)
+    data = dataclasses.replace(DATA, train_images=pictures)
+    config = default()
+    config.noise.kind = "instance"
+    alone = preparation.prepare(config, None, data)
+    expected = instance_noise.corrupt(pictures, LABELS, 4, config.noise.rate, config.noise.seed)
+    np.testing.assert_array_equal(alone.labels.given, expected)
+    assert (alone.labels.kind, alone.labels.rate_asked) == ("instance", 0.4)
+    assert alone.labels.rate_realised == (expected != LABELS).mean() > 0
+    features = np.arange(64 * 3, dtype=np.float32).reshape(64, 3) ** 2
+    np.savez(tmp_path / "t.npz", train=features, test=features[:8])
+    config.teacher.kind, config.encoder.path = "encoder", str(tmp_path / "t.npz")
+    config.model.kind, config.model.hidden = "mlp", (4,)
+    encoded = preparation.prepare(config, None, data)
+    assert encoded.seen.image_shape == (3,)
+    np.testing.assert_array_equal(encoded.labels.given, expected)
 
 
 def test_a_table_of_other_images_is_refused(tmp_path):
