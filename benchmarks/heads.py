@@ -32,7 +32,8 @@ _FOLDS, _Q, _RATE, _DECAY = 5, 0.7, 1e-3, 6.4e-3
 
 def ours(features: np.ndarray, labels: np.ndarray, classes: int, batch: int):
     """A turn is an epoch by the chunks of training/fit.py."""
-    network = Classifier(None, Linear(classes), features.mean(axis=0), features.std(axis=0))
+    mean_std = features.mean(axis=0), features.std(axis=0)
+    network = Classifier(None, Linear(classes, alone=True), *mean_std)
     adam = optimizers.adam(optimizers.constant(_RATE), 0.9, _DECAY)
     method = Folded(Forward(Learner(network, adam, robust.get("gce", q=_Q), "gce")), _FOLDS)
     task = Task(labels, classes, batch, 10, _FOLDS)

@@ -278,7 +278,9 @@ def build(this: Run, stage: str, teacher: Judged | None) -> Method:
     """The method of a stage as the config describes it, its relation term with it if it is the
     student and there is a teacher."""
     config, data, split = this.config, this.seen, this.split
-    network = Classifier(backbone(config), Linear(data.num_classes), *data.mean_std())
+    below = backbone(config)
+    linear = Linear(data.num_classes, alone=below is None)
+    network = Classifier(below, linear, *data.mean_std())
     relation = start = None
     rgrl, train = config.rgrl, config.train
     if teacher and stage == "student" and rgrl.k > 0:

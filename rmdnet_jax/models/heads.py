@@ -43,15 +43,21 @@ class Predictor(nn.Module):
 
 
 class Linear(nn.Module):
-    """One float32 linear layer: the classifier, and the adapter between unequal embeddings."""
+    """One float32 linear layer: the classifier, and the adapter between unequal embeddings.
+
+    Attributes:
+      features: outputs.
+      alone: it is the whole network, so that its gradient is what learning spends its time on.
+    """
 
     features: int
+    alone: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """float32 [B, D] -> float32 [B, features], whether it trains or not."""
-        dense = _dense(self.features, jnp.float32, dot_general=_dot_general)
-        return dense(x)
+        own = {"dot_general": _dot_general} if self.alone else {}
+        return _dense(self.features, jnp.float32, **own)(x)
 
 
 def _dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
@@ -62,9 +68,8 @@ def _dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Arr
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x [B, D] times a kernel [D, C] of a few columns.
 
-    The gradient of the kernel is what a linear model on features spends its time on. XLA's CPU
-    compiler makes of x^T g, with the few columns last, a loop that takes three times as long as the
-    transpose of g^T x, which it may not see through.
+    XLA's CPU compiler makes of the kernel's gradient x^T g, with the few columns last, a loop that
+    takes three times as long as the transpose of g^T x, which it may not see through.
     """
     # Accelerators would otherwise multiply in tf32 or bfloat16.
     return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)

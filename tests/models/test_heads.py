@@ -12,11 +12,12 @@ RNG = np.random.default_rng(0)
 
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(7, 5, 3), (1, 2, 40), (64, 300, 2)])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_logits_and_gradients_are_those_by_hand(rows, inputs, outputs, stacked):
+@pytest.mark.parametrize("alone", [False, True])
+def test_logits_and_gradients_are_those_by_hand(rows, inputs, outputs, stacked, alone):
     """In float64; `stacked` as the trainings of folds are, under vmap."""
     x = RNG.normal(size=(3, rows, inputs)).astype(np.float32)
     weigh = RNG.normal(size=(3, rows, outputs)).astype(np.float32)
-    layer = Linear(outputs)
+    layer = Linear(outputs, alone)
     params = layer.init(jax.random.key(0), jnp.asarray(x[0]))["params"]
     dense = jax.tree.map(np.float64, params["Dense_0"])
 
