@@ -18,7 +18,7 @@ from rmdnet_jax.base.ranges import SHARE, number, whole
 from rmdnet_jax.losses import soft
 from rmdnet_jax.machine import hosts
 from rmdnet_jax.methods import averages, mixture, targets
-from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task, Weights
+from rmdnet_jax.methods.interface import Batch, Look, Metrics, S, State, Task, Weights
 from rmdnet_jax.methods.learner import LearnerMethod
 from rmdnet_jax.methods.mixup import mixup
 
@@ -40,16 +40,21 @@ class DivideMixState(State):
     division: dict[str, jax.Array]
 
 
-class _Lesson(NamedTuple):
+class Lesson(NamedTuple):
     """What a network learns in a step, of B labelled images in two views, then B others in two.
 
     Attributes:
+      labelled, unlabelled: the images, [B].
+      views: of the labelled, twice, and of the others, twice: [B, ...] as images are.
       x: float32 [4B, ...], normalised.
       target: float32 [4B, C].
       given: int32 [4B], the given labels.
       agreement: float32 [4B], 1 where the network, before, says the given label.
     """
 
+    labelled: Batch
+    unlabelled: Batch
+    views: Sequence[jax.Array]
     x: jax.Array
     target: jax.Array
     given: jax.Array
@@ -57,15 +62,8 @@ class _Lesson(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DivideMix(LearnerMethod[DivideMixState]):
-    """Two networks, each trained on the other's division: cross entropy on the labelled images
-    towards refined labels, the squared error on the others towards what both networks say, all
-    mixed with MixUp, and a penalty for saying one class of all (equations 3 to 12).
-
-    Before, for `warmup` epochs, they learn all given labels by the learner's loss.
-
-    Feature vectors have no augmented views: both views of one are the vector itself.
-    """
+class Division(LearnerMethod[S]):
+    """What a method may be told that divides the images."""
 
     warmup: Annotated[
         int, whole(1, 10**6), "epochs on all labels before the first division, each image twice"
@@ -81,8 +79,24 @@ class DivideMix(LearnerMethod[DivideMixState]):
         float, number(0, 1000), "its penalty in the warm-up; the paper's is 1 for asymmetric noise"
     ] = 0.0
 
-    title = "DivideMix"
+
+@dataclasses.dataclass(frozen=True)
+class DivideMix(Division[DivideMixState]):
+    """Two networks, each trained on the other's division: cross entropy on the labelled images
+    towards refined labels, the squared error on the others towards what both networks say, all
+    mixed with MixUp, and a penalty for saying one class of all (equations 3 to 12).
+
+    Before, for `warmup` epochs, they learn all given labels by the learner's loss.
+
+    Feature vectors have no augmented views: both views of one are the vector itself.
+    """
+
     learners: ClassVar[int] = 2
+
+    @property
+    def title(self) -> str:
+        """The paper's."""
+        return "DivideMix"
 
     def check(self, task: Task) -> None:
         """Raises InputError for a training that ends before a division, or too few images."""
@@ -141,8 +155,7 @@ class DivideMix(LearnerMethod[DivideMixState]):
         """
         weights, keys = self.networks(state), jax.random.split(key, self.learners)
         lessons = [
-            self._lesson(state.division, batch, number, weights, one)
-            for number, one in enumerate(keys)
+            self._lesson(state, batch, number, weights, one) for number, one in enumerate(keys)
         ]
 
         def objective(logits):
@@ -155,7 +168,35 @@ class DivideMix(LearnerMethod[DivideMixState]):
         after, metrics, _ = self.learner.update_each(state, views, objective)
         labelled = state.division["labelled"].astype(jnp.float32).mean(axis=1)
         metrics |= {"labelled": labelled.mean(), "train_accuracy": _agreement(lessons, labelled)}
-        return after, metrics, None
+        return self.kept(after, lessons, weights), metrics, None
+
+    def label(
+        self, state: Any, number: int, part: Batch, given: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """What labelled images are labelled as, float32 [B, C]: as `given`.
+
+        Args:
+          state: DivideMixState or what derives from it, before the step.
+          number: of the network that learns it, 0 or 1.
+          part: the images.
+          given: float32 [B, C], their given labels, one-hot.
+          key: of whatever is drawn.
+        """
+        return given
+
+    def guessed(
+        self, state: Any, number: int, part: Batch, both: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """What unlabelled images are taken for, float32 [B, C]: what `both` networks say of them,
+        float32 [B, C], sharpened. The rest is as for `label`."""
+        return targets.sharpen(both, self.temperature)
+
+    def kept(
+        self, state: Any, lessons: Sequence[Lesson], before: Sequence[Weights]
+    ) -> DivideMixState:
+        """The state after a step, with what else is to be kept of its lessons; `before`: the
+        networks' weights before it."""
+        return state
 
     def _divided(self, division: dict[str, jax.Array], look: Look) -> dict[str, jax.Array]:
         """What the networks' losses say now, each for the other; warns once, where there is not a
@@ -179,12 +220,12 @@ class DivideMix(LearnerMethod[DivideMixState]):
 
     def _lesson(
         self,
-        division: dict[str, jax.Array],
+        state: DivideMixState,
         batch: Batch,
         number: int,
         weights: Sequence[Weights],
         key: jax.Array,
-    ) -> _Lesson:
+    ) -> Lesson:
         """That of a network, 0 or 1, by both networks' weights before the step."""
         *view_keys, mix_key = jax.random.split(key, 5)
         parts = jax.tree.map(lambda x: x.reshape(-1, _PARTS, *x.shape[1:]), batch)
@@ -193,33 +234,36 @@ class DivideMix(LearnerMethod[DivideMixState]):
         )
         images = [labelled.image] * 2 + [unlabelled.image] * 2
         views = [self.learner.augmented(*pair) for pair in zip(view_keys, images, strict=True)]
-        own = self._said(weights[number], views)
-        other = self._said(weights[1 - number], views[2:])
+        own = self.said(weights[number], views)
+        other = self.said(weights[1 - number], views[2:])
 
-        classes = own[0].shape[1]
+        division, classes = state.division, own[0].shape[1]
         given = jnp.concatenate([labelled.label] * 2 + [unlabelled.label] * 2)
         one_hot = jax.nn.one_hot(given, classes, dtype=jnp.float32)
         trusted = division["clean"][number][labelled.index]
-        refined = targets.refine(one_hot[: len(trusted)], trusted, targets.guess(own[:2]))
-        guessed = targets.guess([*own[2:], *other])
-        wanted = [targets.sharpen(p, self.temperature) for p in (refined, guessed)]
+        label = self.label(state, number, labelled, one_hot[: len(trusted)], key)
+        refined = targets.refine(label, trusted, targets.guess(own[:2]))
+        refined = targets.sharpen(refined, self.temperature)
+        both = targets.guess([*own[2:], *other])
+        guessed = self.guessed(state, number, unlabelled, both, key)
         x = self.learner.as_input(jnp.concatenate(views))
-        target = jnp.concatenate([wanted[0]] * 2 + [wanted[1]] * 2)
+        target = jnp.concatenate([refined] * 2 + [guessed] * 2)
         mixed = mixup(mix_key, x, target, self.alpha, at_least_half=True)
 
         is_warm = division["epoch"] < self.warmup
         agreement = (jnp.concatenate(own).argmax(axis=1) == given).astype(jnp.float32)
-        return _Lesson(
-            jnp.where(is_warm, x, mixed.x), jnp.where(is_warm, one_hot, mixed.y), given, agreement
-        )
+        return Lesson(
+            labelled, unlabelled, views, jnp.where(is_warm, x, mixed.x),
+            jnp.where(is_warm, one_hot, mixed.y), given, agreement,
+        )  # fmt: skip
 
-    def _said(self, weights: Weights, views: Sequence[jax.Array]) -> list[jax.Array]:
+    def said(self, weights: Weights, views: Sequence[jax.Array]) -> list[jax.Array]:
         """Probabilities float32 [B, C] of each view, by the running batch statistics."""
         logits = self.network.predict(weights, jnp.concatenate(views)).logits
         return jnp.split(jax.nn.softmax(logits), len(views))
 
     def _losses(
-        self, logits: jax.Array, lesson: _Lesson, division: dict[str, jax.Array]
+        self, logits: jax.Array, lesson: Lesson, division: dict[str, jax.Array]
     ) -> tuple[jax.Array, Metrics]:
         """A network's loss, and its parts to be logged."""
         half = len(logits) // 2
@@ -272,7 +316,7 @@ def cycled(key: jax.Array, members: jax.Array, size: int) -> jax.Array:
     return order[jnp.arange(size, dtype=jnp.int32) % members.sum(dtype=jnp.int32)]
 
 
-def _agreement(lessons: Sequence[_Lesson], labelled: jax.Array) -> jax.Array:
+def _agreement(lessons: Sequence[Lesson], labelled: jax.Array) -> jax.Array:
     """The share of all given labels that the networks say, float32 scalar: of labelled images and
     of others, by the shares of the labelled, float32 [2]."""
     both = jnp.stack([one.agreement.reshape(2, -1).mean(axis=1) for one in lessons])

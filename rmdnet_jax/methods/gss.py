@@ -19,16 +19,16 @@ from rmdnet_jax.base.ranges import number, one_of
 from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import pool as pools
-from rmdnet_jax.methods import samples
+from rmdnet_jax.methods.dividemix import Division
+from rmdnet_jax.methods.gss_ssl import TARGETS, DividedGSS
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
-from rmdnet_jax.methods.learner import LearnerMethod
+from rmdnet_jax.methods.learner import Learner
 
 # By gss.branches: what the paper calls it, and the number of its networks.
-_BRANCHES = {"single": ("SB", 1), "double": ("DB", 2)}
+_BRANCHES = {"single": ("SB", 1), "double": ("DB", 2), "ssl": ("SSL", 2)}
 
-# Makes the key of the draws of a step's key: "draw" in ASCII. A small number would give one of the
-# keys that the learner splits it into.
-_DRAW = 0x64726177
+# Fields that semi-supervision alone reads, beside those of the division.
+_OF_SSL = ("unlabelled_lambda1", "unlabelled_lambda2", "ssl_target")
 
 
 @flax.struct.dataclass
@@ -41,12 +41,13 @@ class GSSState(State):
 
 
 @dataclasses.dataclass(frozen=True)
-class GSS(LearnerMethod[GSSState]):
+class GSS(Division[GSSState]):
     """The learner's loss of a label that is drawn from the image's pool, which then grows by what
     the network says of the image (methods/pool.py).
 
     With two branches, each network has a pool of its own to draw from, which grows by what the
-    *other* network says.
+    *other* network says. With semi-supervision it is DivideMix with pools (methods/gss_ssl.py), and
+    has its fields.
     """
 
     branches: Annotated[str, one_of(*_BRANCHES), "networks, each with a pool of its own"] = "single"
@@ -59,8 +60,23 @@ class GSS(LearnerMethod[GSSState]):
     draw: Annotated[
         str, one_of("sample", "expected"), "one label a visit, or the mean of the loss over all"
     ] = "sample"
-    lambda1: Annotated[float, number(0, 1000), "weight of the predicted label in the pool"] = 2.0
-    lambda2: Annotated[float, number(0, 1000), "weight of all labels alike in the pool"] = 1.0
+    lambda1: Annotated[
+        float | None, number(0, 1000), "weight of the predicted label in the pool; None: 2, ssl 0.1"
+    ] = None
+    lambda2: Annotated[
+        float | None, number(0, 1000), "weight of all labels alike in the pool; None: 1, ssl 0"
+    ] = None
+    unlabelled_lambda1: Annotated[
+        float, number(0, 1000), "lambda1 of images without a label, ssl"
+    ] = 0.2
+    unlabelled_lambda2: Annotated[
+        float, number(0, 1000), "lambda2 of images without a label, ssl"
+    ] = 0.5
+    ssl_target: Annotated[
+        str,
+        one_of(*TARGETS),
+        "what images without a label are taken for, ssl: a draw, the pool's shares, or DivideMix's",
+    ] = "draw"
 
     @property
     def title(self) -> str:
@@ -72,21 +88,27 @@ class GSS(LearnerMethod[GSSState]):
         """As many as there are branches."""
         return _BRANCHES[self.branches][1]
 
+    @classmethod
+    def of(cls, learner: Learner, **parameters: Any) -> "GSS | DividedGSS":
+        """With semi-supervision it is a DivideMix."""
+        gss = cls(learner, **parameters)
+        return gss._divided() if gss.branches == "ssl" else gss
+
     def check(self, task: Task) -> None:
-        """Raises InputError for a pool that is too large to lie on every device."""
-        size = 4 * task.num_images * task.num_classes
-        if size > samples.LARGEST:
-            raise InputError(
-                f"a pool of GSS has {task.num_images:,} images times {task.num_classes:,} classes, "
-                f"{size / 2**30:.3g} GiB on every device; right is at most "
-                f"{samples.LARGEST / 2**30:.3g} GiB, or another config.method.name"
-            )
+        """Raises InputError for a field that only semi-supervision reads, or too large a pool."""
+        usual = {one.name: one.default for one in dataclasses.fields(self)}
+        for name in (*(one.name for one in dataclasses.fields(Division)), *_OF_SSL):
+            if name != "learner" and getattr(self, name) != usual[name]:
+                raise InputError(
+                    f"config.gss.{name} is {getattr(self, name)!r} with config.gss.branches = "
+                    f"{self.branches!r}, which does not read it; right is --config.gss.branches=ssl"
+                )
+        pools.check(task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> GSSState:
         """Fresh networks, and pools that nothing was added to."""
         state = self.learner.init(key, example, self.learners)
-        shape = (task.num_images, task.num_classes)
-        pool = {name: jnp.zeros(shape, jnp.float32) for name in state.params}
+        pool = pools.fresh(state.params, task)
         progress = {
             "updates": jnp.zeros((), jnp.int32),
             "steps_an_epoch": jnp.full((), task.steps, jnp.int32),
@@ -120,7 +142,26 @@ class GSS(LearnerMethod[GSSState]):
         """The memory of all epochs, and the shares of the pools where that was not kept."""
         if look.is_remembered:
             return look.remembered()
-        return shares_of_all(state, look.given)
+        return pools.shares_of_all(state.pool.values(), look.given)
+
+    def _lambdas(self) -> tuple[float, float]:
+        """The paper's where none are given."""
+        usual = (0.1, 0.0) if self.branches == "ssl" else (2.0, 1.0)
+        lambda1 = usual[0] if self.lambda1 is None else self.lambda1
+        return lambda1, usual[1] if self.lambda2 is None else self.lambda2
+
+    def _divided(self) -> DividedGSS:
+        if self.draw != "sample":
+            raise InputError(
+                f"config.gss.draw is {self.draw!r} with config.gss.branches = 'ssl', whose labels "
+                "are drawn; right is sample, or --config.gss.ssl_target=expected"
+            )
+        frame = {one.name: getattr(self, one.name) for one in dataclasses.fields(Division)}
+        unlabelled = self.unlabelled_lambda1, self.unlabelled_lambda2
+        return DividedGSS(
+            **frame, weight_by=self.weight_by, target=self.ssl_target,
+            lambdas=(self._lambdas(), unlabelled),
+        )  # fmt: skip
 
     def _targets(
         self, key: jax.Array, weights: list[jax.Array], given: jax.Array
@@ -131,7 +172,7 @@ class GSS(LearnerMethod[GSSState]):
         metrics = {"pool_of_given": _mean_at(shares, given)}
         if self.draw == "expected":
             return shares, metrics
-        keys = jax.random.split(jax.random.fold_in(key, _DRAW), len(weights))
+        keys = jax.random.split(jax.random.fold_in(key, pools.DRAW), len(weights))
         drawn = [pools.draw(*pair) for pair in zip(keys, weights, strict=True)]
         is_given = jnp.stack([one == given for one in drawn])
         return drawn, metrics | {"drawn_is_given": is_given.astype(jnp.float32).mean()}
@@ -147,24 +188,14 @@ class GSS(LearnerMethod[GSSState]):
     ) -> dict[str, jax.Array]:
         """The pools after a batch of which the networks said `logits`."""
         grown, progress = {}, _progress(state.progress)
+        lambda1, lambda2 = self._lambdas()
         # Of two networks each pool gets the other's word; of one its own.
         for (name, added), said in zip(state.pool.items(), reversed(logits), strict=True):
-            more = pools.increment(
-                said, batch.label, progress, self.lambda1, self.lambda2, self.weight_by
-            )
+            more = pools.increment(said, batch.label, progress, lambda1, lambda2, self.weight_by)
             # Every device keeps all of a pool, and so needs what is added for the whole batch.
             index, more = sharding.whole((batch.index, more))
             grown[name] = added.at[index].add(more)
         return grown
-
-
-def shares_of_all(state: GSSState, given: np.ndarray) -> np.ndarray:
-    """The labels' shares of the pools of all images, the mean of all pools: float32 [N, C] on the
-    host; zeros for an image that was in no batch."""
-    added = np.mean([np.asarray(jax.device_get(one)) for one in state.pool.values()], axis=0)
-    weights = added + np.eye(added.shape[1], dtype=np.float32)[given]
-    is_seen = added.any(axis=1, keepdims=True)
-    return np.where(is_seen, weights / weights.sum(axis=1, keepdims=True), 0)
 
 
 def _progress(counters: dict[str, jax.Array]) -> jax.Array:

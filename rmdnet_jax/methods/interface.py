@@ -175,6 +175,16 @@ class Method(Protocol[S]):
         """The architecture of each of `networks`."""
         ...
 
+    @classmethod
+    def of(cls, learner: Any, **parameters: Any) -> "Method":
+        """The method with its parameters; by default one of this class. A class whose parameters
+        choose between several makes the right one here.
+
+        Raises:
+          InputError: the parameters do not go together.
+        """
+        return cls(learner, **parameters)  # type: ignore[call-arg]
+
     def check(self, task: Task) -> None:
         """Raises InputError where the method can make nothing of this task; before anything is
         compiled."""

@@ -5,10 +5,36 @@ What is added to a pool is kept, `added` here; the weight 1 of the given label, 
 with, is not: the labels are there anyway.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.losses.robust import Loss
+from rmdnet_jax.methods import samples
+from rmdnet_jax.methods.interface import Task
+
+# Makes the key of the draws of a step's key: "draw" in ASCII. A small number would give one of the
+# keys that a step splits it into.
+DRAW = 0x64726177
+
+
+def check(task: Task) -> None:
+    """Raises InputError for a pool that is too large to lie on every device."""
+    size = 4 * task.num_images * task.num_classes
+    if size > samples.LARGEST:
+        raise InputError(
+            f"a pool of GSS has {task.num_images:,} images times {task.num_classes:,} classes, "
+            f"{size / 2**30:.3g} GiB on every device; right is at most "
+            f"{samples.LARGEST / 2**30:.3g} GiB, or another config.method.name"
+        )
+
+
+def fresh(names: Iterable[str], task: Task) -> dict[str, jax.Array]:
+    """Pools that nothing was added to, float32 [N, C] by name."""
+    return {name: jnp.zeros((task.num_images, task.num_classes), jnp.float32) for name in names}
 
 
 def weights(added: jax.Array, given: jax.Array) -> jax.Array:
@@ -56,8 +82,8 @@ def increment(
     logits: jax.Array,
     given: jax.Array,
     progress: jax.Array,
-    lambda1: float,
-    lambda2: float,
+    lambda1: float | jax.Array,
+    lambda2: float | jax.Array,
     weight_by: str = "predicted",
 ) -> jax.Array:
     """What is added to the pools of images, float32 [B, C], at least 0 (equations 6 to 9).
@@ -85,3 +111,17 @@ def increment(
         + is_predicted * v * (lambda1 * progress)
         + lambda2 * progress / num_classes
     )
+
+
+def shares_of_all(pools: Iterable[jax.Array], given: np.ndarray) -> np.ndarray:
+    """The labels' shares of the pools of all images, the mean of all pools: float32 [N, C] on the
+    host; zeros for an image that was in no batch.
+
+    Args:
+      pools: what was added, float32 [N, C] each.
+      given: int32 [N], the given labels.
+    """
+    added = np.mean([np.asarray(jax.device_get(one)) for one in pools], axis=0)
+    weights = added + np.eye(added.shape[1], dtype=np.float32)[given]
+    is_seen = added.any(axis=1, keepdims=True)
+    return np.where(is_seen, weights / weights.sum(axis=1, keepdims=True), 0)

@@ -63,6 +63,7 @@ def build(name: str, learner: Learner, parameters: Mapping[str, Any]) -> Any:
     own = ranges.declared(method)
     given = {name: value for name, value in parameters.items() if value is not None}
     try:
-        return method(learner, **ranges.checked(f"method {name!r}", own, given))
+        make = getattr(method, "of", method)
+        return make(learner, **ranges.checked(f"method {name!r}", own, given))
     except (TypeError, ValueError) as error:
         raise InputError(f"method {name!r} cannot be made ({error})") from error

@@ -38,7 +38,7 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
 
     The rate of wrong labels is assumed to be known, as in the papers; where it is not given, all
     are kept for `ramp` epochs, and it is estimated at their end from what was said of the images
-    meanwhile.
+    meanwhile; where that tells nothing, it is the middle of what it may be.
     """
 
     rate: Annotated[float | None, BELOW_1, "share of wrong labels; None is estimated"] = None
@@ -102,8 +102,7 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
         """At the end of the warm-up the rate, where it is not known."""
         if self.rate is not None or epoch != self.ramp:
             return state
-        # What cannot be told of leaves nothing out.
-        selection = state.selection | {"rate": jnp.full((), look.noise().rate or 0, jnp.float32)}
+        selection = state.selection | {"rate": jnp.full((), look.noise().guess, jnp.float32)}
         return dataclasses.replace(state, selection=selection)
 
     def _keep(self, selection: dict[str, jax.Array], size: int) -> jax.Array:

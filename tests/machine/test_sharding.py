@@ -64,7 +64,7 @@ guided = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), relation=rela
 folder = Path(sys.argv[2])
 log = RunLog(folder, tensorboard=False)
 methods = {"robust": Robust(guided), "elr": ELR(guided), "coteaching": CoTeaching(alone, 0.4, 2),
-           "gss": GSS(alone, "double"), "jocor": JoCoR(alone, 0.4, 2),
+           "gss": GSS(alone, branches="double"), "jocor": JoCoR(alone, 0.4, 2),
            "dividemix": DivideMix(alone, warmup=1, lambda_u=25.0), "elr_plus": ELRPlus(alone)}
 for name, method in methods.items():
     resumed = name == "robust"

@@ -1,0 +1,120 @@
+"""GSS with semi-supervision: DivideMix, whose labels are drawn from the pools of GSS (Yu et al.,
+CVPR 2023, section 5.2). The paper leaves much of it open; gss.py has the fields, and docs/method.md
+what was settled."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from rmdnet_jax.machine import sharding
+from rmdnet_jax.methods import pool as pools
+from rmdnet_jax.methods import targets
+from rmdnet_jax.methods.dividemix import DivideMix, DivideMixState, Lesson
+from rmdnet_jax.methods.interface import Batch, Task, Weights
+
+# What an unlabelled image is taken for: a draw from its pool, the shares of its pool, sharpened, or
+# what both networks say, sharpened, as in DivideMix.
+TARGETS = ("draw", "expected", "guess")
+
+
+@flax.struct.dataclass
+class DividedGSSState(DivideMixState):
+    """With `pool`, float32 [N, C] by network, and `progress`: epochs, int32, of the whole training
+    (methods/pool.py)."""
+
+    pool: dict[str, jax.Array]
+    progress: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class DividedGSS(DivideMix):
+    """DivideMix, where an image with a label is learned as one drawn from its pool, and one without
+    is taken for such a draw, too.
+
+    The pool of a network grows by what the *other* says of the views, not mixed, from the first
+    epoch on; how fast depends on which part the image is in.
+
+    Attributes:
+      weight_by: as pool.increment takes it.
+      target: of TARGETS.
+      lambdas: lambda1 and lambda2 of labelled and of unlabelled images.
+    """
+
+    weight_by: str = "predicted"
+    target: str = "draw"
+    lambdas: tuple[tuple[float, float], tuple[float, float]] = ((0.1, 0.0), (0.2, 0.5))
+
+    @property
+    def title(self) -> str:
+        """The paper's."""
+        return "GSS-SSL"
+
+    def check(self, task: Task) -> None:
+        """Raises InputError as DivideMix does, and for pools that are too large."""
+        super().check(task)
+        pools.check(task)
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> DividedGSSState:
+        """DivideMix's, and pools that nothing was added to."""
+        state = super().init(key, example, task)
+        progress = {"epochs": jnp.full((), task.epochs, jnp.int32)}
+        fields = {one.name: getattr(state, one.name) for one in dataclasses.fields(state)}
+        return DividedGSSState(**fields, pool=pools.fresh(state.params, task), progress=progress)
+
+    def label(
+        self, state: Any, number: int, part: Batch, given: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """A draw from the network's pool, one-hot."""
+        weights = _weights(state, number, part)
+        return _one_hot(pools.draw(jax.random.fold_in(key, pools.DRAW), weights), given)
+
+    def guessed(
+        self, state: Any, number: int, part: Batch, both: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """By the field `target`."""
+        weights = _weights(state, number, part)
+        if self.target == "draw":
+            return _one_hot(pools.draw(jax.random.fold_in(key, pools.DRAW + 1), weights), both)
+        said = both if self.target == "guess" else pools.shares(weights)
+        return targets.sharpen(said, self.temperature)
+
+    def kept(
+        self, state: Any, lessons: Sequence[Lesson], before: Sequence[Weights]
+    ) -> DividedGSSState:
+        """With grown pools."""
+        epochs = state.progress["epochs"].astype(jnp.float32)
+        progress = state.division["epoch"].astype(jnp.float32) / epochs
+        pool = {}
+        for number, (name, added) in enumerate(state.pool.items()):
+            lesson = lessons[number]
+            said = self.said(before[1 - number], lesson.views)
+            parts = (lesson.labelled, said[:2]), (lesson.unlabelled, said[2:])
+            # Before the first division all images have a label.
+            is_warm = state.division["epoch"] < self.warmup
+            for (part, views), lambdas in zip(parts, self.lambdas, strict=True):
+                lambda1, lambda2 = (
+                    jnp.where(is_warm, first, own)
+                    for first, own in zip(self.lambdas[0], lambdas, strict=True)
+                )
+                logits = jnp.log(targets.guess(views))
+                more = pools.increment(
+                    logits, part.label, progress, lambda1, lambda2, self.weight_by
+                )
+                index, more = sharding.whole((part.index, more))
+                added = added.at[index].add(more)
+            pool[name] = added
+        return dataclasses.replace(state, pool=pool)
+
+
+def _weights(state: DividedGSSState, number: int, part: Batch) -> jax.Array:
+    """The pools of images, float32 [B, C], that a network draws from."""
+    added = list(state.pool.values())[number]
+    return pools.weights(added[part.index], part.label)
+
+
+def _one_hot(label: jax.Array, like: jax.Array) -> jax.Array:
+    return jax.nn.one_hot(label, like.shape[1], dtype=jnp.float32)
