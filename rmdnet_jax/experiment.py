@@ -328,6 +328,8 @@ def learning_rate(this: Run) -> Any:
     """Of learners, by update."""
     train = this.config.train
     updates = train.epochs * learners_task(this).steps
+    if train.lr_decay == "cosine":
+        return optimizers.cosine(train.lr, updates)
     return optimizers.step_decay(train.lr, updates, train.lr_drops, train.lr_drop)
 
 

@@ -111,3 +111,11 @@ def test_lr_drops_are_shares_of_training():
     lr = np.where(np.arange(40) < 20, 1.0, 0.2)
     np.testing.assert_allclose(steps, -lr * momentum, rtol=1e-5)
     np.testing.assert_allclose(experiment.learning_rate(this)(39), 0.2, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_a_cosine_falls_to_nothing():
+    this = prepared(**{"train.epochs": 8, "train.lr": 0.5, "train.lr_decay": "cosine"})
+    rates = [float(experiment.learning_rate(this)(update)) for update in (0, 10, 20, 30, 40)]
+    expected = 0.25 * (1 + np.cos(np.pi * np.arange(5) / 4))  # of 8 epochs of 5 updates
+    np.testing.assert_allclose(rates, expected, atol=1e-7)

@@ -181,6 +181,9 @@ def _train() -> dict[str, Field]:
         ),
         "optimizer": field("sgd", "sgd or adam", one_of("sgd", "adam")),
         "lr": field(0.001, "at the start", IS_POSITIVE),
+        "lr_decay": field(
+            "steps", "steps: drops at lr_drops; cosine: to 0", one_of("steps", "cosine")
+        ),
         "lr_drops": field((0.625, 0.75, 0.875), "shares of training at which lr drops", drops),
         "lr_drop": field(0.1, "what lr is multiplied by there", number(0, 1, open_low=True)),
         "momentum": field(0.9, "of SGD; Adam's beta1", BELOW_1),

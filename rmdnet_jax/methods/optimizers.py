@@ -12,14 +12,14 @@ def constant(lr: float) -> optax.Schedule:
 
 
 def cosine(lr: float, total_steps: int) -> optax.Schedule:
-    """Cosine decay from `lr` to 0 over `total_steps` updates (stage RM)."""
+    """Cosine decay from `lr` to 0 over `total_steps` updates."""
     return optax.cosine_decay_schedule(lr, total_steps)
 
 
 def step_decay(
     lr: float, total_steps: int, drops: Sequence[float], factor: float = 0.1
 ) -> optax.Schedule:
-    """`lr` times `factor` at each share of training in `drops` (stage RGRL).
+    """`lr` times `factor` at each share of training in `drops`.
 
     The paper's drops at epochs 150, 180 and 210 of 240 are (0.625, 0.75, 0.875).
     """

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +20,15 @@ _STAGE_COLOURS = {"baseline": ORANGE, "student": BLUE, "teacher": GREEN}
 
 # Up to so many classes a heat map has names and numbers.
 _NAMED = 12
+
+
+class Point(NamedTuple):
+    """Where something was trained: x, a number or a name, and accuracies in percent of the last and
+    the best epoch, one a seed; none as long as it was not run."""
+
+    x: float | str
+    last: Sequence[float]
+    best: Sequence[float]
 
 
 def comparison(
@@ -95,6 +105,44 @@ def curve(
         ax.yaxis.set_major_formatter(PercentFormatter(1))
     if len(ax.lines) - len(levels) > 1:
         ax.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def points(panels: Mapping[str, Sequence[Point]], title: str, measure: str, path: Path) -> None:
+    """The mean of last and best epochs over a parameter or by name, with the standard deviation
+    over seeds; all panels have one scale.
+
+    Args:
+      panels: by heading, in the order of x; what was not run keeps its place.
+      title: above them all.
+      measure: what the accuracy is to be called.
+      path: the PNG.
+    """
+    figure, axes = _panels(len(panels), width=5.6, height=2.8)
+    figure.suptitle(textwrap.fill(title, 80), fontsize=9, color="#555555")
+    for ax, (heading, found) in zip(axes, panels.items(), strict=True):
+        are_names = isinstance(found[0].x, str)
+        places = [float(i if isinstance(x, str) else x) for i, (x, *_) in enumerate(found)]
+        # The best first and larger, so that it is seen around a last epoch that is the best.
+        for name, colour, size, fill in (("best", ORANGE, 8, "white"), ("last", BLUE, 5, BLUE)):
+            values = [getattr(point, name) for point in found]
+            known = [(x, np.mean(v), np.std(v, ddof=1) if len(v) > 1 else 0)
+                     for x, v in zip(places, values, strict=True) if v]  # fmt: skip
+            x, mean, spread = np.reshape(known, (-1, 3)).T
+            line = "" if are_names else "-"
+            ax.errorbar(x, mean, spread, color=colour, label=f"{name} epoch", linestyle=line,
+                        marker="o", markersize=size, markerfacecolor=fill, capsize=3)  # fmt: skip
+        ax.set_xticks(places, [x if isinstance(x, str) else f"{x:g}" for x, *_ in found])
+        edge = 0.5 if are_names else 0.05 * (places[-1] - places[0])
+        ax.set_xlim(places[0] - edge, places[-1] + edge)
+        ax.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.set_title(heading, fontsize=11, loc="left")
+        ax.set_ylabel(f"{measure}, %")
+    for ax in axes[1:]:
+        ax.sharey(axes[0])
+    axes[0].margins(y=0.15)
+    axes[0].legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 1))
     _save(figure, path)
 
 

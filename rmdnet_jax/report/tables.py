@@ -1,4 +1,5 @@
-"""A table of the paper, ours beside the paper's: Markdown, HTML, and results.jsonl."""
+"""A table of a paper, ours beside the paper's: Markdown, HTML, results.jsonl, and of a figure its
+picture."""
 
 import dataclasses
 import json
@@ -7,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rmdnet_jax.base.atomic import open_atomic
-from rmdnet_jax.report import templates
+from rmdnet_jax.report import figures, templates
+from rmdnet_jax.report.page import Figure
 
 LEGEND = (
-    "Test accuracy of the last epoch in percent: ours · the paper's. Ours is the mean ± standard "
-    "deviation over seeds [their number]; - has not been run. Noise and student vary with the "
-    "seed, the teacher is one a data set. K = 0 is the loss alone."
+    "Test accuracy in percent: ours · the paper's, where it prints one. Ours is that of the last "
+    "epoch, in brackets that of the best one, which the test images chose: the mean ± standard "
+    "deviation over seeds [their number]; - has not been run. Noise and student vary with the seed."
 )
 _NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -22,49 +24,69 @@ class Score:
     """An entry of a table.
 
     Attributes:
-      row: data set, method, K.
-      column: kind and rate of the noise.
-      ours: accuracies in percent, one a seed.
+      row: what tells its row from others, with the headings: (("data set", "cifar10"), ...).
+      column: of it, the heading.
+      last, best: accuracies in percent of the last and the best epoch, one a seed.
       diverged: number of seeds that diverged.
-      paper: the paper's accuracy in percent.
+      paper, spread: the paper's accuracy in percent and its deviation; None is not printed.
+      panel, x: of a figure: which of its panels the entry is a point of, and where.
     """
 
-    row: tuple[str, str, float]
-    column: tuple[str, float]
-    ours: tuple[float, ...]
+    row: tuple[tuple[str, str], ...]
+    column: str
+    last: tuple[float, ...]
+    best: tuple[float, ...]
     diverged: int
-    paper: float
+    paper: float | None = None
+    spread: float | None = None
+    panel: str | None = None
+    x: float | str | None = None
 
     def __str__(self) -> str:
-        return f"{self._ours()} · {self.paper:.2f}"
+        if self.paper is None:
+            return self._ours()
+        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
+        return f"{self._ours()} · {self.paper:.2f}{spread}"
 
     def _ours(self) -> str:
-        if not self.ours:
+        if not self.last:
             return "diverged" if self.diverged else "-"
-        spread = f" ± {statistics.stdev(self.ours):.2f}" if len(self.ours) > 1 else ""
         lost = f", {self.diverged} diverged" if self.diverged else ""
-        return f"{statistics.mean(self.ours):.2f}{spread} [{len(self.ours)}{lost}]"
+        return f"{_mean(self.last)} ({_mean(self.best)}) [{len(self.last)}{lost}]"
 
 
 def write(
-    folder: Path, name: str, heading: str, scores: Sequence[Score], lines: Sequence[dict]
+    folder: Path,
+    name: str,
+    heading: str,
+    remark: str,
+    scores: Sequence[Score],
+    lines: Sequence[dict],
 ) -> str:
-    """Writes NAME.md, NAME.html and results.jsonl; returns the Markdown.
+    """Writes NAME.md, NAME.html, results.jsonl and, of a figure of which there is something to
+    draw, NAME.png; returns the Markdown.
 
     Args:
       folder: where to.
-      name: "table1", say.
+      name: "table1" or "gss_figure3", say.
       heading: what every heading says of the scale.
+      remark: what else is to be known of this table.
       scores: the table's entries in the paper's order.
       lines: of results.jsonl.
     """
-    title = f"Table {name.removeprefix('table')} · {heading}"
+    scaled = f"{called(name)} · {heading}"
+    title = f"{scaled} · last epoch (best epoch)"
+    legend = f"{LEGEND} {remark}".strip()
+    drawn = _draw(folder / f"{name}.png", scaled, scores)
     header, rows = layout(scores)
     markdown = "\n".join(
         "| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)
     )
-    markdown = f"# {title}\n\n{LEGEND}\n\n{markdown}\n"
-    page = templates.render("table.html.j2", title=title, legend=LEGEND, header=header, rows=rows)
+    picture = f"![{drawn.caption}]({drawn.path.name})\n\n" if drawn else ""
+    markdown = f"# {title}\n\n{legend}\n\n{picture}{markdown}\n"
+    page = templates.render(
+        "table.html.j2", title=title, legend=legend, figure=drawn, header=header, rows=rows
+    )
     jsonl = "".join(json.dumps(line) + "\n" for line in lines)
     for file, text in (("md", markdown), ("html", page)):
         with open_atomic(folder / f"{name}.{file}") as out:
@@ -74,14 +96,38 @@ def write(
     return markdown
 
 
+def called(name: str) -> str:
+    """ "Table 1" for table1, "GSS Figure 3" for gss_figure3."""
+    *paper, part = name.split("_")
+    kind = part.rstrip("0123456789")
+    return " ".join([*map(str.upper, paper), kind.capitalize(), part.removeprefix(kind)])
+
+
 def layout(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
     """The header and the rows as text, in the order in which the scores have them."""
     columns = list(dict.fromkeys(score.column for score in scores))
     by_place = {(score.row, score.column): str(score) for score in scores}
-    header = ["data set", "method", "K", *(f"{kind} {rate:g}" for kind, rate in columns)]
+    header = [*(heading for heading, _ in scores[0].row), *columns]
     rows = []
     for row in dict.fromkeys(score.row for score in scores):
-        dataset, method, k = row
         cells = [by_place.get((row, column), "") for column in columns]
-        rows.append([_NAMES[dataset], method, f"{k:g}", *cells])
+        rows.append([*(_NAMES.get(text, text) for _, text in row), *cells])
     return header, rows
+
+
+def _draw(path: Path, title: str, scores: Sequence[Score]) -> Figure | None:
+    """The picture of a figure's panels; None of a table, and where nothing was run."""
+    panels: dict[str, list[figures.Point]] = {}
+    for score in scores:
+        if score.panel is not None and score.x is not None:
+            point = figures.Point(score.x, score.last, score.best)
+            panels.setdefault(score.panel, []).append(point)
+    if not any(point.last for points in panels.values() for point in points):
+        return None
+    figures.points(panels, title, "test accuracy", path)
+    return Figure("Test accuracy of the last and the best epoch.", path)
+
+
+def _mean(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"

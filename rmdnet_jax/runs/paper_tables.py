@@ -1,6 +1,7 @@
-"""The paper's tables as grids of experiments: which cells they have, what each runs, what came out.
+"""The papers' tables as grids of experiments: which cells they have, what each runs, what came out.
 
-How they are laid out is report/tables.py's; configs/paper_tables.py holds the recipes.
+A figure that compares trained networks is a table that is drawn, too. How they are laid out is
+report/tables.py's; configs/paper_tables.py holds the recipes.
 """
 
 import dataclasses
@@ -12,15 +13,18 @@ from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import set_loss
+from rmdnet_jax.data import noise as label_noise
+from rmdnet_jax.methods import registry as methods
 from rmdnet_jax.report import tables
 from rmdnet_jax.runs import grid, workdirs
 from rmdnet_jax.runs.grid import Cell
 
-DATASETS = ("cifar10", "cifar100")
-_FILTERS = ("dataset", "loss", "noise", "rate", "k")
+# By name, with the number of their classes.
+DATASETS = {"cifar10": 10, "cifar100": 100}
+_FILTERS = ("dataset", "method", "loss", "noise", "rate", "k")
 _PAPER = Path(__file__).parent / "paper_tables.json"
 
-# What the paper trained, in the words of `_size`.
+# What RMDNet's paper trained, in the words of `_size`. GSS's began with weights that we have not.
 _PAPER_SIZE = "all images, width 64, 240 epochs, teacher of 1,000 epochs"
 
 
@@ -30,29 +34,38 @@ class Setting:
 
     Attributes:
       dataset, loss, noise, rate: the config's words.
+      method: of the config's recipes; "robust" is the loss, alone or guided.
       teacher: teacher.kind.
-      k: 0 is the loss alone, for which the teacher is "none".
+      k: 0 is no relation term, for which the teacher is "none".
+      changes: fields of the method that have another value than in its recipe.
     """
 
     dataset: str
     loss: str
     noise: str
     rate: float
-    teacher: str
-    k: float
+    method: str = "robust"
+    teacher: str = "none"
+    k: float = 0.0
+    changes: tuple[tuple[str, float], ...] = ()
 
     @property
     def name(self) -> str:
         """The name of its cells, without their seed."""
-        guide = f"{self.teacher}-k{self.k:g}" if self.k else "alone"
-        return f"{self.dataset}-{self.loss}-{guide}-{self.noise}-{self.rate:g}"
+        if self.method == "robust":
+            guide = f"{self.teacher}-k{self.k:g}" if self.k else "alone"
+            what = f"{self.loss}-{guide}"
+        else:
+            what = ",".join([self.method, *(f"{field}={v:g}" for field, v in self.changes)])
+        return f"{self.dataset}-{what}-{self.noise}-{self.rate:g}"
 
 
 def run(config: ConfigDict, workdir: Path, command: str) -> None:
     """Runs the cells that the filters leave, and writes all that the folder has of the table.
 
-    Writes TABLE.md, TABLE.html and results.jsonl. What is finished is not done again, also after a
-    stop and by several processes in one workdir; several tables may share it.
+    Writes TABLE.md, TABLE.html, of a figure TABLE.png, and results.jsonl. What is finished is not
+    done again, also after a stop and by several processes in one workdir; all tables of a paper may
+    share it.
 
     Args:
       config: what configs/paper_tables.py gives.
@@ -75,19 +88,34 @@ def run(config: ConfigDict, workdir: Path, command: str) -> None:
 
 
 def paper() -> list[dict]:
-    """The paper's numbers: table, dataset, method, noise, rate, accuracy in percent, and k and
-    teacher where the table says them."""
+    """The entries of all tables: table or figure, dataset, method, noise, rate, and what is printed
+    there, accuracy and spread in percent. Where the table says them k and teacher, or parameters of
+    the method; of a figure where its point lies, panel and x. `paper` is whose, RMDNet's if none.
+    """
     return json.loads(_PAPER.read_text())
 
 
+def table_name(entry: dict) -> str:
+    """What config.table calls the table of an entry: "table1", "gss_figure3"."""
+    (kind,) = entry.keys() & {"table", "figure"}
+    return "_".join([*filter(None, [entry.get("paper")]), f"{kind}{entry[kind]}"])
+
+
 def setting(config: ConfigDict, entry: dict) -> Setting:
-    """What an entry is run with: the recipe's K where the table has none."""
-    dataset, method = entry["dataset"], entry["method"]
-    loss = method.partition("+")[0].lower()
-    is_guided = "+" in method and entry.get("k") != 0
-    k = entry.get("k", config.losses[dataset][loss]["k"]) if is_guided else 0
-    teacher = entry.get("teacher", "simsiam") if is_guided else "none"
-    return Setting(dataset, loss, entry["noise"], entry["rate"], teacher, float(k))
+    """What an entry is run with: the recipe's values where the table has none."""
+    dataset, title, column = entry["dataset"], entry["method"], (entry["noise"], entry["rate"])
+    method = title.lower().replace("-", "_").replace("+", "_plus")
+    if method in config.methods[dataset]:
+        recipe = _recipe(config, dataset, method, *column)
+        given = entry.get("parameters", {})
+        changes = tuple((field, v) for field, v in given.items() if v != recipe.get(field))
+        return Setting(dataset, "ce", *column, method, changes=changes)
+    loss = title.partition("+")[0].lower()
+    is_guided = "+" in title and entry.get("k") != 0
+    if not is_guided:
+        return Setting(dataset, loss, *column)
+    k = float(entry.get("k", config.losses[dataset][loss]["k"]))
+    return Setting(dataset, loss, *column, teacher=entry.get("teacher", "simsiam"), k=k)
 
 
 def cells(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> list[Cell]:
@@ -96,8 +124,8 @@ def cells(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> list[Ce
     Raises:
       InputError: the seeds or a filter's values are none, or nothing is left.
     """
-    settings = dict.fromkeys(setting(config, entry) for entry in entries if _is_in(config, entry))
-    kept = [one for one in settings if _is_wanted(config, one, list(settings))]
+    pairs = [(entry, setting(config, entry)) for entry in entries if _is_in(config, entry)]
+    kept = dict.fromkeys(one for _, one in _filtered(config, pairs))
     if not kept:
         raise InputError(f"no cell of {config.table} is left by config.only; give less of it")
     found = []
@@ -120,6 +148,10 @@ def experiment(config: ConfigDict, one: Setting, seed: int) -> ConfigDict:
     """The config of a cell."""
     cell = _scaled(config, one.dataset)
     set_loss(cell, one.loss, config.losses[one.dataset].to_dict())
+    fields = _recipe(config, one.dataset, one.method, one.noise, one.rate) | dict(one.changes)
+    cell.method.name = fields.pop("name")
+    if fields:
+        cell[cell.method.name].update(fields)
     cell.rgrl.k, cell.teacher.kind = one.k, one.teacher
     if one.teacher != "simsiam":
         cell.teacher.path = ""
@@ -131,31 +163,51 @@ def experiment(config: ConfigDict, one: Setting, seed: int) -> ConfigDict:
 
 def write(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> str:
     """Writes the table and results.jsonl from all finished cells of the folder, of whichever
-    filters, seeds and tables; returns the table in Markdown."""
-    lines, scores = [], []
+    filters, seeds and tables of the paper; returns the table in Markdown."""
+    lines, ours = [], []
     for entry in entries:
+        if entry.get("paper", "") != config.table.rpartition("_")[0]:
+            continue
         one = setting(config, entry)
-        accuracies, diverged = [], 0
+        finished, diverged = [], 0
         for folder in sorted((workdir / "cells").glob(f"{one.name}-seed[0-9]*")):
             seed = folder.name.removeprefix(f"{one.name}-seed")
             if not seed.isdecimal():  # a folder that somebody put beside the cells
                 continue
             cell = Cell(folder.name, config, folder)
             if results := cell.results():
-                accuracies.append(100 * results["test_accuracy"])
+                finished.append(results)
                 lines.append(_line(entry, one, int(seed), results, config.scale))
             elif cell.divergence():
                 diverged += 1
         if _is_in(config, entry):
-            row = (entry["dataset"], entry["method"], one.k)
-            column = (entry["noise"], entry["rate"])
-            scores.append(tables.Score(row, column, tuple(accuracies), diverged, entry["accuracy"]))
-    return tables.write(workdir, config.table, _heading(config), scores, lines)
+            ours.append((entry, one, finished, diverged))
+    has_k = any(one.k for _, one, *_ in ours)
+    heading = _heading(config)
+    scores = [_score(*parts, has_k) for parts in ours]
+    return tables.write(workdir, config.table, heading, config.remark, scores, lines)
+
+
+def _score(
+    entry: dict, one: Setting, finished: Sequence[dict], diverged: int, has_k: bool
+) -> tables.Score:
+    """An entry beside what came out of its cells; `has_k`: whether K tells rows apart."""
+    row = {"data set": one.dataset, "method": entry["method"]}
+    row |= {"K": f"{one.k:g}"} if has_k else {}
+    row |= {field: f"{value:g}" for field, value in entry.get("parameters", {}).items()}
+    last, best = (
+        tuple(100 * results[name] for results in finished)
+        for name in ("test_accuracy", "best_test_accuracy")
+    )
+    return tables.Score(
+        tuple(row.items()), f"{one.noise} {one.rate:g}", last, best, diverged,
+        entry.get("accuracy"), entry.get("spread"), entry.get("panel"), entry.get("x"),
+    )  # fmt: skip
 
 
 def _line(entry: dict, one: Setting, seed: int, results: dict, scale: str) -> dict:
     """A line of results.jsonl; accuracies in [0, 1]."""
-    line = {name: entry[name] for name in ("table", "dataset", "method", "noise", "rate")}
+    line = {name: value for name, value in entry.items() if name not in ("accuracy", "spread")}
     return line | {
         "k": one.k,
         "teacher": one.teacher,
@@ -165,6 +217,19 @@ def _line(entry: dict, one: Setting, seed: int, results: dict, scale: str) -> di
         "seconds": results["train_seconds"],
         "scale": scale,
     }
+
+
+def _recipe(config: ConfigDict, dataset: str, method: str, noise: str, rate: float) -> dict:
+    """The method's name and fields: as always, then as for this noise, this rate and this scale.
+    One that asks for the share of wrong labels is told."""
+    given = config.methods[dataset].to_dict().get(method, {"name": method})
+    fields = {field: value for field, value in given.items() if not isinstance(value, dict)}
+    for case in (noise, f"{noise}_{round(100 * rate)}", config.scale):
+        fields |= given.get(case, {})
+    if "rate" in methods.groups().get(fields["name"], {}):
+        matrix = label_noise.transition_matrix(noise, rate, DATASETS[dataset], dataset)
+        fields["rate"] = round(1 - float(matrix.diagonal().mean()), 6)
+    return fields
 
 
 def _scaled(config: ConfigDict, dataset: str) -> ConfigDict:
@@ -187,24 +252,23 @@ def _heading(config: ConfigDict) -> str:
 
 def _size(cell: ConfigDict) -> str:
     images = f"{cell.dataset.train_size:,}" if cell.dataset.train_size else "all"
-    teacher = f"of {cell.rm.epochs:,} epochs"
-    if cell.teacher.path:
-        teacher = f"of {cell.teacher.path}"
-    width, epochs = cell.model.width, cell.train.epochs
-    return f"{images} images, width {width}, {epochs} epochs, teacher {teacher}"
+    size = f"{images} images, width {cell.model.width}, {cell.train.epochs} epochs"
+    if cell.teacher.kind == "none":
+        return size
+    return f"{size}, teacher of {cell.teacher.path or f'{cell.rm.epochs:,} epochs'}"
 
 
 def _identity(config: ConfigDict) -> dict:
     """What a folder of tables is bound to: everything but which cells are run."""
-    parts = {name: config[name].to_dict() for name in ("losses", "scales")}
+    parts = {name: config[name].to_dict() for name in ("losses", "methods", "scales")}
     parts |= {name: workdirs.identity(config[name].to_dict()) for name in DATASETS}
     return parts | {"scale": config.scale}
 
 
 def _check(config: ConfigDict) -> None:
     """Raises InputError for a table or a scale that there is not."""
-    names = [f"table{number}" for number in dict.fromkeys(entry["table"] for entry in paper())]
-    for field, known in (("table", names), ("scale", list(config.scales))):
+    names = dict.fromkeys(map(table_name, paper()))
+    for field, known in (("table", names), ("scale", config.scales)):
         if config[field] not in known:
             raise InputError(
                 f"config.{field} is {config[field]!r}; right is one of {', '.join(known)}"
@@ -212,24 +276,29 @@ def _check(config: ConfigDict) -> None:
 
 
 def _is_in(config: ConfigDict, entry: dict) -> bool:
-    return config.table == f"table{entry['table']}"
+    return config.table == table_name(entry)
 
 
-def _is_wanted(config: ConfigDict, one: Setting, settings: Sequence[Setting]) -> bool:
-    """Whether the filters leave a setting; raises InputError for a value that none has."""
-    wanted = True
+def _filtered(
+    config: ConfigDict, pairs: Sequence[tuple[dict, Setting]]
+) -> list[tuple[dict, Setting]]:
+    """What the filters leave; raises InputError for a value that none has."""
+
+    def told(field: str, entry: dict, one: Setting) -> str | float:
+        return entry["method"] if field == "method" else getattr(one, field)  # as it is printed
+
+    kept = list(pairs)
     for field in _FILTERS:
         parse: Callable = float if field in ("rate", "k") else str
         allowed = _list(f"only.{field}", config.only[field], parse)
-        known = dict.fromkeys(getattr(other, field) for other in settings)
-        for value in allowed:
-            if value not in known:
-                raise InputError(
-                    f"config.only.{field} is {config.only[field]!r}; {config.table} has "
-                    + ", ".join(f"{v:g}" if parse is float else v for v in known)
-                )
-        wanted &= not allowed or getattr(one, field) in allowed
-    return wanted
+        known = dict.fromkeys(told(field, *pair) for pair in pairs)
+        if not known.keys() >= set(allowed):
+            raise InputError(
+                f"config.only.{field} is {config.only[field]!r}; {config.table} has "
+                + ", ".join(f"{v:g}" if parse is float else str(v) for v in known)
+            )
+        kept = [pair for pair in kept if not allowed or told(field, *pair) in allowed]
+    return kept
 
 
 def _seeds(config: ConfigDict) -> list[int]:

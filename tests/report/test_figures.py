@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from rmdnet_jax.report import figures
+from rmdnet_jax.report.figures import Point
 
 STUDENT = [
     {"stage": "student", "epoch": e, "loss": 2 - e / 10, "test_accuracy": e / 12, "node_loss": 9.0}
@@ -33,6 +34,17 @@ DRAWN = {
     ),
     "large heat map": lambda path: figures.heat_map(
         np.eye(100), tuple(map(str, range(100))), "true class", "given label", path
+    ),
+    "points": lambda path: figures.points(
+        {
+            "lambda1": [Point(0.0, (50.0, 52.0), (55.0, 57.0)), Point(4.0, (), ())],
+            "lambda2": [Point(0.0, (), ()), Point(4.0, (), ())],
+        },
+        "Figure 3", "test accuracy", path,
+    ),
+    "points by name": lambda path: figures.points(
+        {"symmetric": [Point("SB", (50.0,), (50.0,)), Point("DB", (52.0,), (60.0,))]},
+        "Figure 4", "test accuracy", path,
     ),
     "embedding": lambda path: figures.embedding(
         POINTS, np.arange(40) % 2, np.arange(40) % 3 == 0, ("ship", "$"), "teacher", path

@@ -4,16 +4,22 @@ import importlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rmdnet_jax.base.errors import DivergedError, InputError
 from rmdnet_jax.config import checking
+from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.methods.interface import Task
 from rmdnet_jax.runs import grid, paper_tables, single, workdirs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = paper_tables.paper()
-TABLES = [f"table{number}" for number in range(1, 6)]
+RMDNET = [f"table{number}" for number in range(1, 6)]
+GSS = ["gss_table3", "gss_figure3", "gss_figure4"]
+TABLES = RMDNET + GSS
 COMMAND = "python launch.py --config=configs/paper_tables.py:table1"
 
 
@@ -30,6 +36,18 @@ def config(table="table1", **fields):
 
 def cells(made, folder=Path("w")):
     return paper_tables.cells(made, PAPER, folder)
+
+
+def entries_of(table):
+    return [entry for entry in PAPER if paper_tables.table_name(entry) == table]
+
+
+def fields_of(table, name, **fields):
+    """The fields of the method of a cell, given by its name without the seed."""
+    found = {
+        cell.name.removesuffix("-seed0"): cell.config for cell in cells(config(table, **fields))
+    }
+    return found[name][found[name].method.name]
 
 
 @pytest.fixture
@@ -55,8 +73,7 @@ def ran(monkeypatch):
 @pytest.mark.parametrize("table", TABLES)
 def test_every_entry_of_a_table_is_a_cell_and_no_cell_is_there_twice(table):
     made = config(table, seeds="0,1")
-    entries = [entry for entry in PAPER if f"table{entry['table']}" == table]
-    names = {paper_tables.setting(made, entry).name for entry in entries}
+    names = {paper_tables.setting(made, entry).name for entry in entries_of(table)}
     expected = {f"{name}-seed{seed}" for name in names for seed in (0, 1)}
     found = [cell.name for cell in cells(made)]
     assert sorted(found) == sorted(expected)
@@ -67,9 +84,10 @@ def test_every_entry_of_a_table_is_a_cell_and_no_cell_is_there_twice(table):
 def test_there_are_as_many_cells_as_the_paper_has_different_ones():
     assert {table: len(cells(config(table))) for table in TABLES} == {
         "table1": 180, "table2": 16, "table3": 12, "table4": 18, "table5": 12,
+        "gss_table3": 126, "gss_figure3": 9, "gss_figure4": 6,
     }  # fmt: skip
     # 16 of Table 2, 12 of Table 3 less the 2 of CE there, 18 of Table 4; Table 5 has no new.
-    assert len({cell.name for table in TABLES[1:] for cell in cells(config(table))}) == 44
+    assert len({cell.name for table in RMDNET[1:] for cell in cells(config(table))}) == 44
 
 
 def test_cells_are_what_their_entries_say():
@@ -123,6 +141,7 @@ def test_a_given_teacher_and_file_serve_the_cells_of_their_data_set():
         ({"noise": "symmetric", "rate": "0.4"}, 2 * 10),
         ({"k": "0", "rate": "0.1,0.2"}, 2 * 5 * 6),
         ({"k": "1", "dataset": "cifar10", "loss": "ce", "noise": "pairflip"}, 3),
+        ({"method": "GCE+RMDNet,SCE", "rate": "0.4", "noise": "symmetric"}, 2 * 2),
     ],
 )
 def test_filters(only, count):
@@ -132,6 +151,9 @@ def test_filters(only, count):
 
 WRONG = {
     ("table6", "scale", "full"): "config.table is 'table6'; right is one of table1",
+    ("gss_table4", "scale", "full"): "table5, gss_table3, gss_figure3, gss_figure4",
+    ("gss_figure4", "only.method", "GCE"): "gss_figure4 has GSS-SB, GSS-DB, GSS-SSL",
+    ("gss_table3", "only.k", "1"): "config.only.k is '1'; gss_table3 has 0",
     ("table1", "scale", "huge"): "config.scale is 'huge'; right is one of full, small, tiny",
     ("table1", "only.loss", "mae"): "only.loss is 'mae'; table1 has ce, gce, sce",
     ("table2", "only.rate", "0.4"): "only.rate is '0.4'; table2 has 0.1, 0.2",
@@ -160,10 +182,10 @@ def test_filters_that_leave_nothing_together_are_refused():
 @pytest.mark.parametrize("table", TABLES)
 def test_every_number_of_the_paper_is_in_the_table(table, tmp_path, ran):
     written = paper_tables.write(config(table), PAPER, tmp_path)
-    entries = [entry for entry in PAPER if f"table{entry['table']}" == table]
-    assert written.count("- · ") == len(entries)  # nothing has been run
+    printed = [entry for entry in entries_of(table) if "accuracy" in entry]
+    assert written.count("- · ") == len(printed)  # nothing has been run
     page = (tmp_path / f"{table}.html").read_text()
-    for entry in entries:
+    for entry in printed:
         assert f"- · {entry['accuracy']:.2f}" in written
         assert f"- · {entry['accuracy']:.2f}" in page
 
@@ -175,7 +197,7 @@ def test_a_folder_is_filled_cell_by_cell_and_seed_by_seed(tmp_path, ran, capsys)
     paper_tables.run(config("table4", **only, seeds="1,2"), tmp_path, COMMAND)
     assert len(ran) == 4 + 6
     told = capsys.readouterr().out
-    assert "| 51.00 ± 1.00 [3] · 91.07 |" in told
+    assert "| 51.00 ± 1.00 (75.00 ± 0.00) [3] · 91.07 |" in told
     assert "| CIFAR-10 | NCE_AGCE+RMDNet | 1 | diverged · 91.86 | - · 86.45 |" in told
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     # K = 0.001 is also the recipe of Table 1.
@@ -207,7 +229,7 @@ def test_tables_share_the_cells_of_a_folder(tmp_path, ran):
         tmp_path, COMMAND,
     )  # fmt: skip
     assert ran == before
-    assert "50.00 [1] · 91.07" in (tmp_path / "table5.md").read_text()
+    assert "50.00 (75.00) [1] · 91.07" in (tmp_path / "table5.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +245,7 @@ def test_tables_share_the_cells_of_a_folder(tmp_path, ran):
 def test_every_heading_says_the_scale(scale, says, tmp_path):
     text = paper_tables.write(config("table2", scale=scale), PAPER, tmp_path)
     headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert headings == [f"# Table 2 · {says}"]
+    assert headings == [f"# Table 2 · {says} · last epoch (best epoch)"]
     page = (tmp_path / "table2.html").read_text().replace("&#39;", "'")
     assert page.count(says) == 3  # title, heading, the table's label
     for cell in cells(config("table2", scale=scale)):
@@ -244,3 +266,118 @@ def test_a_folder_is_bound_to_its_recipes(tmp_path, ran):
         with pytest.raises(InputError, match="holds another experiment"):
             paper_tables.run(config("table2", **only, **change), tmp_path, COMMAND)
     assert len(ran) == 1
+
+
+@pytest.mark.parametrize(
+    "saved", [{"methods": None}, {"methods": {"cifar10": {}, "cifar100": {}}}], ids=["old", "new"]
+)
+def test_a_folder_from_before_there_were_methods_is_the_same(saved, tmp_path, ran):
+    only = {"only.dataset": "cifar10", "only.rate": "0.1", "only.k": "0"}
+    paper_tables.run(config("table2", **only), tmp_path, COMMAND)
+    path = tmp_path / "config.json"
+    kept = json.loads(path.read_text()) | saved
+    path.write_text(json.dumps({name: part for name, part in kept.items() if part is not None}))
+    paper_tables.run(config("table2", **only), tmp_path, COMMAND)
+    assert len(ran) == 1
+
+
+def test_a_folder_is_of_one_paper(tmp_path, ran):
+    paper_tables.run(config("gss_figure4", **{"only.method": "GSS-SB"}), tmp_path, COMMAND)
+    with pytest.raises(InputError, match="holds another experiment"):
+        paper_tables.run(config("table2"), tmp_path, COMMAND)
+
+
+@pytest.mark.parametrize("scale", ["full", "small", "tiny"])
+@pytest.mark.parametrize("table", GSS)
+def test_every_method_has_the_epochs_that_it_needs(table, scale):
+    for cell in cells(config(table, scale=scale)):
+        made, name = cell.config, cell.config.method.name
+        checking.check(made)
+        method = methods.build(name, None, checking.method_parameters(made, name))
+        given = np.zeros(made.dataset.train_size or 50000, np.int32)
+        method.check(Task(given, 10, made.train.batch_size, made.train.epochs))
+
+
+def test_a_row_is_run_as_it_is_called():
+    for entry in entries_of("gss_table3"):
+        made = config("gss_table3")
+        one = paper_tables.setting(made, entry)
+        cell = paper_tables.experiment(made, one, seed=4)
+        name, learner = cell.method.name, SimpleNamespace(loss_name=cell.loss.name)
+        method = methods.build(name, learner, checking.method_parameters(cell, name))
+        assert method.title == entry["method"]
+        assert (cell.seed, cell.noise.seed, cell.teacher.kind) == (4, 4, "none")
+        assert (cell.noise.kind, cell.noise.rate) == (entry["noise"], entry["rate"])
+        assert (cell.train.batch_size, cell.train.epochs, cell.train.lr) == (128, 200, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("cell", "field", "value"),
+    [
+        ("cifar10-dividemix-symmetric-0.2", "lambda_u", 0.0),
+        ("cifar10-dividemix-symmetric-0.4", "lambda_u", 25.0),
+        ("cifar10-gss_ssl-symmetric-0.4", "lambda_u", 25.0),
+        ("cifar10-dividemix-asymmetric-0.2", "lambda_u", 0.0),
+        ("cifar10-dividemix-asymmetric-0.2", "confidence", 1.0),
+        ("cifar100-dividemix-symmetric-0.8", "lambda_u", 150.0),
+        ("cifar10-elr_plus-asymmetric-0.4", "weight", 1.0),
+        ("cifar10-jocor-symmetric-0.8", "weight", 0.65),
+        ("cifar100-jocor-symmetric-0.8", "weight", 0.85),
+        # Half of the classes of CIFAR-10 keep their labels.
+        ("cifar10-co_teaching-asymmetric-0.4", "rate", 0.2),
+        ("cifar100-co_teaching-asymmetric-0.4", "rate", 0.4),
+        ("cifar10-jocor-symmetric-0.6", "rate", 0.6),
+        ("cifar10-gss_db-symmetric-0.6", "branches", "double"),
+        ("cifar10-gss_db-symmetric-0.6", "lambda1", 2.0),
+    ],
+)
+def test_a_recipe_goes_with_the_data_and_the_noise(cell, field, value):
+    assert fields_of("gss_table3", cell)[field] == value
+
+
+def test_a_scale_and_the_command_have_the_last_word():
+    name = "cifar10-dividemix-symmetric-0.2"
+    assert fields_of("gss_table3", name, scale="tiny").warmup == 1
+    given = {"methods.cifar10.dividemix.symmetric_20.lambda_u": 7.0}
+    assert fields_of("gss_table3", name, **given).lambda_u == 7.0
+
+
+def test_what_several_tables_have_is_run_once():
+    usual = "cifar10-gss_sb-symmetric-0.4-seed0"  # lambda1 = 2, lambda2 = 1
+    names = [[cell.name for cell in cells(config(table))] for table in GSS]
+    assert [found.count(usual) for found in names] == [1, 1, 1]
+    assert len(entries_of("gss_figure3")) == 10  # both of its curves go through that point
+
+
+@pytest.mark.parametrize("usual", [2.0, 3.0])
+def test_a_point_of_a_sweep_is_what_it_says_whatever_the_recipe(usual):
+    made = config("gss_figure3", **{"methods.cifar10.gss_sb.lambda1": usual})
+    for entry in entries_of("gss_figure3"):
+        one = paper_tables.setting(made, entry)
+        gss = paper_tables.experiment(made, one, seed=0).gss
+        assert {"lambda1": gss.lambda1, "lambda2": gss.lambda2} == entry["parameters"]
+        axis = entry["panel"].partition(",")[0]
+        assert entry["x"] == entry["parameters"][axis]
+    assert len(cells(made)) == 9
+
+
+def test_a_figure_is_drawn_once_there_is_something_to_draw(tmp_path, ran):
+    made = config("gss_figure3", **{"only.rate": "0.4"})
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    text = paper_tables.write(made, PAPER, empty)
+    assert text.startswith("# GSS Figure 3 · FULL SCALE: all images, width 64, 200 epochs: not")
+    assert not (empty / "gss_figure3.png").exists()
+    assert "<img" not in (empty / "gss_figure3.html").read_text()
+    tmp_path /= "w"
+    paper_tables.run(made, tmp_path, COMMAND)
+    text = (tmp_path / "gss_figure3.md").read_text()
+    assert "(gss_figure3.png)" in text
+    assert "| CIFAR-10 | GSS-SB | 0.5 | 1 | 50.00 (75.00) [1] |" in text
+    assert (tmp_path / "gss_figure3.png").read_bytes().startswith(b"\x89PNG")
+    assert 'src="data:image/png' in (tmp_path / "gss_figure3.html").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    # The usual point is in the table, twice in this figure, and in the other.
+    kinds = [paper_tables.table_name(line) for line in lines]
+    assert [kinds.count(table) for table in GSS] == [1, 10, 1]
+    assert {"panel", "x", "parameters"} <= lines[1].keys()

@@ -74,5 +74,5 @@ def test_a_cell_of_a_table_of_the_paper(tmp_path):
     (line,) = (line for line in map(json.loads, lines) if line["table"] == 5)
     assert (line["k"], line["seed"]) == (0.0, 0)
     table = (tmp_path / "w/table5.md").read_text()
-    assert f"{100 * line['accuracy']:.2f} [1] · 91.07" in table
+    assert f"{100 * line['accuracy']:.2f} ({100 * line['best']:.2f}) [1] · 91.07" in table
     assert "- · 69.47" in table
