@@ -2,6 +2,7 @@
 
 python launch.py --config=configs/digits.py:elr
 python launch.py --config=configs/digits.py:coteaching
+python launch.py --config=configs/digits.py:gss_ssl     (GSS inside DivideMix)
 
 The demo's data and budget (configs/demo.py says why there is no augmentation), and no teacher:
 --config.teacher.kind=simsiam adds RMDNet's relation term to a method with one network. One to two
@@ -9,14 +10,15 @@ minutes on two CPU cores; RESULTS.md has what each reaches.
 """
 
 from configs import demo
-from rmdnet_jax.methods import registry
+from rmdnet_jax.config import set_method
+
+METHODS = {"gss_ssl": {"name": "gss", "branches": "ssl"}}
 
 
 def get_config(method="elr"):
-    registry.get(method)  # refuses a name that there is not
     config = demo.get_config()
+    set_method(config, method, METHODS)
     config.teacher.kind = "none"
-    config.method.name = method
     config.method.baseline = "" if method == "robust" else "robust"
     config.report.remark = ""
     return config

@@ -297,3 +297,17 @@ def set_loss(config: ConfigDict, name: str, recipes: dict[str, dict]) -> None:
     config.rgrl.k = recipe.pop("k")
     config.loss.name = name
     config.loss.update(recipe)
+
+
+def set_method(config: ConfigDict, choice: str, recipes: dict[str, dict]) -> None:
+    """Chooses a method with the fields of its own that `recipes` has for it, if any; a recipe's
+    "name" is that of the method, where the choice is called otherwise.
+
+    Raises:
+      InputError: there is no such method.
+    """
+    recipe = dict(recipes.get(choice, {}))
+    config.method.name = recipe.pop("name", choice)
+    methods.get(config.method.name)
+    if recipe:
+        config[config.method.name].update(recipe)

@@ -1,6 +1,8 @@
 """The files of configs/: every one can be started, with every choice it offers, and says how."""
 
 import importlib
+import re
+import shlex
 from pathlib import Path
 
 import jax
@@ -19,6 +21,7 @@ from rmdnet_jax.training import chunks
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py"))
 EXPERIMENTS = [name for name in CONFIGS if name != "paper_tables"]  # that is many
+ANY_METHOD = ("digits", "cifar10", "cifar100", "clothing1m", "webvision")
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +34,24 @@ def choices(module):
     if hasattr(module, "LOSSES"):
         return [None, *module.LOSSES]
     takes_method = "method" in module.get_config.__code__.co_varnames
-    return [None, *(methods.names() if takes_method else ())]
+    own = getattr(module, "METHODS", {})
+    return [None, *sorted({*methods.names(), *own} if takes_method else ())]
+
+
+def made(name, classes, **label_sets):
+    """A data set of 200 black images."""
+    labels = np.arange(200, dtype=np.int32) % classes
+    images = np.zeros((200, 8, 8, 3), np.uint8)
+    names = tuple(map(str, range(classes)))
+    return Dataset(name, images, labels, images, labels, label_sets, names)
+
+
+def shrunk(config):
+    """A config, cut down to what `made` images take."""
+    config.model.width, config.model.blocks, config.dataset.cache = 1, (1,), ""
+    config.augment.pad = min(config.augment.pad, 4)
+    config.rm.batch_size = config.train.batch_size = 8
+    return config
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -49,15 +69,10 @@ def test_every_config_and_every_choice_of_it_can_be_started(name):
 @pytest.mark.usefixtures("lenient_promotion")
 def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name):
     """Traced, not computed; tests/system/test_runs.py runs each, where time is no matter."""
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = shrunk(importlib.import_module(f"configs.{name}").get_config())
     classes = 100 if "100" in name else 10  # its noise is made for those
     labels = np.arange(200, dtype=np.int32) % classes
-    images = np.zeros((200, 8, 8, 3), np.uint8)
-    fields = {config.noise.field: labels} if config.noise.field else {}
-    names = tuple(map(str, range(classes)))
-    data = Dataset("made", images, labels, images, labels, fields, names)
-    config.model.width, config.model.blocks, config.dataset.cache = 1, (1,), ""
-    config.rm.batch_size = config.train.batch_size = 8
+    data = made("made", classes, **({config.noise.field: labels} if config.noise.field else {}))
     run = preparation.prepare(config, None, data)
     seen = run.split.data.train_images
     example = jax.ShapeDtypeStruct((1, *seen.shape[1:]), seen.dtype)
@@ -74,19 +89,76 @@ def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name):
         assert metrics["loss"].shape == ()
 
 
+@pytest.mark.parametrize("name", ANY_METHOD)
+def test_the_budget_fits_every_method(name):
+    """No warm-up, say, lasts as long as the training."""
+    module = importlib.import_module(f"configs.{name}")
+    budgets = set()
+    for choice in choices(module):
+        config = module.get_config(*filter(None, [choice]))
+        budgets.add(str((config.train, config.model, config.augment, config.noise)))
+        preparation.prepare(shrunk(config), None, made("made", 10))
+    assert len(budgets) == 1
+
+
+def test_methods_have_their_authors_values_for_the_data():
+    def own(name, choice):
+        config = importlib.import_module(f"configs.{name}").get_config(choice)
+        return config[config.method.name]
+
+    elr = {name: own(name, "elr") for name in ANY_METHOD}
+    assert {name: (one.beta, one.weight) for name, one in elr.items()} == {
+        "digits": (0.7, 3.0), "cifar10": (0.7, 3.0), "cifar100": (0.9, 7.0),
+        "clothing1m": (0.7, 3.0), "webvision": (0.7, 3.0),
+    }  # fmt: skip
+    assert own("cifar10", "jocor").weight == 0.9
+    assert own("cifar100", "jocor").weight == 0.85
+    for choice in ("dividemix", "gss_ssl"):
+        found = {name: own(name, choice) for name in ANY_METHOD[1:]}
+        assert {name: (one.warmup, one.lambda_u, one.alpha) for name, one in found.items()} == {
+            "cifar10": (5, 25.0, 4.0), "cifar100": (15, 150.0, 4.0),
+            "clothing1m": (1, 0.0, 0.5), "webvision": (1, 0.0, 0.5),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "classes"),
+    [("cifar10", "worse_label", 10), ("cifar100", "noise_label", 100)],
+)
+def test_labels_that_people_gave_to_cifar_are_a_matter_of_three_fields(name, field, classes):
+    right = np.arange(200, dtype=np.int32) % classes
+    human = np.where(np.arange(200) < 100, right, right[::-1])
+    module = importlib.import_module(f"configs.{name}")
+    assert f"--config.noise.kind=human --config.noise.field={field}" in module.__doc__
+    fields = {"dataset.name": f"{name}_n", "noise.kind": "human", "noise.field": field}
+    config = checking.with_values(shrunk(module.get_config()), fields, "")
+    run = preparation.prepare(config, None, made(f"{name}_n", classes, **{field: human}))
+    np.testing.assert_array_equal(run.labels.given, human)
+    assert run.labels.rate_realised == 0.5
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_says_what_it_does_and_how_it_is_started(name):
     text = importlib.import_module(f"configs.{name}").__doc__
     assert f"python launch.py --config=configs/{name}.py" in text
+    for command in re.findall(r"python launch\.py (.*)", text):
+        flags = [word.removeprefix("--").partition("=") for word in shlex.split(command)]
+        file, _, choice = dict((flag, value) for flag, _, value in flags)["config"].partition(":")
+        module = importlib.import_module(file[:-3].replace("/", "."))
+        config = module.get_config(*filter(None, [choice]))
+        for flag, _, _ in flags:
+            if flag.startswith("config."):
+                checking.get(config, flag.removeprefix("config."))
 
 
 def test_an_unknown_choice_names_those_there_are():
     rgrl_cifar10 = importlib.import_module("configs.rgrl_cifar10")
     with pytest.raises(InputError, match="no recipe for the loss 'gec'"):
         rgrl_cifar10.get_config("gec")
-    digits = importlib.import_module("configs.digits")
-    with pytest.raises(InputError, match="unknown method 'erl'; did you mean 'elr'"):
-        digits.get_config("erl")
+    for name in ANY_METHOD:
+        module = importlib.import_module(f"configs.{name}")
+        with pytest.raises(InputError, match="unknown method 'erl'; did you mean 'elr'"):
+            module.get_config("erl")
 
 
 @pytest.mark.parametrize("name", ["rgrl_cifar10", "rgrl_cifar100"])

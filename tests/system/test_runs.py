@@ -269,12 +269,13 @@ def test_tensorboard_files_are_written_where_it_is_there(data, tmp_path):
     assert list((tmp_path / "w/tensorboard/student").glob("events*"))
 
 
-# But those that test_own_data.py and test_grids.py start. That every one can be started, and its
-# methods take a step, tests/config/test_configs.py sees to at every run of the tests.
+# By other tests of this folder. That every config can be started, and its methods take a step,
+# tests/config/test_configs.py sees to at every run of the tests.
+STARTED_ELSEWHERE = ("own_data", "paper_tables", "clothing1m", "webvision")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", sorted(p.name for p in CONFIGS if p.stem not in ("own_data", "paper_tables"))
-)
+@pytest.mark.parametrize("name", sorted(p.name for p in CONFIGS if p.stem not in STARTED_ELSEWHERE))
 def test_every_config_runs_at_a_tiny_size(name, tmp_path):
     human = np.arange(200) % 100
     # As many classes as the data set that the config names: its noise is made for those.
