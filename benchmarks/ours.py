@@ -20,7 +20,7 @@ from rmdnet_jax.data import augment
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import cpu, devices, sharding
 from rmdnet_jax.methods import optimizers, samples
-from rmdnet_jax.methods.interface import Method, Task, permutation
+from rmdnet_jax.methods.interface import Method, Task, Weights
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
@@ -64,6 +64,13 @@ def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) ->
     return Robust(Learner(network, optimizer, robust.get("ce"), relation=relation))
 
 
+def learner(width: int, classes: int = 10) -> Learner:
+    """A network on images with cross entropy, without a teacher: of any method on given labels."""
+    learned = method("loss alone", width, classes=classes)
+    assert isinstance(learned, Robust)
+    return learned.learner
+
+
 def task(method: Method, labels: np.ndarray, batch_size: int, epochs: int = 1) -> Task:
     """What a method is told of its data."""
     classifier = getattr(method.network, "classifier", None)
@@ -94,19 +101,24 @@ class Training:
     """
 
     def __init__(self, method: Method, images: np.ndarray, labels: np.ndarray, batch_size: int):
-        self._mesh = mesh = sharding.mesh()
+        self._method, self._mesh = method, sharding.mesh()
+        mesh = self._mesh
         told = task(method, labels, batch_size)
         self.steps = told.steps
         state = method.init(jax.random.key(0), jnp.asarray(images[:1]), told)
-        of_images = images.shape[1:], images.dtype, batch_size
+        self._order = method.order(state, jax.random.key(1), told)
+        of_images = images.shape[1:], images.dtype, self._order.shape[1]
         _, metrics, said = chunks.first_step(method, state, *of_images)
         memory = {} if said is None else samples.empty(told.num_images, told.num_classes)
         carried = chunks.Carried(state, memory)
         self._begin = chunks.prepare(
             method, tuple(metrics), images, labels, mesh, usual=self.steps, workers=0
         )
-        self._order = permutation(jax.random.key(1), len(images), self.steps, batch_size)
         self._carried = sharding.replicate(carried, mesh)
+
+    def networks(self) -> tuple[Weights, ...]:
+        """As they are trained so far."""
+        return self._method.networks(self._carried.state)
 
     def __call__(self) -> None:
         """One pass; returns when the parameters are updated."""

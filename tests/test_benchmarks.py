@@ -47,6 +47,45 @@ def test_a_script_prints_its_table(script, flags, rows, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("lenient_promotion")
+def test_the_cost_of_methods_is_a_multiple_of_cross_entropys(monkeypatch, capsys):
+    """Of DivideMix, too, whose steps have more rows and which looks at all images before."""
+    flags = "--width 2 --size 8 --images 16 --batch 8 --rounds 1 --methods ELR DivideMix"
+    monkeypatch.setattr("sys.argv", ["method_cost.py", *flags.split()])
+    with jax.numpy_rank_promotion("allow"):
+        importlib.import_module("method_cost").main()
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    rows = {name: cells for name, *cells in (line.strip("| ").split(" | ") for line in table)}
+    assert list(rows) == ["CE", "ELR", "DivideMix"]
+    assert rows["CE"][1:] == ["1.00", "1.00", "1.00"]
+    assert rows["DivideMix"][2] == "12.67"  # 2 (4 (3 + 1) + 2 + 1) / 3
+
+
+@pytest.mark.usefixtures("lenient_promotion")
+def test_methods_are_compared_by_means_and_spreads_and_no_run_is_made_twice(
+    tmp_path, monkeypatch, capsys
+):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    arrays = {"x_train": labels[:, None] + rng.normal(size=(60, 4)), "y_train": labels}
+    arrays |= {"x_test": arrays["x_train"][:30], "y_test": labels[:30]}
+    np.savez(tmp_path / "features.npz", **arrays)
+    flags = f"own_data.py --out {tmp_path}/out --noise symmetric:0.4 --seeds 0,1 --rows CE,GSS-DB"
+    fields = f"--flags dataset.path={tmp_path}/features.npz train.epochs=3 teacher.kind=none"
+    monkeypatch.setattr("sys.argv", ["methods.py", *f"configs/{flags} {fields}".split()])
+    methods, said = importlib.import_module("methods"), []
+    for _ in range(2):
+        methods.main()
+        said.append(capsys.readouterr().out)
+        monkeypatch.setattr(methods.single, "run", None)  # nothing is left to be run
+    assert said[0] == said[1]
+    rows = [line.strip("| ").split(" | ") for line in said[0].splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == ["CE", "GSS-DB"]
+    results = (tmp_path / "out" / "CE symmetric-0.4 1" / "results.json").read_text()
+    assert '"noise_kind": "symmetric"' in results
+    assert " ± " in rows[2][1]
+
+
+@pytest.mark.usefixtures("lenient_promotion")
 def test_a_turn_of_ours_is_a_pass_over_the_images_that_are_left_over_by_no_batch():
     """What training remembers of an image is kept, as it is in a run."""
     ours = importlib.import_module("ours")

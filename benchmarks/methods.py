@@ -1,0 +1,123 @@
+"""What every method makes of the same wrong labels with the same budget: several noises and seeds,
+and a table of means and spreads.
+
+python benchmarks/methods.py configs/own_data.py --out runs/features --seeds 0,1,2 \\
+    --noise human:human_aggre,symmetric:0.4 --flags dataset.path=FEATURES.npz train.epochs=30
+python benchmarks/methods.py configs/digits.py --out runs/digits --noise symmetric:0.4
+
+Every run has a folder under --out, and what is finished there is not done again. Fields of a method
+are its defaults, for all data, and none was chosen by these labels; rates of wrong labels are
+estimated. Last (best) is the test accuracy after the last epoch, and the highest after any, which
+nobody can choose without true labels. Images of the batches are the same for all; DivideMix and
+GSS-SSL learn four views of them for each network.
+"""
+
+import argparse
+import ast
+import contextlib
+import importlib
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import stopwatch
+from ml_collections import ConfigDict
+
+from rmdnet_jax.config import checking
+from rmdnet_jax.runs import single
+
+_ALONE = {"method.baseline": "", "report.tsne_points": 0, "report.gallery": 0, "tensorboard": False}
+
+# A loss alone, or a method, whose loss is cross entropy as its authors have it.
+ROWS: dict[str, dict] = {
+    "CE": {},
+    "GCE": {"loss.name": "gce"},
+    "NCE+AGCE": {"loss.name": "nce_agce"},
+    "forward GCE": {"method.name": "forward", "loss.name": "gce"},
+    "ELR": {"method.name": "elr"},
+    "ELR+": {"method.name": "elr_plus"},
+    "Co-teaching": {"method.name": "coteaching"},
+    "JoCoR": {"method.name": "jocor"},
+    "DivideMix": {"method.name": "dividemix"},
+    "GSS-SB": {"method.name": "gss"},
+    "GSS-DB": {"method.name": "gss", "gss.branches": "double"},
+    "GSS-SSL": {"method.name": "gss", "gss.branches": "ssl"},
+}
+
+# Of results.json, by their headings.
+_FIGURES = {
+    "last": "test_accuracy",
+    "best": "best_test_accuracy",
+    "AUROC": "label_issue_auroc",
+    "AP": "label_issue_average_precision",
+    "F1": "label_issue_f1",
+    "rate": "noise_rate_estimated",
+    "ECE": "expected_calibration_error",
+    "seconds": "train_seconds",
+}
+
+
+def run(base: ConfigDict, row: str, noise: str, seed: int, flags: dict, folder: Path) -> dict:
+    """What results.json says of a row under a noise, "symmetric:0.4" or "human:FIELD"."""
+    said = folder / "results.json"
+    if not said.exists():
+        kind, _, which = noise.partition(":")
+        of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
+        usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
+        seeds = {"seed": seed, "noise.seed": seed, "noise.kind": kind}
+        values = _ALONE | usual | seeds | of_noise | flags | ROWS[row]
+        config = checking.with_values(base, values, "--flags ")
+        with contextlib.redirect_stdout(io.StringIO()):
+            single.run(config, folder, "")
+    return json.loads(said.read_text())
+
+
+def line(row: str, runs: Sequence[dict]) -> str:
+    """A row of the table: means over seeds, and half the distance of the extremes."""
+    cells = []
+    for name in _FIGURES.values():
+        values = [one[name] for one in runs if one[name] is not None]
+        text = f"{statistics.mean(values):.4g}" if values else "-"
+        spread = (max(values) - min(values)) / 2 if len(values) > 1 else 0
+        unknown = len(runs) - len(values)
+        cells.append(
+            text + (f" ± {spread:.2g}" if spread else "") + (f" ({unknown} -)" if unknown else "")
+        )
+    return f"| {row} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Reads the command line; a table a noise."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--noise", default="symmetric:0.4")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
+    given = parser.parse_args()
+    base = importlib.import_module(f"configs.{given.config.stem}").get_config()
+    flags = {}
+    for flag in given.flags:
+        field, _, text = flag.partition("=")
+        try:
+            flags[field] = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            flags[field] = text
+    print(stopwatch.heading("jax"), flush=True)
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    for noise in given.noise.split(","):
+        print(f"\n{noise}\n\n| | {' | '.join(_FIGURES)} |\n{'| --- ' * (len(_FIGURES) + 1)}|")
+        for row in given.rows.split(","):
+            folders = [given.out / f"{row} {noise} {seed}".replace(":", "-") for seed in seeds]
+            runs = [
+                run(base, row, noise, seed, flags, folder)
+                for seed, folder in zip(seeds, folders, strict=True)
+            ]
+            print(line(row, runs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
