@@ -2,18 +2,18 @@
 
 import signal
 
-from rmdnet_jax.base.text import shown
+from rmdnet_jax.base.text import fitted, shown
 
 
 class InputError(ValueError):
     """What the user gave cannot be run; nothing was written (exit status 2).
 
     The message is one line: what is wrong, where; what would be right. Names in it may be anything
-    a file can be called: it is shown, not printed raw.
+    a file can be called: it is shown, not printed raw, and what is long of them is cut.
     """
 
     def __init__(self, message: str):
-        super().__init__(shown(message))
+        super().__init__(fitted(shown(message)))
 
 
 class WorkdirInUseError(InputError):

@@ -42,6 +42,14 @@ def cut(text: object, most: int = 100) -> str:
     return f"{found[: most - 3 - end]}...{found[-end:]}"
 
 
+def fitted(line: str, most: int = 240) -> str:
+    """A line for people. Of one that is longer than `most` characters, three times a terminal's
+    width, paths and other words of more than 120 are cut."""
+    if len(line) <= most:
+        return line
+    return " ".join(cut(word, 120) if len(word) > 120 else word for word in line.split(" "))
+
+
 def brief(value: object) -> str:
     """A value of any kind for a message: a text or a number as Python writes it, cut; of anything
     else its type and size, as what is in it may fill screens."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.base import text as names
+from rmdnet_jax.base.errors import InputError
 
 NAMES = [
     ("piñata 猫 العربية 👩‍🔬", "piñata 猫 العربية 👩‍🔬"),
@@ -110,3 +111,22 @@ def test_of_many_names_the_first_are_told():
 )
 def test_of_two_values_what_differs_is_seen(one, other, seen):
     assert names.apart(one, other) == seen
+
+
+def test_of_a_line_that_is_too_long_the_longest_words_are_cut():
+    deep = "/data/" + "x" * 3000 + "/7.png"
+    line = names.fitted(f"{deep}  cannot be read; expected a picture")
+    assert line.startswith("/data/xxx")
+    assert line.endswith("/7.png  cannot be read; expected a picture")
+    assert len(line) <= 240
+    short = f"{'/data/' + 'y' * 130} cannot be read"
+    assert names.fitted(short) == short
+
+
+def test_no_error_shows_all_of_a_path_that_fills_screens():
+    with pytest.raises(InputError) as caught:
+        raise InputError(
+            f"no manifest {'/'.join(['folder'] * 500)}/m.csv; right is one of pictures"
+        )
+    assert len(str(caught.value)) <= 240
+    assert "/m.csv; right" in str(caught.value)
