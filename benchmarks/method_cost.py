@@ -15,6 +15,7 @@ import ours
 import stopwatch
 
 from rmdnet_jax.methods import inference, registry
+from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.interface import Method
 
 _TRAINING = 3
@@ -41,7 +42,7 @@ METHODS: dict[str, tuple[str, dict, int]] = {
 def epoch(method: Method, images: np.ndarray, labels: np.ndarray, batch: int) -> Callable:
     """An epoch of steps, and of what a method of ours looks at before it."""
     training = ours.Training(method, images, labels, batch)
-    if not hasattr(method, "warmup") or method.learners == 1:
+    if not isinstance(method, DivideMix):
         return training
     predict = inference.predictor(method.network)
 

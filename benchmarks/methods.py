@@ -6,10 +6,10 @@ python benchmarks/methods.py configs/own_data.py --out runs/features --seeds 0,1
 python benchmarks/methods.py configs/digits.py --out runs/digits --noise symmetric:0.4
 
 Every run has a folder under --out, and what is finished there is not done again. Fields of a method
-are its defaults, for all data, and none was chosen by these labels; rates of wrong labels are
-estimated. Last (best) is the test accuracy after the last epoch, and the highest after any, which
-nobody can choose without true labels. Images of the batches are the same for all; DivideMix and
-GSS-SSL learn four views of them for each network.
+are its defaults, for all data, and none was chosen by these labels: rates of wrong labels are
+estimated, and dividemix.lambda_u is 0. Last (best) is the test accuracy after the last epoch, and
+the highest after any, which nobody can choose without true labels. Images of the batches are the
+same for all; DivideMix and GSS-SSL learn four views of them for each network.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import ast
 import contextlib
 import importlib
 import io
-import json
+import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,8 @@ import stopwatch
 from ml_collections import ConfigDict
 
 from rmdnet_jax.config import checking
-from rmdnet_jax.runs import single
+from rmdnet_jax.runs import grid, preparation
+from rmdnet_jax.runs.grid import Cell
 
 _ALONE = {"method.baseline": "", "report.tsne_points": 0, "report.gallery": 0, "tensorboard": False}
 
@@ -59,32 +60,28 @@ _FIGURES = {
 }
 
 
-def run(base: ConfigDict, row: str, noise: str, seed: int, flags: dict, folder: Path) -> dict:
-    """What results.json says of a row under a noise, "symmetric:0.4" or "human:FIELD"."""
-    said = folder / "results.json"
-    if not said.exists():
-        kind, _, which = noise.partition(":")
-        of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
-        usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
-        seeds = {"seed": seed, "noise.seed": seed, "noise.kind": kind}
-        values = _ALONE | usual | seeds | of_noise | flags | ROWS[row]
-        config = checking.with_values(base, values, "--flags ")
-        with contextlib.redirect_stdout(io.StringIO()):
-            single.run(config, folder, "")
-    return json.loads(said.read_text())
+def configured(base: ConfigDict, row: str, noise: str, seed: int, flags: dict) -> ConfigDict:
+    """The config of a row under a noise, "symmetric:0.4" or "human:FIELD"."""
+    kind, _, which = noise.partition(":")
+    of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
+    usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
+    seeds = {"seed": seed, "noise.seed": seed, "noise.kind": kind}
+    values = _ALONE | usual | seeds | of_noise | flags | ROWS[row]
+    return checking.with_values(base, values, "--flags ")
 
 
-def line(row: str, runs: Sequence[dict]) -> str:
-    """A row of the table: means over seeds, and half the distance of the extremes."""
+def line(row: str, runs: Sequence[dict | None]) -> str:
+    """A row of the table: means over seeds and their standard deviation, of what is known; and the
+    number of seeds in which it is not, or that diverged."""
     cells = []
     for name in _FIGURES.values():
-        values = [one[name] for one in runs if one[name] is not None]
+        values = [one[name] for one in runs if one and one.get(name) is not None]
         text = f"{statistics.mean(values):.4g}" if values else "-"
-        spread = (max(values) - min(values)) / 2 if len(values) > 1 else 0
-        unknown = len(runs) - len(values)
-        cells.append(
-            text + (f" ± {spread:.2g}" if spread else "") + (f" ({unknown} -)" if unknown else "")
-        )
+        if len(values) > 1:
+            text += f" ± {statistics.stdev(values):.2g}"
+        if unknown := len(runs) - len(values):
+            text += f" (not in {unknown} of {len(runs)})"
+        cells.append(text)
     return f"| {row} | {' | '.join(cells)} |"
 
 
@@ -108,15 +105,22 @@ def main() -> None:
             flags[field] = text
     print(stopwatch.heading("jax"), flush=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]
-    for noise in given.noise.split(","):
+    rows = given.rows.split(",")
+    noises = given.noise.split(",")
+    fill = preparation.filling(configured(base, rows[0], noises[0], seeds[0], flags))
+    cells: dict[tuple[str, str], list[Cell]] = {}
+    for row, noise, seed in itertools.product(rows, noises, seeds):
+        filled, _ = fill(configured(base, row, noise, seed, flags))
+        name = f"{row} {noise} {seed}".replace(":", "-")
+        cells.setdefault((row, noise), []).append(Cell(name, filled, given.out.resolve() / name))
+    grid.check([one for many in cells.values() for one in many])
+    for noise in noises:
         print(f"\n{noise}\n\n| | {' | '.join(_FIGURES)} |\n{'| --- ' * (len(_FIGURES) + 1)}|")
-        for row in given.rows.split(","):
-            folders = [given.out / f"{row} {noise} {seed}".replace(":", "-") for seed in seeds]
-            runs = [
-                run(base, row, noise, seed, flags, folder)
-                for seed, folder in zip(seeds, folders, strict=True)
-            ]
-            print(line(row, runs), flush=True)
+        for row in rows:
+            with contextlib.redirect_stdout(io.StringIO()):
+                for _ in grid.run(cells[row, noise], ""):
+                    pass
+            print(line(row, [one.results() for one in cells[row, noise]]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """The benchmarks still run, at tiny sizes, and count what they say they count."""
 
 import importlib
+import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses import relation
+from rmdnet_jax.methods import registry
 from rmdnet_jax.models.resnet import ResNet
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -60,6 +64,16 @@ def test_the_cost_of_methods_is_a_multiple_of_cross_entropys(monkeypatch, capsys
     assert rows["DivideMix"][2] == "12.67"  # 2 (4 (3 + 1) + 2 + 1) / 3
 
 
+def test_only_a_method_that_divides_looks_at_all_images_before_an_epoch():
+    cost, ours = importlib.import_module("method_cost"), importlib.import_module("ours")
+    data = ours.made_data(8, 8)
+    with mock.patch.object(ours, "Training", lambda method, *_: method):
+        for name, (method, fields, _) in cost.METHODS.items():
+            built = registry.build(method, ours.learner(2), fields)
+            looks = cost.epoch(built, *data, 4) is not built
+            assert looks == (name in ("DivideMix", "GSS-SSL"))
+
+
 @pytest.mark.usefixtures("lenient_promotion")
 def test_methods_are_compared_by_means_and_spreads_and_no_run_is_made_twice(
     tmp_path, monkeypatch, capsys
@@ -76,13 +90,16 @@ def test_methods_are_compared_by_means_and_spreads_and_no_run_is_made_twice(
     for _ in range(2):
         methods.main()
         said.append(capsys.readouterr().out)
-        monkeypatch.setattr(methods.single, "run", None)  # nothing is left to be run
+        monkeypatch.setattr(methods.grid.single, "run", None)  # nothing is left to be run
     assert said[0] == said[1]
     rows = [line.strip("| ").split(" | ") for line in said[0].splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[2:]] == ["CE", "GSS-DB"]
     results = (tmp_path / "out" / "CE symmetric-0.4 1" / "results.json").read_text()
     assert '"noise_kind": "symmetric"' in results
     assert " ± " in rows[2][1]
+    monkeypatch.setattr("sys.argv", [*sys.argv, "train.lr=0.5"])
+    with pytest.raises(InputError, match=r"holds another experiment \(train.lr"):
+        methods.main()
 
 
 @pytest.mark.usefixtures("lenient_promotion")

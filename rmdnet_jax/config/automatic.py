@@ -198,7 +198,10 @@ def fill(
     if config.model.kind == "mlp":
         del on_pictures["train"]
         choose("method.name", "forward", "heeds classes that turn into others by habit")
-        if methods.get(config.method.name).order is Method.order:
+        made = methods.build(
+            config.method.name, None, configuration.method_parameters(config, config.method.name)
+        )
+        if type(made).order is Method.order:
             choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
         choose("train.folds", 1, f"{config.method.name} orders its images itself")
         _fill_features(choose, batch_size, config, num_train, num_features)

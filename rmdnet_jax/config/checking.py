@@ -88,6 +88,13 @@ def _check_together(config: ConfigDict) -> None:
                 "teacher to differ; right is a config.teacher.kind other than 'none' and "
                 "config.rgrl.k > 0"
             )
+    if train.lr_decay == "cosine":
+        for field, value in (("lr_drops", tuple(train.lr_drops)), ("lr_drop", train.lr_drop)):
+            if value != (usual := all_fields()[f"train.{field}"].default):
+                raise InputError(
+                    f"config.train.{field} is {value} with config.train.lr_decay = 'cosine', "
+                    f"which does not read it; right is {usual}, or 'steps'"
+                )
     weighs = guided and not is_open and rgrl.k is not None and train.epochs
     if weighs and kind and (networks := _networks(config)) > 1:
         raise InputError(
@@ -121,12 +128,9 @@ def _check_together(config: ConfigDict) -> None:
 
 
 def _networks(config: ConfigDict) -> int:
-    """Number of networks that the config's method trains, by its class, or by its fields too."""
+    """Number of networks that the config's method trains."""
     name = config.method.name
-    kind = methods.get(name)
-    if isinstance(kind.learners, property):
-        kind = kind(None, **method_parameters(config, name))
-    return kind.learners
+    return methods.build(name, None, method_parameters(config, name)).learners
 
 
 def _check_encoder(config: ConfigDict) -> None:

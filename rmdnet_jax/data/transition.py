@@ -1,13 +1,11 @@
 """An estimate of the label noise, P(given label | true class), without true labels.
 
-By anchor points: where the evidence for a class is strongest, the class is taken to be the true
-one, and the given labels are counted. The evidence must not come from the very label that is
-counted: a student that has begun to learn its labels by heart is surest where label and picture
-agree, and finds no noise. What it says of an image's neighbours is free of that (0.39 in the demo,
-where 0.40 of the labels are wrong; 0.12 by its word on the image itself), but not all anchors are
-of their class where teacher and student are weak, and the rate comes out too high: by 0.20 in the
-mean of four runs on 10,000 CIFAR-10 images with a teacher whose neighbours are right in 48 % of
-the cases (docs/label_issues.md).
+By anchors: samples of which the evidence is sure are taken to be of the class that it says, and
+their given labels are counted. What a student says of an image's neighbours has the surest few for
+anchors. What it says of the image itself needs more: it is surest of labels that it has learned,
+and shows too little noise there; of all images it gets some wrong itself, and shows too much
+(docs/label_issues.md has figures). What has not learned from the labels needs no anchors:
+unseen.py.
 """
 
 import math
@@ -15,10 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Anchors of a class: this share of the samples that the evidence takes for it, and no fewer than so
-# many, which may be up to a third of them.
+# The surest of a class: this share of the samples that the evidence takes for it, and no fewer than
+# so many, which may be up to a third of them.
 _SHARE = 0.03
 _FEWEST = 50
+
+# Of a network that has learned the labels, instead: the share whose label agrees, to this power. Were
+# it least sure where it is wrong, 1 would leave all of that out; it is not quite so.
+_POWER = 1.5
 
 # Standard errors by which the evidence must agree with the labels more often than the largest class
 # alone would, to say anything of them.
@@ -53,38 +55,36 @@ class Noise(NamedTuple):
         return sum(self.range) / 2 if self.rate is None else self.rate
 
 
-def estimate(evidence: np.ndarray, given: np.ndarray) -> Noise:
+def estimate(evidence: np.ndarray, given: np.ndarray, learned: bool = False) -> Noise:
     """The estimated noise.
 
     Args:
       evidence: float [N, C] in [0, 1], for each class of each sample; of knn.neighbours_mean where
         there is a teacher.
       given: int [N], the labels.
+      learned: whether the evidence is what a network says of images whose labels it has learned,
+        so that the surest are not enough.
 
     References:
       Liu and Tao 2016 (arXiv 1411.7718) and Patrini et al. 2017 (arXiv 1609.03683) estimate noise
       at anchor points; they read one anchor's probabilities where here given labels are counted.
     """
-    size, num_classes = evidence.shape
     said = evidence.argmax(axis=1)
-    sizes = np.bincount(said, minlength=num_classes)
-    counts = np.eye(num_classes)  # of a class that the evidence never names nothing is known
-    for label in np.flatnonzero(sizes):
-        of_class = sizes[label]
-        count = max(1, round(max(_SHARE * of_class, min(_FEWEST, of_class / 3))))
-        anchors = np.argpartition(evidence[:, label], size - count)[size - count :]
-        counts[label] = np.bincount(given[anchors], minlength=num_classes)
-    matrix = counts / counts.sum(axis=1, keepdims=True)
-    classes = sizes / size
-    rate = float(classes @ (1 - matrix.diagonal()))
-    return noise(counts, matrix, rate, classes, said, given)
+    surest, more = _counted(evidence, said, given)
+    anchors = more if learned else surest
+    shares = np.bincount(said, minlength=evidence.shape[1]) / len(said)
+    return noise(
+        _rows(anchors), _rate(anchors, shares), _rate(surest, shares), anchors.sum(),
+        habits(surest, shares), said, given,
+    )  # fmt: skip
 
 
 def noise(
-    counts: np.ndarray,
     matrix: np.ndarray,
     rate: float,
-    shares: np.ndarray,
+    surely: float,
+    seen: float,
+    habits: np.ndarray | None,
     said: np.ndarray,
     given: np.ndarray,
 ) -> Noise:
@@ -92,12 +92,14 @@ def noise(
 
     The evidence is against `disagreement` of the labels: those that are wrong, but for the few that
     are wrong in its own way, and those that it gets wrong itself. So no rate can be above it, but
-    by chance, and how far it is above the estimate is how far that may be off.
+    by chance, and how far it is above what is surely wrong is how far that may be off.
 
     Args:
-      counts, shares: as `habits` takes them.
       matrix: float64 [C, C], the estimated T.
       rate: the estimated share of wrong labels.
+      surely: the least of it that can be said.
+      seen: samples that the rate is of.
+      habits: as `habits` finds them.
       said: int [N], the classes that the evidence favours.
       given: int [N], the labels.
     """
@@ -105,12 +107,12 @@ def noise(
     majority = np.bincount(given).max() / len(given)
     spread = math.sqrt(majority * (1 - majority) / len(given))
     is_witness = 1 - disagreement > majority + _CLEARLY * spread or not disagreement
-    by_chance = _CLEARLY * math.sqrt(rate * (1 - rate) / counts.sum())
+    by_chance = _CLEARLY * math.sqrt(rate * (1 - rate) / seen)
     is_known = is_witness and rate <= disagreement + by_chance
     rate = min(rate, disagreement)
-    lowest = max(0.0, 2 * rate - disagreement) if is_known else 0.0
+    lowest = max(0.0, 2 * min(surely, rate) - disagreement) if is_known else 0.0
     known = rate if is_known else None
-    return Noise(matrix, known, (lowest, disagreement), habits(counts, shares))
+    return Noise(matrix, known, (lowest, disagreement), habits)
 
 
 def habits(counts: np.ndarray, shares: np.ndarray) -> np.ndarray | None:
@@ -146,3 +148,30 @@ def error(estimated: np.ndarray, realised: np.ndarray) -> float:
     """How far two transition matrices [C, C] are from each other, in [0, 1]: the total variation
     distance of their rows, in the mean."""
     return float(np.abs(estimated - realised).sum(axis=1).mean() / 2)
+
+
+def _counted(
+    evidence: np.ndarray, said: np.ndarray, given: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How often samples that the evidence takes for k have been given j, float64 [C, C]: of the
+    surest, and of more. A class that it never names has its own label once."""
+    classes = evidence.shape[1]
+    surest, more = np.eye(classes), np.eye(classes)
+    for label in np.unique(said):
+        members = np.flatnonzero(said == label)
+        labels = given[members[np.argsort(-evidence[members, label], kind="stable")]]
+        size = len(members)
+        fewest = max(1, round(max(_SHARE * size, min(_FEWEST, size / 3))))
+        agreeing = float(np.mean(labels == label))
+        count = max(fewest, round(agreeing**_POWER * size))
+        surest[label] = np.bincount(labels[:fewest], minlength=classes)
+        more[label] = np.bincount(labels[:count], minlength=classes)
+    return surest, more
+
+
+def _rows(counts: np.ndarray) -> np.ndarray:
+    return counts / counts.sum(axis=1, keepdims=True)
+
+
+def _rate(counts: np.ndarray, shares: np.ndarray) -> float:
+    return float(shares @ (1 - _rows(counts).diagonal()))

@@ -57,9 +57,9 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
     posterior, _ = _posterior(tempered, labels, matrix)
     rate = float(1 - posterior[np.arange(len(labels)), labels].mean())
     counts = _counts(posterior, labels)
-    shares = counts.sum(axis=1) / counts.sum()
+    found = transition.habits(counts, counts.sum(axis=1) / counts.sum())
     said = probabilities.argmax(axis=1)
-    return transition.noise(counts, matrix, rate, shares, said, given)
+    return transition.noise(matrix, rate, rate, counts.sum(), found, said, given)
 
 
 def judged(noise: Noise, probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def suspect(
         test_neighbours = knn.neighbours_mean(bank, belief, queries, k=_NEIGHBOURS)
         found = transition.estimate(neighbours, labels.given)
     else:
-        found = transition.estimate(belief, labels.given)
+        found = transition.estimate(belief, labels.given, learned=True)
     rate = found.rate or 0
     return Suspicion(
         label_issues.score(train, neighbours, labels.given, rate, data.train_index),

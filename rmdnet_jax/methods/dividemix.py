@@ -46,6 +46,7 @@ class Lesson(NamedTuple):
     Attributes:
       labelled, unlabelled: the images, [B].
       views: of the labelled, twice, and of the others, twice: [B, ...] as images are.
+      other: float32 [B, C] twice, what the other network says of the others' views.
       x: float32 [4B, ...], normalised.
       target: float32 [4B, C].
       given: int32 [4B], the given labels.
@@ -55,6 +56,7 @@ class Lesson(NamedTuple):
     labelled: Batch
     unlabelled: Batch
     views: Sequence[jax.Array]
+    other: Sequence[jax.Array]
     x: jax.Array
     target: jax.Array
     given: jax.Array
@@ -63,7 +65,7 @@ class Lesson(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Division(LearnerMethod[S]):
-    """What a method may be told that divides the images."""
+    """Fields of a method that divides the images into labelled and unlabelled ones."""
 
     warmup: Annotated[
         int, whole(1, 10**6), "epochs on all labels before the first division, each image twice"
@@ -92,6 +94,8 @@ class DivideMix(Division[DivideMixState]):
     """
 
     learners: ClassVar[int] = 2
+    # Of the config, that its fields are in.
+    group: ClassVar[str] = "dividemix"
 
     @property
     def title(self) -> str:
@@ -102,12 +106,12 @@ class DivideMix(Division[DivideMixState]):
         """Raises InputError for a training that ends before a division, or too few images."""
         if task.epochs <= self.warmup:
             raise InputError(
-                f"DivideMix divides no images in the first {self.warmup} of {task.epochs} epochs "
-                "(train.epochs); right is more, or a smaller dividemix.warmup"
+                f"{self.title} divides no images in the first {self.warmup} of {task.epochs} "
+                f"epochs (train.epochs); right is more, or a smaller {self.group}.warmup"
             )
         if task.num_images < 2 * task.batch_size:
             raise InputError(
-                f"DivideMix takes a batch of labelled and one of unlabelled images of "
+                f"{self.title} takes a batch of labelled and one of unlabelled images of "
                 f"{task.num_images} and train.batch_size is {task.batch_size}; right is at most "
                 "half of the images"
             )
@@ -209,7 +213,9 @@ class DivideMix(Division[DivideMixState]):
             told = True
             if hosts.is_writer():
                 print(
-                    f"warning: {_told(counts, taken, clean.shape[1])}", file=sys.stderr, flush=True
+                    f"warning: {self.title} {_told(counts, taken, clean.shape[1])}",
+                    file=sys.stderr,
+                    flush=True,
                 )
         labelled = [surest(w, count) for w, count in zip(clean, taken, strict=True)]
         return {
@@ -253,7 +259,7 @@ class DivideMix(Division[DivideMixState]):
         is_warm = division["epoch"] < self.warmup
         agreement = (jnp.concatenate(own).argmax(axis=1) == given).astype(jnp.float32)
         return Lesson(
-            labelled, unlabelled, views, jnp.where(is_warm, x, mixed.x),
+            labelled, unlabelled, views, other, jnp.where(is_warm, x, mixed.x),
             jnp.where(is_warm, one_hot, mixed.y), given, agreement,
         )  # fmt: skip
 
@@ -325,7 +331,7 @@ def _agreement(lessons: Sequence[Lesson], labelled: jax.Array) -> jax.Array:
 
 def _told(counts: np.ndarray, taken: np.ndarray, size: int) -> str:
     return (
-        f"DivideMix takes {counts[0]:,} and {counts[1]:,} of {size:,} labels for right, by "
+        f"takes {counts[0]:,} and {counts[1]:,} of {size:,} labels for right, by "
         f"either network's losses; it goes on with the surest {taken[0]:,} and {taken[1]:,}, so "
         "that a batch is on each side (said once)"
     )

@@ -21,14 +21,11 @@ from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import pool as pools
 from rmdnet_jax.methods.dividemix import Division
 from rmdnet_jax.methods.gss_ssl import TARGETS, DividedGSS
-from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
+from rmdnet_jax.methods.interface import Batch, Look, Metrics, S, State, Task
 from rmdnet_jax.methods.learner import Learner
 
 # By gss.branches: what the paper calls it, and the number of its networks.
 _BRANCHES = {"single": ("SB", 1), "double": ("DB", 2), "ssl": ("SSL", 2)}
-
-# Fields that semi-supervision alone reads, beside those of the division.
-_OF_SSL = ("unlabelled_lambda1", "unlabelled_lambda2", "ssl_target")
 
 
 @flax.struct.dataclass
@@ -41,7 +38,22 @@ class GSSState(State):
 
 
 @dataclasses.dataclass(frozen=True)
-class GSS(Division[GSSState]):
+class SemiSupervision(Division[S]):
+    """Fields that `branches` "ssl" alone reads; lambda1 and lambda2 in it are of its own."""
+
+    labelled_lambda1: Annotated[float, number(0, 1000), "lambda1 of labelled images, ssl"] = 0.1
+    labelled_lambda2: Annotated[float, number(0, 1000), "lambda2 of labelled images, ssl"] = 0.0
+    unlabelled_lambda1: Annotated[float, number(0, 1000), "lambda1 of unlabelled images, ssl"] = 0.2
+    unlabelled_lambda2: Annotated[float, number(0, 1000), "lambda2 of unlabelled images, ssl"] = 0.5
+    ssl_target: Annotated[
+        str,
+        one_of(*TARGETS),
+        "what unlabelled images are taken for, ssl: a draw, the pool's shares, or DivideMix's",
+    ] = "draw"
+
+
+@dataclasses.dataclass(frozen=True)
+class GSS(SemiSupervision[GSSState]):
     """The learner's loss of a label that is drawn from the image's pool, which then grows by what
     the network says of the image (methods/pool.py).
 
@@ -60,23 +72,8 @@ class GSS(Division[GSSState]):
     draw: Annotated[
         str, one_of("sample", "expected"), "one label a visit, or the mean of the loss over all"
     ] = "sample"
-    lambda1: Annotated[
-        float | None, number(0, 1000), "weight of the predicted label in the pool; None: 2, ssl 0.1"
-    ] = None
-    lambda2: Annotated[
-        float | None, number(0, 1000), "weight of all labels alike in the pool; None: 1, ssl 0"
-    ] = None
-    unlabelled_lambda1: Annotated[
-        float, number(0, 1000), "lambda1 of images without a label, ssl"
-    ] = 0.2
-    unlabelled_lambda2: Annotated[
-        float, number(0, 1000), "lambda2 of images without a label, ssl"
-    ] = 0.5
-    ssl_target: Annotated[
-        str,
-        one_of(*TARGETS),
-        "what images without a label are taken for, ssl: a draw, the pool's shares, or DivideMix's",
-    ] = "draw"
+    lambda1: Annotated[float, number(0, 1000), "weight of the predicted label in the pool"] = 2.0
+    lambda2: Annotated[float, number(0, 1000), "weight of all labels alike in the pool"] = 1.0
 
     @property
     def title(self) -> str:
@@ -90,19 +87,28 @@ class GSS(Division[GSSState]):
 
     @classmethod
     def of(cls, learner: Learner, **parameters: Any) -> "GSS | DividedGSS":
-        """With semi-supervision it is a DivideMix."""
+        """Of the branches that are asked for; with semi-supervision it is a DivideMix.
+
+        Raises:
+          InputError: a field is given that these branches do not read.
+        """
         gss = cls(learner, **parameters)
-        return gss._divided() if gss.branches == "ssl" else gss
+        of_ssl = {one.name for one in dataclasses.fields(SemiSupervision)} - {"learner"}
+        is_ssl = gss.branches == "ssl"
+        unread = ("draw", "lambda1", "lambda2") if is_ssl else sorted(of_ssl)
+        for one in dataclasses.fields(cls):
+            if one.name in unread and (value := getattr(gss, one.name)) != one.default:
+                raise InputError(
+                    f"config.gss.{one.name} is {value!r} with config.gss.branches = "
+                    f"{gss.branches!r}, which does not read it; right is {one.default!r}, or "
+                    f"--config.gss.branches={'single' if is_ssl else 'ssl'}"
+                )
+        return gss._divided() if is_ssl else gss
 
     def check(self, task: Task) -> None:
-        """Raises InputError for a field that only semi-supervision reads, or too large a pool."""
-        usual = {one.name: one.default for one in dataclasses.fields(self)}
-        for name in (*(one.name for one in dataclasses.fields(Division)), *_OF_SSL):
-            if name != "learner" and getattr(self, name) != usual[name]:
-                raise InputError(
-                    f"config.gss.{name} is {getattr(self, name)!r} with config.gss.branches = "
-                    f"{self.branches!r}, which does not read it; right is --config.gss.branches=ssl"
-                )
+        """Raises InputError for pools that are too large, or a method that `of` has not made."""
+        if self.branches == "ssl":
+            raise InputError("GSS with branches 'ssl' is another class; right is GSS.of(...)")
         pools.check(task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> GSSState:
@@ -144,23 +150,13 @@ class GSS(Division[GSSState]):
             return look.remembered()
         return pools.shares_of_all(state.pool.values(), look.given)
 
-    def _lambdas(self) -> tuple[float, float]:
-        """The paper's where none are given."""
-        usual = (0.1, 0.0) if self.branches == "ssl" else (2.0, 1.0)
-        lambda1 = usual[0] if self.lambda1 is None else self.lambda1
-        return lambda1, usual[1] if self.lambda2 is None else self.lambda2
-
     def _divided(self) -> DividedGSS:
-        if self.draw != "sample":
-            raise InputError(
-                f"config.gss.draw is {self.draw!r} with config.gss.branches = 'ssl', whose labels "
-                "are drawn; right is sample, or --config.gss.ssl_target=expected"
-            )
         frame = {one.name: getattr(self, one.name) for one in dataclasses.fields(Division)}
+        labelled = self.labelled_lambda1, self.labelled_lambda2
         unlabelled = self.unlabelled_lambda1, self.unlabelled_lambda2
         return DividedGSS(
             **frame, weight_by=self.weight_by, target=self.ssl_target,
-            lambdas=(self._lambdas(), unlabelled),
+            lambdas=(labelled, unlabelled),
         )  # fmt: skip
 
     def _targets(
@@ -188,10 +184,11 @@ class GSS(Division[GSSState]):
     ) -> dict[str, jax.Array]:
         """The pools after a batch of which the networks said `logits`."""
         grown, progress = {}, _progress(state.progress)
-        lambda1, lambda2 = self._lambdas()
         # Of two networks each pool gets the other's word; of one its own.
         for (name, added), said in zip(state.pool.items(), reversed(logits), strict=True):
-            more = pools.increment(said, batch.label, progress, lambda1, lambda2, self.weight_by)
+            more = pools.increment(
+                said, batch.label, progress, self.lambda1, self.lambda2, self.weight_by
+            )
             # Every device keeps all of a pool, and so needs what is added for the whole batch.
             index, more = sharding.whole((batch.index, more))
             grown[name] = added.at[index].add(more)

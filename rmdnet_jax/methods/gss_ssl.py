@@ -4,7 +4,7 @@ what was settled."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -36,7 +36,7 @@ class DividedGSS(DivideMix):
     is taken for such a draw, too.
 
     The pool of a network grows by what the *other* says of the views, not mixed, from the first
-    epoch on; how fast depends on which part the image is in.
+    epoch on, each image's once an epoch; by how much depends on which part the image is in.
 
     Attributes:
       weight_by: as pool.increment takes it.
@@ -47,6 +47,8 @@ class DividedGSS(DivideMix):
     weight_by: str = "predicted"
     target: str = "draw"
     lambdas: tuple[tuple[float, float], tuple[float, float]] = ((0.1, 0.0), (0.2, 0.5))
+
+    group: ClassVar[str] = "gss"
 
     @property
     def title(self) -> str:
@@ -78,32 +80,36 @@ class DividedGSS(DivideMix):
         """By the field `target`."""
         weights = _weights(state, number, part)
         if self.target == "draw":
-            return _one_hot(pools.draw(jax.random.fold_in(key, pools.DRAW + 1), weights), both)
+            return _one_hot(
+                pools.draw(jax.random.fold_in(key, pools.DRAW_UNLABELLED), weights), both
+            )
         said = both if self.target == "guess" else pools.shares(weights)
         return targets.sharpen(said, self.temperature)
 
     def kept(
         self, state: Any, lessons: Sequence[Lesson], before: Sequence[Weights]
     ) -> DividedGSSState:
-        """With grown pools."""
+        """With grown pools: an image's once an epoch in the mean, however often it is learned."""
+        division, pool = state.division, {}
         epochs = state.progress["epochs"].astype(jnp.float32)
-        progress = state.division["epoch"].astype(jnp.float32) / epochs
-        pool = {}
+        progress = division["epoch"].astype(jnp.float32) / epochs
+        # Before the first division all images are labelled, and in both parts.
+        is_warm = division["epoch"] < self.warmup
+        labelled = jnp.asarray(self.lambdas[0], jnp.float32)
+        unlabelled = jnp.asarray(self.lambdas[1], jnp.float32)
+        lambdas = labelled, jnp.where(is_warm, labelled, unlabelled)
         for number, (name, added) in enumerate(state.pool.items()):
             lesson = lessons[number]
-            said = self.said(before[1 - number], lesson.views)
-            parts = (lesson.labelled, said[:2]), (lesson.unlabelled, said[2:])
-            # Before the first division all images have a label.
-            is_warm = state.division["epoch"] < self.warmup
-            for (part, views), lambdas in zip(parts, self.lambdas, strict=True):
-                lambda1, lambda2 = (
-                    jnp.where(is_warm, first, own)
-                    for first, own in zip(self.lambdas[0], lambdas, strict=True)
-                )
-                logits = jnp.log(targets.guess(views))
-                more = pools.increment(
-                    logits, part.label, progress, lambda1, lambda2, self.weight_by
-                )
+            share = jnp.where(is_warm, 0.5, division["labelled"][number].mean(dtype=jnp.float32))
+            said = self.said(before[1 - number], lesson.views[:2]), lesson.other
+            parts = lesson.labelled, lesson.unlabelled
+            grown = zip(parts, said, (share, 1 - share), lambdas, strict=True)
+            for part, views, visits, (lambda1, lambda2) in grown:
+                more = visits * pools.increment(
+                    jnp.log(targets.guess(views)), part.label, progress, lambda1, lambda2,
+                    self.weight_by,
+                )  # fmt: skip
+                # Every device keeps all of a pool, and so needs what is added for the whole batch.
                 index, more = sharding.whole((part.index, more))
                 added = added.at[index].add(more)
             pool[name] = added

@@ -16,9 +16,9 @@ from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Task
 
-# Makes the key of the draws of a step's key: "draw" in ASCII. A small number would give one of the
-# keys that a step splits it into.
-DRAW = 0x64726177
+# Make the keys of the draws, of unlabelled images too, of a step's key: "draw" in ASCII, and the
+# next. A small number would give one of the keys that a step splits it into.
+DRAW, DRAW_UNLABELLED = 0x64726177, 0x64726178
 
 
 def check(task: Task) -> None:

@@ -48,12 +48,12 @@ def get(name: str) -> Any:
     return found
 
 
-def build(name: str, learner: Learner, parameters: Mapping[str, Any]) -> Any:
+def build(name: str, learner: Learner | None, parameters: Mapping[str, Any]) -> Any:
     """The method of that name.
 
     Args:
       name: as `get` takes it.
-      learner: what it learns with.
+      learner: what it learns with; None for one that is only asked what it is.
       parameters: values of its own fields; those of a user's own method are its defaults.
 
     Raises:
@@ -65,5 +65,7 @@ def build(name: str, learner: Learner, parameters: Mapping[str, Any]) -> Any:
     try:
         make = getattr(method, "of", method)
         return make(learner, **ranges.checked(f"method {name!r}", own, given))
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"method {name!r} cannot be made ({error})") from error

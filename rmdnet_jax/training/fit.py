@@ -208,7 +208,7 @@ def _look(method: Method, predict: Callable, carried: Carried, images: Images, t
     def noise() -> Noise:
         said = remembered()
         known = said.any(axis=1)
-        return transition.estimate(said[known], task.given[known])
+        return transition.estimate(said[known], task.given[known], learned=True)
 
     return Look(task.given, say, predictions, remembered, noise, bool(carried.memory))
 

@@ -24,6 +24,32 @@ def test_evidence_that_is_right_finds_the_noise(kind):
     assert transition.error(matrix, noise.transition_matrix(kind, 0.3, 4)) < 0.08
 
 
+def test_of_a_network_that_is_surest_of_what_it_has_learned_more_is_counted():
+    """It is a little surer of pictures whose label agrees: the surest are all of that kind, and show
+    no noise at all."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 4, 20_000)
+    given = noise.corrupt(true.astype(np.int32), "symmetric", 0.3, 4, seed=0)
+    wrong = given != true
+    sure = rng.uniform(0.5, 0.8, len(true)) + np.where(wrong, 0, 0.04)  # the label helps, or not
+    errs = rng.random(len(true)) < np.where(sure < 0.65, 0.2, 0)
+    said = np.where(errs, rng.integers(0, 4, len(true)), true)
+    evidence = np.eye(4)[said] * sure[:, None] + (1 - sure[:, None]) / 4
+    few, more = (transition.estimate(evidence, given, learned) for learned in (False, True))
+    assert few.rate == 0
+    assert more.rate == pytest.approx(0.3, abs=0.1)
+    assert more.range == few.range
+    matrix = noise.transition_matrix("symmetric", 0.3, 4)
+    assert transition.error(more.transition, matrix) < transition.error(few.transition, matrix)
+
+
+def test_a_rate_that_is_not_known_is_guessed_from_the_middle_of_its_range():
+    matrix = np.eye(2)
+    assert transition.Noise(matrix, 0.3, (0.1, 0.9), None).guess == 0.3
+    assert transition.Noise(matrix, 0.0, (0.0, 0.9), None).guess == 0
+    assert transition.Noise(matrix, None, (0.0, 0.8), None).guess == 0.4
+
+
 def test_clean_labels_have_no_noise():
     true = np.arange(90) % 3
     matrix, rate, range_, habits = transition.estimate(np.eye(3)[true], true)
@@ -32,13 +58,15 @@ def test_clean_labels_have_no_noise():
 
 
 @pytest.mark.parametrize("sizes", [(500, 20, 20, 20, 20), (3000, *[30] * 9), (2, 1, 1), (100, 1)])
-@pytest.mark.parametrize("found_by", ["anchors", "likelihood"])
+@pytest.mark.parametrize("found_by", ["anchors", "learned", "likelihood"])
 def test_rare_classes_are_not_accused(sizes, found_by):
     """Right labels and a witness that is always right: anchors of a class are its own samples."""
     true = np.repeat(np.arange(len(sizes)), sizes)
     evidence = 0.9 * np.eye(len(sizes))[true] + 0.1 / len(sizes)
-    estimate = transition.estimate if found_by == "anchors" else unseen.noise
-    found = estimate(evidence, true)
+    if found_by == "likelihood":
+        found = unseen.noise(evidence, true)
+    else:
+        found = transition.estimate(evidence, true, found_by == "learned")
     assert found.rate == pytest.approx(0, abs=1e-3)
     assert found.range == (0, 0)
     np.testing.assert_allclose(found.transition.diagonal(), 1, atol=0.02)
@@ -51,8 +79,11 @@ def test_a_witness_that_knows_nothing_finds_no_rate(knows):
     true = rng.choice(9, 4000, p=[0.2, *[0.1] * 8])
     evidence = rng.dirichlet(np.ones(9), len(true))
     evidence[:, 0] += knows
-    for estimate in (transition.estimate, unseen.noise):
-        found = estimate(evidence, true)
+    for found in (
+        transition.estimate(evidence, true),
+        transition.estimate(evidence, true, learned=True),
+        unseen.noise(evidence, true),
+    ):
         assert found.rate is None
         assert found.range[0] == 0
         assert found.range[1] > 0.75
@@ -65,7 +96,7 @@ def test_a_weak_witness_says_how_far_its_rate_may_be_off():
     taken_for = np.where(rng.random(4000) < 0.6, true, rng.integers(0, 9, 4000))
     sure = rng.uniform(0.2, np.where(taken_for == true, 1.0, 0.6))
     evidence = np.eye(9)[taken_for] * sure[:, None] + 0.01
-    found = transition.estimate(evidence, true)
+    found = transition.estimate(evidence, true, learned=True)
     assert found.range[0] <= 0.05
     assert found.range[1] == pytest.approx((taken_for != true).mean())
 
@@ -77,7 +108,8 @@ def test_right_labels_of_any_class_sizes_have_no_noise(seed, sizes):
     true = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     sure = rng.uniform(0.6, 1, (len(true), 1))
     evidence = sure * np.eye(len(sizes))[true] + (1 - sure) / len(sizes)
-    assert transition.estimate(evidence, true).rate == 0
+    for learned in (False, True):
+        assert transition.estimate(evidence, true, learned).rate == 0
     assert unseen.noise(evidence, true).rate == pytest.approx(0, abs=1e-3)
 
 
@@ -85,10 +117,13 @@ def test_right_labels_of_any_class_sizes_have_no_noise(seed, sizes):
 def test_rows_are_distributions_whatever_is_given(seed, size, num_classes):
     rng = np.random.default_rng(seed)
     evidence = rng.dirichlet(np.ones(num_classes), size)
-    matrix, rate, range_, _ = transition.estimate(evidence, rng.integers(0, num_classes, size))
-    np.testing.assert_allclose(matrix.sum(axis=1), 1)
-    assert (matrix >= 0).all()
-    assert 0 <= range_[0] <= (rate or 0) <= range_[1] <= 1
+    given = rng.integers(0, num_classes, size)
+    for learned in (False, True):
+        matrix, rate, range_, _ = transition.estimate(evidence, given, learned)
+        np.testing.assert_allclose(matrix.sum(axis=1), 1)
+        assert (matrix >= 0).all()
+        assert 0 <= range_[0] <= range_[1] <= 1
+        assert rate is None or range_[0] <= rate <= range_[1]
 
 
 def test_error_by_hand():

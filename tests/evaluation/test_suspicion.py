@@ -25,7 +25,7 @@ def test_both_splits_are_scored_by_what_is_believed_and_what_is_near(guided):
     found = suspect(BELIEF, LOGITS, DATA, LABELS, (BANK, QUERIES) if guided else None)
     near = knn.neighbours_mean(BANK, BELIEF, k=50) if guided else None
     near_test = knn.neighbours_mean(BANK, BELIEF, QUERIES, k=50) if guided else None
-    expected = transition.estimate(BELIEF if near is None else near, GIVEN)
+    expected = transition.estimate(BELIEF if near is None else near, GIVEN, learned=not guided)
     np.testing.assert_array_equal(found.transition, expected.transition)
     assert (found.rate, found.range) == (expected.rate, expected.range)
     rate = expected.rate or 0

@@ -10,7 +10,8 @@ import pytest
 from scipy.special import softmax
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.methods import pool, registry
+from rmdnet_jax.data import augment
+from rmdnet_jax.methods import dividemix, pool, registry
 from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.gss import GSS
 from rmdnet_jax.methods.gss_ssl import DividedGSS
@@ -64,7 +65,8 @@ def test_the_branches_make_it_and_it_has_the_papers_weights(plain, ssl):
     assert isinstance(made, DividedGSS)
     assert (made.title, made.learners) == ("GSS-SSL", 2) == (GSS(plain, branches="ssl").title, 2)
     assert made.lambdas == ((0.1, 0.0), (0.2, 0.5))
-    assert ssl(lambda1=0.0, lambda2=3.0, unlabelled_lambda2=7).lambdas == ((0, 3), (0.2, 7))
+    ours = ssl(labelled_lambda1=0.0, labelled_lambda2=3.0, unlabelled_lambda2=7.0)
+    assert ours.lambdas == ((0, 3), (0.2, 7))
     assert (made.warmup, ssl().warmup) == (DivideMix(plain).warmup, 2)
     state = fresh(made)
     assert {name: one.shape for name, one in state.pool.items()} == {"1": (12, 3), "2": (12, 3)}
@@ -78,6 +80,9 @@ def test_pools_grow_by_the_other_networks_word_and_the_lambdas_of_the_part(ssl, 
     after, _, said = method.step(state, BATCH, KEY, ())
     assert said is None
     networks, s = method.networks(state), epoch / 8
+    # Before the first division every image is in both parts.
+    labelled = np.asarray(state.division["labelled"]).mean(axis=1)
+    visits = [(0.5, 0.5) if epoch < 2 else (share, 1 - share) for share in labelled]
     for number, name in enumerate(("1", "2")):
         expected = np.zeros((12, 3))
         for part, (lambda1, lambda2) in enumerate(((0.1, 0.0), (0.2, 0.5))):
@@ -86,15 +91,17 @@ def test_pools_grow_by_the_other_networks_word_and_the_lambdas_of_the_part(ssl, 
             for row in ROWS[:, 2 * number + part]:
                 logits = network.predict(networks[1 - number], jnp.asarray(IMAGES[[row]])).logits
                 p = softmax(np.asarray(logits, np.float64))[0]
-                expected[row] += lambda2 * s / 3
-                expected[row, LABELS[row]] += p[LABELS[row]] * (1 - s)
-                expected[row, p.argmax()] += p.max() * lambda1 * s
+                more = np.full(3, lambda2 * s / 3)
+                more[LABELS[row]] += p[LABELS[row]] * (1 - s)
+                more[p.argmax()] += p.max() * lambda1 * s
+                expected[row] += visits[number][part] * more
         np.testing.assert_allclose(after.pool[name], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_without_lambdas_and_with_guesses_it_is_dividemix_bit_for_bit(plain, ssl):
     """The given label is all that pools hold, so every draw is the given label."""
-    zeros = {"lambda1": 0.0, "lambda2": 0.0, "unlabelled_lambda1": 0.0, "unlabelled_lambda2": 0.0}
+    parts = "labelled_lambda1", "labelled_lambda2", "unlabelled_lambda1", "unlabelled_lambda2"
+    zeros = dict.fromkeys(parts, 0.0)
     ours, theirs = ssl(ssl_target="guess", **zeros), DivideMix(plain, **FIELDS)
     own, other = fresh(ours), fresh(theirs)
     for epoch in (0, 1, 5, 6, 7):
@@ -166,6 +173,26 @@ def test_draws_are_of_the_pool_and_anew_by_the_key_and_shares_are_not(ssl, plain
             assert (first != labels).any(axis=1).mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_draws_share_no_key_with_one_another_the_views_or_the_mixing(ssl, monkeypatch):
+    keys = {"draw": [], "view": [], "mix": []}
+
+    def watched(what, function):
+        def watch(key, *arguments, **options):
+            keys[what].append(tuple(np.asarray(jax.random.key_data(key)).tolist()))
+            return function(key, *arguments, **options)
+
+        return watch
+
+    monkeypatch.setattr(pool, "draw", watched("draw", pool.draw))
+    monkeypatch.setattr(dividemix, "mixup", watched("mix", dividemix.mixup))
+    monkeypatch.setattr(augment, "crop_flip", watched("view", augment.crop_flip))
+    method = ssl()
+    method.step(at(fresh(method), 6), BATCH, KEY, ())
+    assert {what: len(used) for what, used in keys.items()} == {"draw": 4, "view": 8, "mix": 2}
+    everything = [key for used in keys.values() for key in used]
+    assert len(set(everything)) == len(everything)
+
+
 def test_a_resume_in_mid_epoch_repeats_pools_and_draws_bit_for_bit(tmp_path, plain):
     method, task = GSS.of(plain, branches="ssl", warmup=1), Task(LABELS, 3, 4, 4)
 
@@ -200,15 +227,21 @@ def test_a_resume_in_mid_epoch_repeats_pools_and_draws_bit_for_bit(tmp_path, pla
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"branches": "ssl", "draw": "expected"}, "config.gss.ssl_target=expected"),
+        ({"branches": "ssl", "draw": "expected"}, "right is 'sample', or --config.gss.branches=si"),
+        ({"branches": "ssl", "lambda1": 1.0}, "config.gss.lambda1 is 1.0 with"),
         ({"warmup": 3}, "config.gss.warmup is 3 with config.gss.branches = 'single'"),
-        ({"branches": "double", "ssl_target": "guess"}, "right is --config.gss.branches=ssl"),
-        ({"branches": "ssl", "warmup": 8}, "in the first 8 of 8 epochs"),
+        ({"branches": "double", "ssl_target": "guess"}, "or --config.gss.branches=ssl"),
+        ({"branches": "ssl", "warmup": 8}, "GSS-SSL divides no .* a smaller gss.warmup"),
     ],
 )
 def test_fields_that_nothing_would_read_are_refused(plain, fields, says):
-    with pytest.raises(InputError, match=says.replace("[", r"\[")):
-        GSS.of(plain, **fields).check(TASK)
+    with pytest.raises(InputError, match=f"^[^(]*{says}"):
+        registry.build("gss", plain, fields).check(TASK)
+
+
+def test_only_the_class_itself_makes_the_one_with_semi_supervision(plain):
+    with pytest.raises(InputError, match=r"right is GSS.of"):
+        GSS(plain, branches="ssl").check(TASK)
 
 
 def test_a_pool_that_is_too_large_is_refused(ssl, monkeypatch):
