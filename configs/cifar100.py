@@ -10,7 +10,8 @@ DivideMix.
 
 The budget is that of ELR's authors (Liu et al. 2020: 150 epochs, batches of 128, learning rate
 0.02, times 0.01 at epochs 80 and 120). What is a method's own is its authors' for this data set;
-DivideMix's lambda_u is theirs from 50 % on, and other at 20 % (25) and for people's labels (0).
+DivideMix's lambda_u is theirs for 80 % (and may be from 50 % on), and other at 20 % (25) and for
+people's labels (0).
 
 --config.teacher.kind=simsiam adds RMDNet's term to a method with one network. Needs a GPU or a TPU;
 not run to its end with this code yet.

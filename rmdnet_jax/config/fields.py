@@ -93,7 +93,7 @@ def _dataset() -> dict[str, Field]:
 
 def _noise() -> dict[str, Field]:
     return {
-        "kind": field("symmetric", "of rmdnet_jax/data/noise.py, or human"),
+        "kind": field("symmetric", "of rmdnet_jax/data/noise.py (docs/method.md), or human"),
         "rate": field(0.4, "share of wrong labels", SHARE),
         "seed": field(0, "of the draw", whole(0, 2**63 - 1)),
         "exact": field(False, "flip exactly round(rate * n) of each class; no kind instance"),

@@ -18,8 +18,8 @@ import numpy as np
 _SHARE = 0.03
 _FEWEST = 50
 
-# Of a network that has learned the labels, instead: the share whose label agrees, to this power. Were
-# it least sure where it is wrong, 1 would leave all of that out; it is not quite so.
+# Of a network that has learned the labels, instead: the share whose label agrees, to this power.
+# Were it least sure where it is wrong, 1 would leave all of that out; it is not quite so.
 _POWER = 1.5
 
 # Standard errors by which the evidence must agree with the labels more often than the largest class

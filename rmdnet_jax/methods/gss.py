@@ -165,7 +165,7 @@ class GSS(SemiSupervision[GSSState]):
         """What each network is trained towards, labels int32 [B] or their shares float32 [B, C];
         and what to log of it."""
         shares = [pools.shares(one) for one in weights]
-        metrics = {"pool_of_given": _mean_at(shares, given)}
+        metrics = {"pool_of_given": pools.share_of_given(shares, given)}
         if self.draw == "expected":
             return shares, metrics
         keys = jax.random.split(jax.random.fold_in(key, pools.DRAW), len(weights))
@@ -199,11 +199,6 @@ def _progress(counters: dict[str, jax.Array]) -> jax.Array:
     """s = e / E in [0, 1), float32 scalar: whole epochs done, of all."""
     epoch = counters["updates"] // counters["steps_an_epoch"]
     return epoch.astype(jnp.float32) / counters["epochs"].astype(jnp.float32)
-
-
-def _mean_at(shares: list[jax.Array], given: jax.Array) -> jax.Array:
-    """The mean share of the given labels, float32 scalar."""
-    return jnp.stack([jnp.take_along_axis(one, given[:, None], axis=1) for one in shares]).mean()
 
 
 METHOD = GSS

@@ -14,7 +14,7 @@ from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import pool as pools
 from rmdnet_jax.methods import targets
 from rmdnet_jax.methods.dividemix import DivideMix, DivideMixState, Lesson
-from rmdnet_jax.methods.interface import Batch, Task, Weights
+from rmdnet_jax.methods.interface import Batch, Metrics, Task, Weights
 
 # What an unlabelled image is taken for: a draw from its pool, the shares of its pool, sharpened, or
 # what both networks say, sharpened, as in DivideMix.
@@ -66,6 +66,15 @@ class DividedGSS(DivideMix):
         progress = {"epochs": jnp.full((), task.epochs, jnp.int32)}
         fields = {one.name: getattr(state, one.name) for one in dataclasses.fields(state)}
         return DividedGSSState(**fields, pool=pools.fresh(state.params, task), progress=progress)
+
+    def step(
+        self, state: Any, batch: Batch, key: jax.Array, frozen: Any
+    ) -> tuple[Any, Metrics, None]:
+        """DivideMix's; pool_of_given in the metrics is the given labels' share of the pools."""
+        shares = [pools.shares(_weights(state, n, batch)) for n in range(self.learners)]
+        share = pools.share_of_given(shares, batch.label)
+        after, metrics, said = super().step(state, batch, key, frozen)
+        return after, metrics | {"pool_of_given": share}, said
 
     def label(
         self, state: Any, number: int, part: Batch, given: jax.Array, key: jax.Array

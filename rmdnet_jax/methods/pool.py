@@ -5,7 +5,7 @@ What is added to a pool is kept, `added` here; the weight 1 of the given label, 
 with, is not: the labels are there anyway.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,11 @@ def draw(key: jax.Array, weights: jax.Array) -> jax.Array:
 def shares(weights: jax.Array) -> jax.Array:
     """The probabilities of the draw, D / sum D: float32 [B, C]."""
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def share_of_given(shares: Sequence[jax.Array], given: jax.Array) -> jax.Array:
+    """The mean share of the given labels int32 [B] in pools, float32 [B, C] each: a scalar."""
+    return jnp.stack([jnp.take_along_axis(one, given[:, None], axis=1) for one in shares]).mean()
 
 
 def expected(loss: Loss, logits: jax.Array, shares: jax.Array) -> jax.Array:

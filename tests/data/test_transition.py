@@ -25,8 +25,8 @@ def test_evidence_that_is_right_finds_the_noise(kind):
 
 
 def test_of_a_network_that_is_surest_of_what_it_has_learned_more_is_counted():
-    """It is a little surer of pictures whose label agrees: the surest are all of that kind, and show
-    no noise at all."""
+    """It is a little surer of pictures whose label agrees: the surest are all of that kind, and
+    show no noise at all."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, 4, 20_000)
     given = noise.corrupt(true.astype(np.int32), "symmetric", 0.3, 4, seed=0)

@@ -13,8 +13,9 @@ from rmdnet_jax.training.logging import RunLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Three epochs of one step (DivideMix: two) of every method, of which RMDNet, under a teacher, is
-# resumed after the first, on as many CPU devices as argv says, into the folder that argv names.
+# Three epochs of one step (DivideMix and GSS-SSL: two) of every method, of which RMDNet, under a
+# teacher, is resumed after the first, on as many CPU devices as argv[1] says, into the folder
+# argv[2].
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -65,11 +66,12 @@ folder = Path(sys.argv[2])
 log = RunLog(folder, tensorboard=False)
 methods = {"robust": Robust(guided), "elr": ELR(guided), "coteaching": CoTeaching(alone, 0.4, 2),
            "gss": GSS(alone, branches="double"), "jocor": JoCoR(alone, 0.4, 2),
-           "dividemix": DivideMix(alone, warmup=1, lambda_u=25.0), "elr_plus": ELRPlus(alone)}
+           "dividemix": DivideMix(alone, warmup=1, lambda_u=25.0), "elr_plus": ELRPlus(alone),
+           "gss_ssl": GSS.of(alone, branches="ssl", warmup=1, lambda_u=25.0)}
 for name, method in methods.items():
     resumed = name == "robust"
     for epochs in (1, 3) if resumed else (3,):
-        task = Task(labels, 10, 8 if name == "dividemix" else 16, epochs)
+        task = Task(labels, 10, 8 if name in ("dividemix", "gss_ssl") else 16, epochs)
         _, look = fit(
             method, method.init(jax.random.key(0), example, task), images, task,
             key=jax.random.key(1), log=log.stage(name),
@@ -115,6 +117,10 @@ def folders(tmp_path_factory):
         ("jocor", {"robust_loss", "disagreement", "kept"}),
         ("dividemix", {"labelled_loss", "unlabelled_loss", "prior_penalty", "labelled"}),
         ("elr_plus", {"robust_loss", "early_learning"}),
+        (
+            "gss_ssl",
+            {"labelled_loss", "unlabelled_loss", "prior_penalty", "labelled", "pool_of_given"},
+        ),
     ],
 )
 def test_losses_agree_step_by_step_with_one_device(folders, method, parts):

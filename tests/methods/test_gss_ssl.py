@@ -109,6 +109,7 @@ def test_without_lambdas_and_with_guesses_it_is_dividemix_bit_for_bit(plain, ssl
         key = jax.random.fold_in(KEY, epoch)
         own, metrics, _ = ours.step(own, BATCH, key, ())
         other, expected, _ = theirs.step(other, BATCH, key, ())
+        assert metrics.pop("pool_of_given") == 1
         jax.tree.map(np.testing.assert_array_equal, metrics, expected)
     for field in ("params", "batch_stats", "opt_state", "division"):
         jax.tree.map(np.testing.assert_array_equal, getattr(own, field), getattr(other, field))

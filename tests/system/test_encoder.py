@@ -225,20 +225,23 @@ def test_feature_vectors_of_anything_are_data(tmp_path):
     assert "reads feature vectors, not pictures (--predict)" in done.stderr
 
 
-@pytest.mark.parametrize("method", ["robust", "elr", "coteaching"])
+@pytest.mark.parametrize("method", ["robust", "elr", "coteaching", "gss_ssl"])
 def test_every_method_learns_on_features_with_and_without_the_relation_term(method, tmp_path):
     features, true, given = vectors()
     np.savez(tmp_path / "v.npz", x_train=features[:150], y_train=given[:150],
              y_train_true=true[:150], x_test=features[150:], y_test=true[150:])  # fmt: skip
+    is_guided = method in ("robust", "elr")
     flags = [f"--config.method.name={method}"]
-    if method != "coteaching":
+    if method == "gss_ssl":
+        flags = ["--config.method.name=gss", "--config.gss.branches=ssl", "--config.gss.warmup=2"]
+    if is_guided:
         flags += ["--config.rgrl.k=0.1", "--config.model.hidden=(16,)"]
     run(tmp_path / "v.npz", tmp_path / "w", *flags)
     found = results(tmp_path / "w")
     assert found["image_shape"] == [8]
     assert found["test_accuracy"] > 0.9
     assert found["label_issue_auroc"] > 0.9
-    assert found["title"].endswith("RMDNet") == (method != "coteaching")
+    assert found["title"].endswith("RMDNet") == is_guided
 
 
 def test_a_sweep_learns_on_features(tmp_path):
