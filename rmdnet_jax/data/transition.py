@@ -73,9 +73,12 @@ def estimate(evidence: np.ndarray, given: np.ndarray, learned: bool = False) -> 
     surest, more = _counted(evidence, said, given)
     anchors = more if learned else surest
     shares = np.bincount(said, minlength=evidence.shape[1]) / len(said)
+    rate = _rate(anchors, shares)
+    if learned:  # a wrong label that it has learned is one that it agrees with
+        rate = min(rate, float(np.mean(said != given)))
     return noise(
-        _rows(anchors), _rate(anchors, shares), _rate(surest, shares), anchors.sum(),
-        habits(surest, shares), said, given,
+        _rows(anchors), rate, _rate(surest, shares), anchors.sum(), habits(surest, shares), said,
+        given,
     )  # fmt: skip
 
 

@@ -43,6 +43,19 @@ def test_of_a_network_that_is_surest_of_what_it_has_learned_more_is_counted():
     assert transition.error(more.transition, matrix) < transition.error(few.transition, matrix)
 
 
+def test_a_network_that_agrees_with_some_of_many_wrong_labels_still_has_a_rate():
+    """Of 80 % wrong labels it has learned a few, where it is least sure: the others show more noise
+    than it disagrees with, and no more than that can be said."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 10, 20_000)
+    given = noise.corrupt(true.astype(np.int32), "symmetric", 0.8, 10, seed=0)
+    sure = rng.uniform(0.3, 0.9, len(true))
+    said = np.where((sure < 0.4) & (rng.random(len(true)) < 0.5), given, true)
+    evidence = np.eye(10)[said] * sure[:, None] + (1 - sure[:, None]) / 10
+    assert transition.estimate(evidence, given).rate is None
+    assert transition.estimate(evidence, given, learned=True).rate == np.mean(said != given)
+
+
 def test_a_rate_that_is_not_known_is_guessed_from_the_middle_of_its_range():
     matrix = np.eye(2)
     assert transition.Noise(matrix, 0.3, (0.1, 0.9), None).guess == 0.3
