@@ -18,7 +18,6 @@ from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config.fields import all_fields
 from rmdnet_jax.encoders import classical
 from rmdnet_jax.losses import robust
-from rmdnet_jax.methods import registry as methods
 from rmdnet_jax.methods.interface import Method, learned_from
 
 
@@ -198,10 +197,7 @@ def fill(
     if config.model.kind == "mlp":
         del on_pictures["train"]
         choose("method.name", "forward", "heeds classes that turn into others by habit")
-        made = methods.build(
-            config.method.name, None, configuration.method_parameters(config, config.method.name)
-        )
-        if type(made).order is Method.order:
+        if type(configuration.built_method(config)).order is Method.order:
             choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
         choose("train.folds", 1, f"{config.method.name} orders its images itself")
         _fill_features(choose, batch_size, config, num_train, num_features)

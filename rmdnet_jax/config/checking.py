@@ -96,7 +96,7 @@ def _check_together(config: ConfigDict) -> None:
                     f"which does not read it; right is {usual}, or 'steps'"
                 )
     weighs = guided and not is_open and rgrl.k is not None and train.epochs
-    if weighs and kind and (networks := _networks(config)) > 1:
+    if weighs and kind and (networks := built_method(config).learners) > 1:
         raise InputError(
             f"config.method.name = {method.name!r} trains {networks} networks, and the "
             "relation term goes with one; right is config.teacher.kind = 'none'"
@@ -125,12 +125,6 @@ def _check_together(config: ConfigDict) -> None:
             f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
             f"config.model.width, {config.model.width}"
         )
-
-
-def _networks(config: ConfigDict) -> int:
-    """Number of networks that the config's method trains."""
-    name = config.method.name
-    return methods.build(name, None, method_parameters(config, name)).learners
 
 
 def _check_encoder(config: ConfigDict) -> None:
@@ -239,6 +233,15 @@ def loss_parameters(config: ConfigDict) -> dict[str, float]:
 def method_parameters(config: ConfigDict, name: str) -> dict[str, Any]:
     """The parameters of a method: its group of the config, if it has one."""
     return config[name].to_dict() if name in config else {}
+
+
+def built_method(config: ConfigDict) -> Any:
+    """The config's method without what it learns with, to be asked what it is.
+
+    Raises:
+      InputError: there is no such method, or its fields do not go together.
+    """
+    return methods.build(config.method.name, None, method_parameters(config, config.method.name))
 
 
 def text() -> str:

@@ -16,7 +16,6 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import number, one_of
-from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import pool as pools
 from rmdnet_jax.methods.dividemix import Division
@@ -189,9 +188,7 @@ class GSS(SemiSupervision[GSSState]):
             more = pools.increment(
                 said, batch.label, progress, self.lambda1, self.lambda2, self.weight_by
             )
-            # Every device keeps all of a pool, and so needs what is added for the whole batch.
-            index, more = sharding.whole((batch.index, more))
-            grown[name] = added.at[index].add(more)
+            grown[name] = pools.grown(added, batch.index, more)
         return grown
 
 

@@ -10,7 +10,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import pool as pools
 from rmdnet_jax.methods import targets
 from rmdnet_jax.methods.dividemix import DivideMix, DivideMixState, Lesson
@@ -112,15 +111,13 @@ class DividedGSS(DivideMix):
             share = jnp.where(is_warm, 0.5, division["labelled"][number].mean(dtype=jnp.float32))
             said = self.said(before[1 - number], lesson.views[:2]), lesson.other
             parts = lesson.labelled, lesson.unlabelled
-            grown = zip(parts, said, (share, 1 - share), lambdas, strict=True)
-            for part, views, visits, (lambda1, lambda2) in grown:
+            all_of = zip(parts, said, (share, 1 - share), lambdas, strict=True)
+            for part, views, visits, (lambda1, lambda2) in all_of:
                 more = visits * pools.increment(
                     jnp.log(targets.guess(views)), part.label, progress, lambda1, lambda2,
                     self.weight_by,
                 )  # fmt: skip
-                # Every device keeps all of a pool, and so needs what is added for the whole batch.
-                index, more = sharding.whole((part.index, more))
-                added = added.at[index].add(more)
+                added = pools.grown(added, part.index, more)
             pool[name] = added
         return dataclasses.replace(state, pool=pool)
 

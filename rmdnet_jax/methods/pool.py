@@ -13,6 +13,7 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.losses.robust import Loss
+from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Task
 
@@ -116,6 +117,14 @@ def increment(
         + is_predicted * v * (lambda1 * progress)
         + lambda2 * progress / num_classes
     )
+
+
+def grown(added: jax.Array, index: jax.Array, more: jax.Array) -> jax.Array:
+    """The pools of all images, float32 [N, C], after `more` [B, C] is added to those of the images
+    `index` int32 [B]."""
+    # Every device keeps all of a pool, and so needs what is added for the whole batch.
+    index, more = sharding.whole((index, more))
+    return added.at[index].add(more)
 
 
 def shares_of_all(pools: Iterable[jax.Array], given: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.config import set_loss
+from rmdnet_jax.config import set_loss, set_method
 from rmdnet_jax.data import noise as label_noise
 from rmdnet_jax.methods import registry as methods
 from rmdnet_jax.report import tables
@@ -149,9 +149,7 @@ def experiment(config: ConfigDict, one: Setting, seed: int) -> ConfigDict:
     cell = _scaled(config, one.dataset)
     set_loss(cell, one.loss, config.losses[one.dataset].to_dict())
     fields = _recipe(config, one.dataset, one.method, one.noise, one.rate) | dict(one.changes)
-    cell.method.name = fields.pop("name")
-    if fields:
-        cell[cell.method.name].update(fields)
+    set_method(cell, one.method, {one.method: fields})
     cell.rgrl.k, cell.teacher.kind = one.k, one.teacher
     if one.teacher != "simsiam":
         cell.teacher.path = ""

@@ -1,6 +1,10 @@
 """A learner whose step compiles at once: what methods do does not depend on the network."""
 
+import dataclasses
+import itertools
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,6 +16,9 @@ from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import batch_norm
+from rmdnet_jax.training.checkpoints import Checkpoints
+from rmdnet_jax.training.fit import fit
+from rmdnet_jax.training.logging import RunLog
 
 MEAN, STD = np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32)
 
@@ -48,6 +55,50 @@ def learner(network):
         return Learner(network, **usual | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def plain(learner):
+    """Without augmentation, so that a view is the image; plain steps of 0.5, so that gradients
+    show."""
+    return learner(optimizer=optax.sgd(0.5), pad=0, flip=False)
+
+
+@pytest.fixture(scope="session")
+def at_epoch():
+    """Makes the state of a method of small losses that of an epoch's beginning, from 0."""
+
+    def at(state, epoch):
+        updates = epoch * state.selection["steps_an_epoch"]
+        return dataclasses.replace(state, selection=state.selection | {"updates": updates})
+
+    return at
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """Trains a method in a folder, where it goes on if there is something: the state at the end.
+    After checkpoint number `kill_at` it raises RuntimeError."""
+
+    def train(folder, method, images, task, rate, checkpoint_every, kill_at=None):
+        folder.mkdir(exist_ok=True)
+        with Checkpoints(folder / "stage") as saved:
+            save, count = saved.save, itertools.count(1)
+
+            def save_or_die(*arguments):
+                save(*arguments)
+                if next(count) == kill_at:
+                    raise RuntimeError(f"killed after checkpoint {kill_at}")
+
+            saved.save = save_or_die
+            fresh = method.init(jax.random.key(0), jnp.asarray(images[:1]), task)
+            return fit(
+                method, fresh, images, task, key=jax.random.key(3), checkpoints=saved,
+                evaluate=lambda *_: {}, log=RunLog(folder, tensorboard=False).stage("stage"),
+                learning_rate=lambda _: rate, checkpoint_every=checkpoint_every,
+            ).state  # fmt: skip
+
+    return train
 
 
 @pytest.fixture(scope="session")

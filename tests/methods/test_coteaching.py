@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy.special import softmax
 
@@ -22,11 +21,8 @@ RATE = 0.5  # of learning
 
 
 @pytest.fixture
-def method(learner):
-    """Without augmentation, so that the view is the image; plain steps, so that gradients show."""
-    return lambda **changes: CoTeaching(
-        learner(optimizer=optax.sgd(RATE), pad=0, flip=False), **changes
-    )
+def method(plain):
+    return lambda **changes: CoTeaching(plain, **changes)
 
 
 @pytest.fixture
@@ -42,11 +38,6 @@ def said(logits_of):
     return lambda state, name: logits_of(state, BATCH.image, name)
 
 
-def at_epoch(state, epoch):
-    updates = jnp.full((), epoch * TASK.steps, jnp.int32)
-    return dataclasses.replace(state, selection=state.selection | {"updates": updates})
-
-
 def test_two_networks_start_apart(method, start):
     known = start(rate=0.4)
     assert sorted(known.params) == ["1", "2"]
@@ -56,7 +47,7 @@ def test_two_networks_start_apart(method, start):
 
 
 @pytest.mark.parametrize("epoch", [0, 4, 30])
-def test_a_step_is_the_selection_and_the_gradient_by_hand(method, start, said, epoch):
+def test_a_step_is_the_selection_and_the_gradient_by_hand(method, start, at_epoch, said, epoch):
     """Network 1 is updated on the smallest of network 2's losses, and the other way about."""
     state = at_epoch(start(rate=0.4), epoch)
     after, metrics, probabilities = method(rate=0.4, ramp=9).step(
@@ -101,7 +92,7 @@ def test_a_training_in_which_nothing_would_be_left_out_is_refused(method, rate, 
     method(rate=0.0).check(dataclasses.replace(TASK, epochs=1))
 
 
-def test_an_unknown_rate_is_estimated_once_at_the_end_of_the_warm_up(method, start):
+def test_an_unknown_rate_is_estimated_once_at_the_end_of_the_warm_up(method, start, at_epoch):
     one, asked = method(ramp=4), []
 
     def noise():

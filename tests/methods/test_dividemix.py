@@ -1,7 +1,6 @@
 """DivideMix: labels of small loss are kept, by the other network's word; the rest is guessed."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,6 @@ from rmdnet_jax.methods.interface import Batch, Look, Prediction, Task, Weights
 from rmdnet_jax.methods.mixup import mixup
 from rmdnet_jax.models.mlp import MLP
 from rmdnet_jax.training.checkpoints import Checkpoints
-from rmdnet_jax.training.fit import fit
-from rmdnet_jax.training.logging import RunLog
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(12, dtype=np.int32) % 3
@@ -32,9 +29,7 @@ BATCH = Batch(jnp.asarray(IMAGES[INDEX]), jnp.asarray(LABELS[INDEX]), jnp.asarra
 
 
 @pytest.fixture
-def method(learner):
-    """Without augmentation, so that views are the image; plain steps, so that gradients show."""
-    plain = learner(optimizer=optax.sgd(RATE), pad=0, flip=False)
+def method(plain):
     return lambda **changes: DivideMix(plain, **{"warmup": 2} | changes)
 
 
@@ -316,30 +311,15 @@ PATTERNS = RNG.integers(60, 190, (3, 8, 8, 3))
 PICTURES = (PATTERNS[MANY] + RNG.integers(-60, 60, (120, 8, 8, 3))).astype(np.uint8)
 
 
-class _Killed(Exception):
-    """In the middle of an epoch."""
-
-
-def fitted(folder, learner, given, kill_at=None):
-    """What `fit` leaves of 6 epochs of 10 steps; killed after so many checkpoints."""
+@pytest.fixture
+def fitted(learner, trained):
+    """What 6 epochs of 10 steps leave, a checkpoint every 4 steps."""
     one = DivideMix(learner(optimizer=optax.sgd(0.02, 0.9), pad=0, flip=False), warmup=3)
-    task = Task(given, 3, 12, 6)
-    folder.mkdir(exist_ok=True)
-    with Checkpoints(folder / "stage") as saved:
-        save, count = saved.save, itertools.count(1)
 
-        def save_or_die(*arguments):
-            save(*arguments)
-            if next(count) == kill_at:
-                raise _Killed
+    def fit_(folder, given, **options):
+        return trained(folder, one, PICTURES, Task(given, 3, 12, 6), 0.02, 0.4, **options)
 
-        saved.save = save_or_die
-        return fit(
-            one, one.init(jax.random.key(0), jnp.asarray(PICTURES[:1]), task), PICTURES, task,
-            key=jax.random.key(3), checkpoints=saved, evaluate=lambda *_: {},
-            log=RunLog(folder, tensorboard=False).stage("stage"),
-            learning_rate=lambda _: 0.02, checkpoint_every=0.4,
-        )  # fmt: skip
+    return fit_
 
 
 def test_clean_labels_are_nearly_all_kept():
@@ -349,25 +329,25 @@ def test_clean_labels_are_nearly_all_kept():
     assert (clean > 0.5).mean() > 0.95
 
 
-def test_in_a_training_most_clean_labels_are_kept_and_wrong_ones_are_not(learner, tmp_path):
+def test_in_a_training_most_clean_labels_are_kept_and_wrong_ones_are_not(fitted, tmp_path):
     """Losses that are all small are divided too: they are stretched from 0 to 1."""
-    clean = fitted(tmp_path / "clean", learner, MANY).state.division
+    clean = fitted(tmp_path / "clean", MANY).division
     assert np.asarray(clean["labelled"]).mean() > 0.7
     wrong = np.arange(0, 120, 4)
     given = MANY.copy()
     given[wrong] = (given[wrong] + 1) % 3
-    noisy = fitted(tmp_path / "noisy", learner, given).state.division
+    noisy = fitted(tmp_path / "noisy", given).division
     labelled = np.asarray(noisy["labelled"])
     assert labelled[:, wrong].mean() < 0.2
     assert np.delete(labelled, wrong, axis=1).mean() > 0.8
 
 
-def test_a_training_that_is_killed_in_mid_epoch_goes_on_as_if_it_had_not_been(learner, tmp_path):
+def test_a_training_that_is_killed_in_mid_epoch_goes_on_as_if_it_had_not_been(fitted, tmp_path):
     """A checkpoint every 4 steps: the 11th is of step 44, in the epoch of the second division."""
-    whole = fitted(tmp_path / "whole", learner, MANY).state
-    with pytest.raises(_Killed):
-        fitted(tmp_path / "parts", learner, MANY, kill_at=11)
+    whole = fitted(tmp_path / "whole", MANY)
+    with pytest.raises(RuntimeError, match="killed after checkpoint 11"):
+        fitted(tmp_path / "parts", MANY, kill_at=11)
     with Checkpoints(tmp_path / "parts" / "stage") as saved:
         assert (saved.meta()["epoch"], saved.meta()["step"]) == (4, 4)
-    parts = fitted(tmp_path / "parts", learner, MANY).state
+    parts = fitted(tmp_path / "parts", MANY)
     jax.tree.map(np.testing.assert_array_equal, whole, parts)

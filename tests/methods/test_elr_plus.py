@@ -25,11 +25,8 @@ OTHER = {"1": "2", "2": "1"}
 
 
 @pytest.fixture
-def method(learner):
-    """Without augmentation, so that the view is the image; plain steps, so that gradients show."""
-    return lambda **changes: ELRPlus(
-        learner(optimizer=optax.sgd(RATE), pad=0, flip=False), **changes
-    )
+def method(plain):
+    return lambda **changes: ELRPlus(plain, **changes)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy.special import softmax
 
@@ -34,9 +33,8 @@ BATCH = batch_of(INDEX)
 
 
 @pytest.fixture
-def gss(learner):
-    """Without augmentation, so that the view is the image; plain steps, so that gradients show."""
-    return lambda **changes: GSS(learner(optimizer=optax.sgd(RATE), pad=0, flip=False), **changes)
+def gss(plain):
+    return lambda **changes: GSS(plain, **changes)
 
 
 @pytest.fixture

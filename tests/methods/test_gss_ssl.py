@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy.special import softmax
 
@@ -16,9 +15,6 @@ from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.gss import GSS
 from rmdnet_jax.methods.gss_ssl import DividedGSS
 from rmdnet_jax.methods.interface import Batch, Task
-from rmdnet_jax.training.checkpoints import Checkpoints
-from rmdnet_jax.training.fit import fit
-from rmdnet_jax.training.logging import RunLog
 
 LABELS = np.arange(12, dtype=np.int32) % 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
@@ -29,12 +25,6 @@ ROWS = np.array([[0, 4, 2, 5], [1, 6, 3, 7]], np.int32)
 INDEX = ROWS.ravel()
 BATCH = Batch(jnp.asarray(IMAGES[INDEX]), jnp.asarray(LABELS[INDEX]), jnp.asarray(INDEX))
 FIELDS = {"warmup": 2, "lambda_u": 5.0}
-
-
-@pytest.fixture
-def plain(learner):
-    """Without augmentation, so that views are the image."""
-    return learner(optimizer=optax.sgd(0.5), pad=0, flip=False)
 
 
 @pytest.fixture
@@ -194,34 +184,13 @@ def test_draws_share_no_key_with_one_another_the_views_or_the_mixing(ssl, monkey
     assert len(set(everything)) == len(everything)
 
 
-def test_a_resume_in_mid_epoch_repeats_pools_and_draws_bit_for_bit(tmp_path, plain):
+def test_a_resume_in_mid_epoch_repeats_pools_and_draws_bit_for_bit(tmp_path, plain, trained):
     method, task = GSS.of(plain, branches="ssl", warmup=1), Task(LABELS, 3, 4, 4)
-
-    class Killed(Exception):
-        """After a checkpoint."""
-
-    def fitted(folder, die_at=None):
-        folder.mkdir(exist_ok=True)
-        with Checkpoints(folder / "stage") as saved:
-            save, count = saved.save, iter(range(1, 100))
-
-            def save_or_die(*arguments):
-                save(*arguments)
-                if next(count) == die_at:
-                    raise Killed
-
-            saved.save = save_or_die
-            return fit(
-                method, method.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), task), IMAGES, task,
-                key=jax.random.key(3), checkpoints=saved, evaluate=lambda *_: {},
-                log=RunLog(folder, tensorboard=False).stage("stage"),
-                learning_rate=lambda _: 0.5, checkpoint_every=1 / 3,
-            ).state  # fmt: skip
-
-    whole = fitted(tmp_path / "whole")
-    with pytest.raises(Killed):
-        fitted(tmp_path / "parts", die_at=8)  # of 3 an epoch, the second in the third epoch
-    jax.tree.map(np.testing.assert_array_equal, whole, fitted(tmp_path / "parts"))
+    usual = method, IMAGES, task, 0.5, 1 / 3
+    whole = trained(tmp_path / "whole", *usual)
+    with pytest.raises(RuntimeError, match="killed after checkpoint 8"):  # the second of 3 an epoch
+        trained(tmp_path / "parts", *usual, kill_at=8)
+    jax.tree.map(np.testing.assert_array_equal, whole, trained(tmp_path / "parts", *usual))
     assert all(one.any() for one in whole.pool.values())
 
 

@@ -22,9 +22,8 @@ RATE = 0.5  # of learning
 
 
 @pytest.fixture
-def method(learner):
-    """Without augmentation, so that the view is the image; plain steps, so that gradients show."""
-    return lambda **changes: JoCoR(learner(optimizer=optax.sgd(RATE), pad=0, flip=False), **changes)
+def method(plain):
+    return lambda **changes: JoCoR(plain, **changes)
 
 
 @pytest.fixture
@@ -40,18 +39,15 @@ def said(logits_of):
     return lambda state, name: softmax(logits_of(state, BATCH.image, name), axis=1)
 
 
-def at_epoch(state, epoch):
-    updates = jnp.full((), epoch * TASK.steps, jnp.int32)
-    return dataclasses.replace(state, selection=state.selection | {"updates": updates})
-
-
 def bias(state, name):
     return np.asarray(state.params[name]["classifier"]["Dense_0"]["bias"], np.float64)
 
 
 @pytest.mark.parametrize("epoch", [0, 4, 30])
 @pytest.mark.parametrize("weight", [0.0, 0.65])
-def test_a_step_is_the_selection_and_the_gradient_by_hand(method, start, said, epoch, weight):
+def test_a_step_is_the_selection_and_the_gradient_by_hand(
+    method, start, at_epoch, said, epoch, weight
+):
     """One loss an image chooses and is minimised; its gradient goes through both sides of both
     divergences: with r = log p1 - log p2, d/dz1 of KL(p1||p2) + KL(p2||p1) is
     p1 (r - <p1, r>) + p1 - p2."""
