@@ -127,7 +127,8 @@ class Model:
         Returns:
           A record array [N] of index (its place in the training set), given and suggested (of
           `classes`), score in [0, 1], its parts student_score and, with a teacher, neighbour_score,
-          is_issue (those to look at), and path, where images have one.
+          is_issue (those to look at), kind ("clean", "closed" or "open"), and path, where images
+          have one.
 
         Raises:
           InputError: the model was saved without them.
@@ -147,6 +148,7 @@ class Model:
         if issues.neighbour_score is not None:
             columns["neighbour_score"] = issues.neighbour_score
         columns["is_issue"] = issues.is_issue
+        columns["kind"] = np.array(label_issues.KINDS)[issues.kind]
         if self.files is not None:
             columns["path"] = np.asarray(self.files)
         order = label_issues.ranking(issues)

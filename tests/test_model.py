@@ -409,17 +409,20 @@ def test_loading_runs_nothing_that_the_files_name(stranger, monkeypatch):
 @pytest.mark.parametrize(
     "rows",
     [
-        "0,0,1,0.5,0.5,1,cat,dog,a\n1,9,1,0.5,0.5,1,cat,dog,b\n",
-        "0,0,1,0.5,0.5,1,cat,dog,a\n1\n",
-        "99999999999999999999,0,1,0.5,0.5,1,cat,dog,a\n",
+        "0,0,1,0.5,0.5,1,closed,cat,dog,a\n1,9,1,0.5,0.5,1,closed,cat,dog,b\n",
+        "0,0,1,0.5,0.5,1,closed,cat,dog,a\n1\n",
+        "99999999999999999999,0,1,0.5,0.5,1,closed,cat,dog,a\n",
+        "0,0,1,0.5,0.5,1,evil,cat,dog,a\n",
         "0,0,1,0.5,0.5,1\n",
         "\xff\n",
     ],
-    ids=["a class there is not", "cut", "huge", "no path", "no numbers"],
+    ids=["a class there is not", "cut", "huge", "an unknown kind", "no path", "no numbers"],
 )
 def test_damaged_label_issues_are_refused(stranger, rows):
-    head = "index,given_label,suggested_label,score,student_score,is_issue,given_class,suggested_"
-    (stranger / "label_issues.csv").write_text(f"{head}class,path\n{rows}", "latin-1")
+    head = "index,given_label,suggested_label,score,student_score,is_issue,kind,given_"
+    (stranger / "label_issues.csv").write_text(
+        f"{head}class,suggested_class,path\n{rows}", "latin-1"
+    )
     with pytest.raises(InputError, match=r"label_issues\.csv") as caught:
         Model.load(stranger)
     assert "\n" not in str(caught.value)

@@ -31,6 +31,9 @@ _LARGE = 4 << 30
 _SAMPLE = 10_000
 
 
+# The true label of an image that shows none of the classes (open-set noise).
+OPEN = -1
+
 # Feature vectors that are looked at together.
 _CHECKED = 4096
 

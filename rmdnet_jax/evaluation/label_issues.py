@@ -15,6 +15,9 @@ from rmdnet_jax.base.text import cell, of_cell
 # Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3
 
+# What a label may be: right, that of another class, or of a picture that shows none of the classes.
+KINDS = CLEAN, CLOSED, OPEN = "clean", "closed", "open"
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelIssues:
@@ -29,6 +32,7 @@ class LabelIssues:
         is no second.
       is_issue: bool [N], the labels to be changed or looked at: as many of the most suspicious as
         labels are estimated to be wrong, if another class is suggested.
+      kind: int8 [N], places in KINDS: "clean" unless it is an issue, then "closed" or "open".
     """
 
     index: np.ndarray
@@ -38,6 +42,16 @@ class LabelIssues:
     student_score: np.ndarray
     neighbour_score: np.ndarray | None
     is_issue: np.ndarray
+    kind: np.ndarray
+
+
+def kinds(is_issue: np.ndarray, is_open: np.ndarray | None = None) -> np.ndarray:
+    """int8 [N], places in KINDS, of labels that are issues or not, bool [N]; of the issues those
+    whose picture shows none of the classes, bool [N], are open."""
+    kind = np.where(is_issue, KINDS.index(CLOSED), KINDS.index(CLEAN)).astype(np.int8)
+    if is_open is not None:
+        kind[is_issue & is_open] = KINDS.index(OPEN)
+    return kind
 
 
 def evidence(student: np.ndarray, neighbours: np.ndarray | None) -> np.ndarray:
@@ -84,6 +98,7 @@ def score(
     suggested = mean.argmax(axis=1).astype(np.int32)
     is_issue = np.zeros(len(given), bool)
     is_issue[_order(score)[: round(rate * len(given))]] = True
+    is_issue &= suggested != given
     return LabelIssues(
         np.arange(len(given)) if index is None else index,
         given,
@@ -91,7 +106,8 @@ def score(
         score,
         against_given(student),
         None if neighbours is None else against_given(neighbours),
-        is_issue & (suggested != given),
+        is_issue,
+        kinds(is_issue),
     )
 
 
@@ -127,8 +143,8 @@ def write_csv(
     """Writes a row a sample, most suspicious first.
 
     Columns: index, given_label, suggested_label (class numbers), score, student_score,
-    neighbour_score (only with a teacher), is_issue (0 or 1), given_class, suggested_class (names),
-    path (only where images have one). Names and paths are as names.cell makes them.
+    neighbour_score (only with a teacher), is_issue (0 or 1), kind (of KINDS), given_class,
+    suggested_class (names), path (only where images have one). Names and paths are as names.cell makes them.
 
     Args:
       path: the CSV.
@@ -146,6 +162,7 @@ def write_csv(
         "suggested_label": issues.suggested,
         **{name: [f"{score:.6f}" for score in values] for name, values in scores.items()},
         "is_issue": issues.is_issue.astype(int),
+        "kind": [KINDS[kind] for kind in issues.kind],
         "given_class": [names[label] for label in issues.given],
         "suggested_class": [names[label] for label in issues.suggested],
     }
@@ -170,6 +187,12 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
         def column(name: str, dtype: type) -> np.ndarray:
             return np.array([row[name] for row in rows]).astype(dtype)
 
+        # Files from before there was the column have none.
+        is_issue = (
+            column("is_issue", np.int32).astype(bool)
+            if "is_issue" in rows[0]
+            else column("suggested_label", np.int32) != column("given_label", np.int32)
+        )
         issues = LabelIssues(
             column("index", np.int64),
             column("given_label", np.int32),
@@ -177,10 +200,10 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             column("score", np.float64),
             column("student_score", np.float64),
             column("neighbour_score", np.float64) if "neighbour_score" in rows[0] else None,
-            # Files from before there was the column have none.
-            column("is_issue", np.int32).astype(bool)
-            if "is_issue" in rows[0]
-            else column("suggested_label", np.int32) != column("given_label", np.int32),
+            is_issue,
+            np.array([KINDS.index(row["kind"]) for row in rows], np.int8)
+            if "kind" in rows[0]
+            else kinds(is_issue),
         )
         files = [row["path"] for row in rows] if "path" in rows[0] else None
         if files and not all(isinstance(file, str) for file in files):

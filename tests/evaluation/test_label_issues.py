@@ -46,7 +46,7 @@ def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
     assert [row["index"] for row in rows] == ["4", "7", "0"]
     assert rows[0] == {
         "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.740000",
-        "student_score": "0.800000", "neighbour_score": "0.600000", "is_issue": "1",
+        "student_score": "0.800000", "neighbour_score": "0.600000", "is_issue": "1", "kind": "closed",
         "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_quality_by_hand():
     score = np.array([0.9, 0.3, 0.5, 0.1])
     issues = LabelIssues(
         np.arange(4), np.zeros(4, int), np.ones(4, int), score, score, None,
-        np.array([True, True, True, False]),
+        np.array([True, True, True, False]), np.array([1, 1, 1, 0], np.int8),
     )  # fmt: skip
     found = label_issues.quality(issues, np.array([True, True, False, False]))
     assert found == pytest.approx(

@@ -11,7 +11,7 @@ from PIL import Image
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import LazyImages
-from rmdnet_jax.evaluation.label_issues import LabelIssues
+from rmdnet_jax.evaluation.label_issues import LabelIssues, kinds
 from rmdnet_jax.report import gallery
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,9 @@ GIVEN = np.array([0, 2, 2, 1], np.int32)
 DATA = Dataset("beasts", IMAGES, TRUE, IMAGES, TRUE, {}, ("ant", "bee", "cat"))
 LABELS = Labels(GIVEN, TRUE, "symmetric", 0.5, 0.5, np.eye(3))
 SCORE = np.array([0.1, 0.7, 0.2, 0.9])
-ISSUES = LabelIssues(np.arange(len(GIVEN)), GIVEN, TRUE, SCORE, SCORE / 2, None, SCORE > 0.5)
+ISSUES = LabelIssues(
+    np.arange(len(GIVEN)), GIVEN, TRUE, SCORE, SCORE / 2, None, SCORE > 0.5, kinds(SCORE > 0.5)
+)
 
 
 def picture(uri):
