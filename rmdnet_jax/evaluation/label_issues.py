@@ -144,7 +144,8 @@ def write_csv(
 
     Columns: index, given_label, suggested_label (class numbers), score, student_score,
     neighbour_score (only with a teacher), is_issue (0 or 1), kind (of KINDS), given_class,
-    suggested_class (names), path (only where images have one). Names and paths are as names.cell makes them.
+    suggested_class (names), path (only where images have one). Names and paths are as text.cell
+    makes them.
 
     Args:
       path: the CSV.

@@ -46,8 +46,8 @@ def test_csv_lists_all_samples_most_suspicious_first(tmp_path):
     assert [row["index"] for row in rows] == ["4", "7", "0"]
     assert rows[0] == {
         "index": "4", "given_label": "0", "suggested_label": "1", "score": "0.740000",
-        "student_score": "0.800000", "neighbour_score": "0.600000", "is_issue": "1", "kind": "closed",
-        "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
+        "student_score": "0.800000", "neighbour_score": "0.600000", "is_issue": "1",
+        "kind": "closed", "given_class": "cat", "suggested_class": "dog, hot", "path": "b",
     }  # fmt: skip
 
 
