@@ -13,6 +13,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images, LazyImages
+from rmdnet_jax.data.open_pool import Pool
 
 # Means and standard deviations of the training images, in [0, 1] (SPEC of the data sets' authors
 # and of the noisy-label literature). Other data sets' are computed.
@@ -75,7 +76,8 @@ class Dataset:
       train_digests, test_digests: uint8 [N, 16] and [M, 16], a hash of what each image is decoded
         from, or None where the source has none.
       true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
-        right ones beside them.
+        right ones beside them; OPEN for an image that shows none of the classes. Given labels and
+        test labels are always classes.
       train_files, test_files: the path of each image as the user knows it, or None.
       train_index, test_index: int64 [N] and [M], ascending, the place of each image in what the
         user gave; None is 0 to N - 1 and 0 to M - 1.
@@ -85,6 +87,8 @@ class Dataset:
       not_cached: why decoded pictures are not kept in the cache, though there shall be one.
       originals: side -> the pictures of both splits as squares of so many pixels, read anew from
         their files; None: the images are all there is of them.
+      pool: the training images of classes that were left out, which show none of those that stay.
+      changes: what was left out of the data and added to it, a line each.
     """
 
     name: str
@@ -106,11 +110,18 @@ class Dataset:
     skipped_files: tuple[SkippedFile, ...] = ()
     not_cached: str = ""
     originals: Callable[[int], tuple[Images, Images]] | None = None
+    pool: Pool | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """Number of classes C; labels lie in [0, C)."""
         return len(self.class_names)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """int32 [N], the true labels of the training images, or those that are taken to be."""
+        return self.train_labels if self.true_labels is None else self.true_labels
 
     @property
     def are_pictures(self) -> bool:
@@ -171,7 +182,7 @@ class Dataset:
             check_label_array(values, len(self.train_images), f"{field} of {self.name}")
         if self.true_labels is not None:
             where = f"true labels of {self.name}"
-            check_labels(self.true_labels, len(self.train_images), self.num_classes, where)
+            check_true_labels(self.true_labels, len(self.train_images), self.num_classes, where)
         where = f"test labels of {self.name}"
         check_labels(self.test_labels, len(self.test_images), self.num_classes, where)
         return self
@@ -209,24 +220,17 @@ class Dataset:
     def _computed_mean_std(self) -> tuple[np.ndarray, np.ndarray]:
         return mean_std_of(self.train_images)
 
-    def subset(self, train_size: int, test_size: int) -> "Dataset":
-        """The first images of each split; 0 means all of them.
+    def subset(self, train_size: int, test_size: int, skip: int = 0) -> "Dataset":
+        """The first images of each split, of the training images after the first `skip`; a size of
+        0 means all of them.
 
         Raises:
           InputError: a size is negative or more than there is.
         """
-        check_size("train_size", train_size, len(self.train_images), self.name)
-        check_size("test_size", test_size, len(self.test_images), self.name)
-        test = slice(test_size or None)
-        return dataclasses.replace(
-            self.take(slice(train_size or None)),
-            test_images=lazy_images.subset(self.test_images, test),
-            test_labels=self.test_labels[test],
-            test_digests=None if self.test_digests is None else self.test_digests[test],
-            test_files=None if self.test_files is None else self.test_files[test],
-            test_index=None if self.test_index is None else self.test_index[test],
-            originals=None,
+        train, test = first(
+            len(self.train_images), len(self.test_images), train_size, test_size, skip, self.name
         )
+        return self.take(train).take_test(test)
 
     def take(self, key: slice | np.ndarray) -> "Dataset":
         """The same data with some of its training images: a slice or an array of indices."""
@@ -234,9 +238,6 @@ class Dataset:
         def part(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array[key]
 
-        files = self.train_files
-        if files is not None:
-            files = tuple(files[i] for i in np.arange(len(files))[key])
         return dataclasses.replace(
             self,
             train_images=lazy_images.subset(self.train_images, key),
@@ -247,7 +248,19 @@ class Dataset:
             train_index=np.arange(len(self.train_labels))[key]
             if self.train_index is None
             else self.train_index[key],
-            train_files=files,
+            train_files=files_of(self.train_files, key),
+            originals=None,
+        )
+
+    def take_test(self, key: slice | np.ndarray) -> "Dataset":
+        """The same data with some of its test images: a slice or an array of indices."""
+        return dataclasses.replace(
+            self,
+            test_images=lazy_images.subset(self.test_images, key),
+            test_labels=self.test_labels[key],
+            test_digests=None if self.test_digests is None else self.test_digests[key],
+            test_files=files_of(self.test_files, key),
+            test_index=None if self.test_index is None else self.test_index[key],
             originals=None,
         )
 
@@ -328,10 +341,29 @@ def mean_std_of(images: Images) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
-def check_size(field: str, size: int, available: int, name: str) -> None:
-    """Raises InputError for a number of images that a split of `name` does not have."""
-    if not 0 <= size <= available:
-        raise InputError(f"{field} {size} of {name}; right is 0 (all) to {available}")
+def first(
+    train: int, test: int, train_size: int, test_size: int, skip: int, name: str
+) -> tuple[slice, slice]:
+    """Which of `train` and `test` images are the first so many, after the first `skip` training
+    images; a size of 0 is all.
+
+    Raises:
+      InputError: the splits of `name` do not have so many.
+    """
+    if not (skip == 0 or 0 < skip < train):
+        raise InputError(f"skip {skip} of {name}; right is 0 (none) to {train - 1}")
+    for field, size, available in (
+        ("train_size", train_size, train - skip),
+        ("test_size", test_size, test),
+    ):
+        if not 0 <= size <= available:
+            raise InputError(f"{field} {size} of {name}; right is 0 (all) to {available}")
+    return slice(skip, skip + train_size if train_size else None), slice(test_size or None)
+
+
+def files_of(files: tuple[str, ...] | None, key: slice | np.ndarray) -> tuple[str, ...] | None:
+    """Some of the paths of images, if they have any: a slice or an array of indices."""
+    return None if files is None else tuple(files[i] for i in np.arange(len(files))[key])
 
 
 def with_three_channels(images: np.ndarray) -> np.ndarray:
@@ -390,6 +422,19 @@ def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) ->
             f"{where} run from {labels.min()} to {labels.max()}; "
             f"right is 0 to {num_classes - 1} ({num_classes} classes)"
         )
+
+
+def check_true_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
+    """Raises InputError unless `labels` is int [size] with values in [0, num_classes), or OPEN, and
+    some image shows a class."""
+    check_label_array(labels, size, where)
+    if size and (labels.min() < OPEN or labels.max() >= num_classes):
+        raise InputError(
+            f"{where} run from {labels.min()} to {labels.max()}; right is 0 to {num_classes - 1} "
+            f"({num_classes} classes), or {OPEN} for none of them"
+        )
+    if size and labels.max() == OPEN:
+        raise InputError(f"{where} are all {OPEN}, none of the classes; right is a class at least")
 
 
 def check_label_array(labels: np.ndarray, size: int, where: str) -> None:

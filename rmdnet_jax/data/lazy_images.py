@@ -80,11 +80,43 @@ def squares(images: Images, side: int) -> Images:
     [N, side, side, 3], computed when they are read."""
     if images.shape[1:3] == (side, side):
         return images
+    return LazyImages(_Squares(images, side), np.arange(len(images)), (side, side, 3))
 
-    def read(rows: np.ndarray) -> Iterator[np.ndarray]:
-        return (pictures.square(images[row], side) for row in rows)
 
-    return LazyImages(read, np.arange(len(images)), (side, side, 3))
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Squares:
+    """Reads pictures as squares of so many pixels; can be pickled if they can."""
+
+    images: Images
+    side: int
+
+    def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The pictures of `rows` int [n], one by one: uint8 [side, side, 3]."""
+        return (pictures.square(self.images[row], self.side) for row in rows)
+
+
+def joined(first: Images, second: Images) -> Images:
+    """One after the other, of one shape: in memory where the first are, else decoded when they are
+    read."""
+    if not isinstance(first, LazyImages):
+        return np.concatenate([first, decoded(second)])
+    is_decoded = first.is_decoded and getattr(second, "is_decoded", True)
+    size = len(first) + len(second)
+    return LazyImages(_Joined(first, second), np.arange(size), first.image_shape, is_decoded)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Joined:
+    """Reads the images of two arrays of them, one behind the other; can be pickled if both can."""
+
+    first: Images
+    second: Images
+
+    def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The images of `rows` int [n], one by one: uint8 [H, W, 3]."""
+        size = len(self.first)
+        for row in rows:
+            yield self.first[row] if row < size else self.second[row - size]
 
 
 def block_size(images: Images) -> int:

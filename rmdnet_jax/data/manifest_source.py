@@ -1,6 +1,7 @@
 """A manifest of pictures as a source: a CSV or Parquet table with a row a picture.
 
-Columns path and label, optionally split and true_label; others are not read.
+Columns path and label, optionally split and true_label, and "label:NAME", what an annotator says;
+others are not read.
 """
 
 import csv
@@ -8,7 +9,7 @@ import functools
 import os
 import posixpath
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, one_line
-from rmdnet_jax.data import picture_files
+from rmdnet_jax.data import annotators, picture_files
 from rmdnet_jax.data.class_order import in_order
+from rmdnet_jax.data.dataset import OPEN
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 
 SUFFIXES = (".csv", ".parquet")
@@ -25,18 +27,21 @@ SUFFIXES = (".csv", ".parquet")
 _NEEDED = ("path", "label")
 _COLUMNS = (*_NEEDED, "split", "true_label")
 _SPLITS = {"train": "train", **dict.fromkeys(("test", "val", "validation"), "test")}
-_RIGHT = "right are the columns path and label, and optionally split and true_label"
+_RIGHT = (
+    "right are the columns path and label, and optionally split, true_label, and label:NAME of "
+    "each annotator, of which the majority may take the label's place"
+)
 
 _BATCH = 1000  # rows of a Parquet file
 
 # A row by column, and what it is called in an error.
-_Row = tuple[str, dict[str, str]]
+Row = tuple[str, dict[str, str]]
 
 
-def find(path: str, held_out: float = 0.2) -> PictureFiles:
+def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
     """The picture files of a manifest, none of which is opened.
 
-    Paths are relative to the manifest's folder, or absolute, and stay in it. Where there is no such
+    Paths are relative to the folder `root`, or absolute, and stay in it. Where there is no such
     file, one is taken whose name has other characters that look the same (Unicode's NFC), or
     slashes for backslashes. Labels are the classes' names, sorted by class_order.py. A split is
     train, or test, val or validation; without that column each class gives `held_out` of its
@@ -44,11 +49,13 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
     the rows.
 
     Where true labels are given, those of the test split are the ones that count there; those of the
-    training split stand beside the labels, and are given for all of it or none.
+    training split stand beside the labels. A training picture without one, where others have one,
+    shows none of the classes; it is not held out to test on.
 
     Args:
       path: the manifest, .csv (UTF-8) or .parquet.
       held_out: share of each class in (0, 1).
+      root: empty is the manifest's folder.
 
     Raises:
       InputError: there is no such file, or it is no such table, or a row is wrong; its line is
@@ -63,17 +70,36 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
                 "several Parquet files has to be joined)"
             )
         raise InputError(f"no manifest {path!r} (dataset.path); {right}")
+    folder = Path(os.path.expanduser(root)) if root else place.parent
+    if not os.path.isdir(folder):
+        raise InputError(f"no folder {root!r} (dataset.root); right is the one that paths are in")
+    rows = _parquet(place) if place.suffix.lower() == ".parquet" else _csv(place)
+    return of_rows(rows, place, folder, held_out)
+
+
+def of_rows(given: Iterable[Row], place: Path, folder: Path, held_out: float) -> PictureFiles:
+    """The picture files of the rows of any list of them, as `find` says.
+
+    Args:
+      given: what each row is called in an error, and its columns: path, label, and optionally split
+        and true_label.
+      place: the list as the user gave it.
+      folder: what paths are relative to, and stay in.
+      held_out: share of each class in (0, 1).
+
+    Raises:
+      InputError: there is no row, or one is wrong.
+    """
     rows: dict[str, dict[str, str]] = {}
     named: dict[str, str] = {}  # what a file's row is called
-    root = place.parent
     alike = functools.cache(_names_alike)
-    for where, row in _parquet(place) if place.suffix.lower() == ".parquet" else _csv(place):
-        file = _file(row["path"], root, where, alike)
+    for where, row in given:
+        file = _file(row["path"], folder, where, alike)
         if file in rows:
             raise InputError(
                 f"{where}: {cut(file)} is also in {named[file]}; right is one row a file"
             )
-        if not row["label"]:
+        if not row.get("label") and not _votes(row):
             raise InputError(f"{where}: the label is empty; right is the name of a class")
         if row.get("split", "train") not in _SPLITS:
             raise InputError(
@@ -82,20 +108,27 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
         rows[file], named[file] = row, where
     if not rows:
         raise InputError(f"{place} has no rows; right is a row a picture")
-    names = {row[column] for row in rows.values() for column in ("label", "true_label")
-             if row.get(column)}  # fmt: skip
+    names = {name for row in rows.values()
+             for name in (row.get("label"), row.get("true_label"), *_votes(row).values())
+             if name}  # fmt: skip
     classes = in_order(names)
+    _fill_labels(rows.values(), classes)
     train, test = _splits(rows, classes, held_out)
-    true_labels = _training_truth(train, rows, named)
     number = {name: i for i, name in enumerate(classes)}
     tested_by = [_best_label(rows[file]) for file in test]
     is_known = all(rows[file].get("true_label") for file in test)
     return PictureFiles(
         place.stem,
-        root,
+        folder,
         place,
         tuple(classes),
-        _split(train, [rows[file]["label"] for file in train], number, true_labels),
+        _split(
+            train,
+            [rows[file]["label"] for file in train],
+            number,
+            _training_truth(train, rows),
+            _label_sets([rows[file] for file in train], number),
+        ),
         _split(
             test,
             tested_by,
@@ -139,7 +172,7 @@ def _inside(path: str, root: Path, where: str) -> str:
     if file.startswith("../") or not there.is_relative_to(inside):
         raise InputError(
             f"{where}: {cut(path)} leads out of {root}; right is a path to a file in the "
-            "manifest's folder, best relative to it"
+            "manifest's folder, best relative to it, or dataset.root"
         )
     return file
 
@@ -178,8 +211,10 @@ def _splits(
         is_test = _SPLITS[rows[file].get("split", "train")] == "test"
         (test if is_test else train)[rows[file]["label"]].append(file)
     if not any("split" in row for row in rows.values()):
+        is_known = any(map(_truth, rows.values()))
         for name in classes:
-            held = picture_files.held_out(train[name], held_out)
+            shows_class = [file for file in train[name] if not is_known or _truth(rows[file])]
+            held = picture_files.held_out(shows_class, held_out)
             test[name] = sorted(held)
             train[name] = [file for file in train[name] if file not in held]
     first, second = ([file for _, file in picture_files.in_turns(part)] for part in (train, test))
@@ -191,34 +226,62 @@ def _split(
     labels: list[str],
     number: Mapping[str, int],
     true_labels: list[str] | None = None,
+    label_sets: Mapping[str, np.ndarray] | None = None,
 ) -> Split:
     def numbers(names: list[str]) -> np.ndarray:
-        return np.array([number[name] for name in names], np.int32)
+        return np.array([number[name] if name else OPEN for name in names], np.int32)
 
-    return Split(files, numbers(labels), None if true_labels is None else numbers(true_labels))
+    true = None if true_labels is None else numbers(true_labels)
+    return Split(files, numbers(labels), true, label_sets=label_sets or {})
+
+
+def _votes(row: Mapping[str, str]) -> dict[str, str]:
+    """What annotators say, by column, without gaps."""
+    return {name: said for name, said in row.items() if _is_vote(name) and said}
+
+
+def _is_vote(column: str) -> bool:
+    return column.startswith(annotators.PREFIX) and len(column) > len(annotators.PREFIX)
+
+
+def _label_sets(
+    rows: Sequence[Mapping[str, str]], number: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """The labels of each annotator, int32 [N] with gaps."""
+    number = {**number, "": annotators.GAP}
+    return {
+        column: np.array([number[row.get(column, "")] for row in rows], np.int32)
+        for column in dict.fromkeys(name for row in rows for name in row if _is_vote(name))
+    }
+
+
+def _fill_labels(rows: Iterable[dict[str, str]], classes: list[str]) -> None:
+    """Gives rows that have no label that of most annotators."""
+    asked = [row for row in rows if not row.get("label")]
+    if asked:
+        number = {name: i for i, name in enumerate(classes)}
+        sets = _label_sets(asked, number)
+        most, _ = annotators.majority(np.stack(list(sets.values()), axis=1), len(classes))
+        for row, label in zip(asked, most, strict=True):
+            row["label"] = classes[label]
+
+
+def _truth(row: Mapping[str, str]) -> str:
+    return row.get("true_label", "")
 
 
 def _best_label(row: Mapping[str, str]) -> str:
-    return row.get("true_label") or row["label"]
+    return _truth(row) or row["label"]
 
 
-def _training_truth(
-    files: list[str], rows: Mapping[str, Mapping[str, str]], named: Mapping[str, str]
-) -> list[str] | None:
-    """The true labels of the training pictures, or None without any."""
-    truth = [rows[file].get("true_label", "") for file in files]
-    if not any(truth):
-        return None
-    if not all(truth):
-        without = named[files[truth.index("")]]
-        raise InputError(
-            f"{without}: the true_label is empty and others are not; right is one for every "
-            "training picture, or for none"
-        )
-    return truth
+def _training_truth(files: list[str], rows: Mapping[str, Mapping[str, str]]) -> list[str] | None:
+    """The true labels of the training pictures, "" of one that shows none of the classes; None
+    without any."""
+    truth = [_truth(rows[file]) for file in files]
+    return truth if any(truth) else None
 
 
-def _csv(place: Path) -> Iterator[_Row]:
+def _csv(place: Path) -> Iterator[Row]:
     """The rows of a CSV file with a header, UTF-8 with or without a mark of that."""
     try:
         with open(place, encoding="utf-8-sig", newline="") as file:
@@ -243,7 +306,7 @@ def _csv(place: Path) -> Iterator[_Row]:
         raise InputError(f"{place} cannot be read as CSV ({error})") from error
 
 
-def _parquet(place: Path) -> Iterator[_Row]:
+def _parquet(place: Path) -> Iterator[Row]:
     """The rows of a Parquet file, counted from 1, a batch of them in memory at a time."""
     # Imported here: it takes half a second that other data sources need not pay.
     import pyarrow.parquet
@@ -253,7 +316,7 @@ def _parquet(place: Path) -> Iterator[_Row]:
         with pyarrow.parquet.ParquetFile(place) as file:
             columns = file.schema_arrow.names
             _check_columns(place, columns)
-            read = [name for name in _COLUMNS if name in columns]
+            read = [name for name in columns if name in _COLUMNS or _is_vote(name)]
             for batch in file.iter_batches(_BATCH, columns=read):
                 for fields in batch.to_pylist():
                     count += 1
@@ -284,17 +347,20 @@ def _row(fields: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value if name == "path" else unicodedata.normalize("NFC", value.strip())
         for name, value in fields.items()
-        if name in _COLUMNS
+        if name in _COLUMNS or _is_vote(name)
     }
 
 
 def _check_columns(place: Path, columns: list[str]) -> None:
     missing = [name for name in _NEEDED if name not in columns]
+    if any(map(_is_vote, columns)):
+        missing = [name for name in missing if name != "label"]
     if missing:
         found = ", ".join(map(brief, columns[:10])) or "none"
         raise InputError(
             f"{place} has no column {', '.join(missing)} (but the columns {found}); {_RIGHT}"
         )
-    twice = [name for name in _COLUMNS if columns.count(name) > 1]
+    read = [name for name in columns if name in _COLUMNS or _is_vote(name)]
+    twice = [name for name in read if read.count(name) > 1]
     if twice:
         raise InputError(f"{place} has the column {twice[0]} twice; {_RIGHT}")

@@ -17,7 +17,7 @@ import numpy as np
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import npy
 from rmdnet_jax.data.cifar100_classes import coarse_labels
-from rmdnet_jax.data.dataset import check_labels
+from rmdnet_jax.data.dataset import OPEN, check_labels, check_true_labels
 
 KINDS = (
     "none",
@@ -28,6 +28,7 @@ KINDS = (
     "pairflip",
     "matrix",
     "instance",
+    "universal",
 )
 
 CIFAR10_CLASSES: tuple[str, ...] = (
@@ -88,6 +89,7 @@ def transition_matrix(
       pairflip: class i to (i + 1) mod C; rate is the share of wrong labels.
       matrix: `matrix` itself; rate is ignored.
       instance: refused; every image has probabilities of its own (instance_noise.py).
+      universal: refused; some of its images show none of the classes (open_set.py).
 
     Args:
       kind: one of KINDS.
@@ -174,26 +176,55 @@ def realised(true: np.ndarray, given: np.ndarray, num_classes: int) -> tuple[flo
     """What the noise came to: the share of wrong labels and the empirical transition matrix.
 
     Args:
-      true: integers [N] in [0, num_classes).
+      true: integers [N] in [0, num_classes), or dataset.OPEN of an image of no class.
       given: integers [N] in [0, num_classes).
       num_classes: C.
 
     Returns:
-      The rate in [0, 1] over all samples (0 if there are none), and float64 [C, C] with
-      M[i, j] = share of given j among true i; a class without samples has its row of the identity.
+      The rate in [0, 1] over all samples (0 if there are none), in which every label of an open
+      image is wrong; and float64 [C, C] with M[i, j] = share of given j among true i; a class
+      without samples has its row of the identity.
 
     Raises:
       InputError: labels are not integers, out of range or not one to one.
     """
     true, given = np.asarray(true), np.asarray(given)
-    check_labels(true, true.size, num_classes, "true labels")
+    check_true_labels(true, true.size, num_classes, "true labels")
     check_labels(given, true.size, num_classes, "given labels")
-    pairs = true.astype(np.int64) * num_classes + given.astype(np.int64)
+    is_known = true != OPEN
+    pairs = (true.astype(np.int64) * num_classes + given.astype(np.int64))[is_known]
     counts = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
     absent = counts.sum(axis=1) == 0
     counts[absent] = np.eye(num_classes, dtype=counts.dtype)[absent]
     rate = float(np.count_nonzero(true != given) / max(true.size, 1))
     return rate, counts / counts.sum(axis=1, keepdims=True)
+
+
+def flip_rate(rate: float, rho2: float) -> float:
+    """The share of the images of known classes whose labels are flipped, in [0, 1], so that wrong
+    labels are the share `rate` of all images, and `rho2` of these are of open pictures: noise of
+    kind universal (Tang et al. 2024).
+
+    Raises:
+      InputError: as `open_rate`.
+    """
+    return min(rate * (1 - rho2) / (1 - open_rate(rate, rho2)), 1.0)
+
+
+def open_rate(rate: float, rho2: float) -> float:
+    """The share of open pictures among all images under noise of kind universal, in [0, 1).
+
+    Raises:
+      InputError: one of both is no share, or every picture would be open.
+    """
+    for name, value in (("rate", rate), ("rho2", rho2)):
+        if not 0 <= value <= 1:
+            raise InputError(f"noise.{name} is {value!r}; right is a number from 0 to 1")
+    if rate * rho2 == 1:
+        raise InputError(
+            "noise.rate = 1 with noise.rho2 = 1 would be open pictures alone; right is less of one"
+        )
+    return rate * rho2
 
 
 def load_mapping(path: str | Path) -> dict[int, int]:
@@ -281,6 +312,11 @@ def _check_request(
     matrix: np.ndarray | None,
 ) -> None:
     check(kind, rate, num_classes)
+    if kind == "universal":
+        raise InputError(
+            "universal noise has images of no class and is no one transition matrix; right is "
+            "rmdnet_jax.data.open_set.added(data, ...), then rmdnet_jax.data.labels.give"
+        )
     if kind == "instance":
         raise InputError(
             "instance noise needs the images and has no one transition matrix; right is "

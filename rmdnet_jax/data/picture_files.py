@@ -23,8 +23,9 @@ import numpy as np
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell, shown
+from rmdnet_jax.data import dataset as datasets
 from rmdnet_jax.data import lazy_images, pictures, validation
-from rmdnet_jax.data.dataset import Dataset, SkippedFile, check_size
+from rmdnet_jax.data.dataset import Dataset, SkippedFile
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
@@ -46,14 +47,17 @@ class Split:
     Attributes:
       files: their paths in the root folder.
       labels: int32 [N].
-      true_labels: int32 [N], where they are known beside the given ones.
+      true_labels: int32 [N], where they are known beside the given ones; dataset.OPEN of a picture
+        that shows none of the classes.
       index: int64 [N], the place of each in a list that a user gave.
+      label_sets: as Dataset has them, int32 [N] by name.
     """
 
     files: list[str]
     labels: np.ndarray
     true_labels: np.ndarray | None = None
     index: np.ndarray | None = None
+    label_sets: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -62,7 +66,9 @@ class Split:
         """The pictures of these rows, int [n]."""
         true = None if self.true_labels is None else self.true_labels[rows]
         index = None if self.index is None else self.index[rows]
-        return Split(list(np.array(self.files, object)[rows]), self.labels[rows], true, index)
+        sets = {name: labels[rows] for name, labels in self.label_sets.items()}
+        files = list(np.array(self.files, object)[rows])
+        return Split(files, self.labels[rows], true, index, sets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +105,13 @@ class PictureFiles:
         """int [N], the shorter side of every picture, in pixels."""
         return np.array([min(self.sizes[file]) for file in self._files()])
 
-    def subset(self, train_size: int, test_size: int) -> "PictureFiles":
-        """The first pictures of each split; 0 means all of them."""
-        check_size("train_size", train_size, len(self.train), self.name)
-        check_size("test_size", test_size, len(self.test), self.name)
-        train, test = (
-            split.take(slice(size or None))
-            for split, size in ((self.train, train_size), (self.test, test_size))
+    def subset(self, train_size: int, test_size: int, skip: int = 0) -> "PictureFiles":
+        """The first pictures of each split, of the training pictures after the first `skip`; a size
+        of 0 means all of them."""
+        train, test = datasets.first(
+            len(self.train), len(self.test), train_size, test_size, skip, self.name
         )
-        return dataclasses.replace(self, train=train, test=test)
+        return dataclasses.replace(self, train=self.train.take(train), test=self.test.take(test))
 
     def without(self, broken: Mapping[str, str], max_broken: float) -> "PictureFiles":
         """Without these files, which have been found to be no whole pictures, path -> reason.
@@ -188,7 +192,7 @@ class PictureFiles:
             train_labels=found.train.labels,
             test_images=test,
             test_labels=found.test.labels,
-            label_sets={},
+            label_sets=found.train.label_sets,
             class_names=tuple(map(shown, self.class_names)),
             train_digests=_digests(found.train.files, self.file_bytes),
             test_digests=_digests(found.test.files, self.file_bytes),

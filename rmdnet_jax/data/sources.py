@@ -12,7 +12,15 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, shown
-from rmdnet_jax.data import folder_source, manifest_source, npy, picture_files, tfds_source
+from rmdnet_jax.data import (
+    annotators,
+    labelstudio_source,
+    manifest_source,
+    npy,
+    picture_files,
+    picture_sources,
+    tfds_source,
+)
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import (
     Dataset,
@@ -20,11 +28,15 @@ from rmdnet_jax.data.dataset import (
     check_images,
     check_label_array,
     check_labels,
+    check_true_labels,
     with_three_channels,
 )
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.machine import memory
+
+# Endings of files that list pictures.
+_LISTS = (*manifest_source.SUFFIXES, labelstudio_source.SUFFIX)
 
 _NPZ_IMAGES = ("x_train", "x_test")
 _NPZ_LABELS = ("y_train", "y_test")
@@ -52,6 +64,7 @@ def load(
     max_broken: float = 0.01,
     memory_budget: float = 0.0,
     cache: str = "",
+    root: str = "",
 ) -> Dataset:
     """Loads a data set by name and checks it: what `find` finds, as `read` reads it.
 
@@ -61,7 +74,7 @@ def load(
     Raises:
       InputError: there is no such data set or file, or what it holds cannot be trained on.
     """
-    found = find(name, path, image_size, held_out, max_broken, cache)
+    found = find(name, path, image_size, held_out, max_broken, cache, root)
     return read(found, train_size, test_size, image_size, max_broken, memory_budget)
 
 
@@ -72,6 +85,7 @@ def find(
     held_out: float = 0.2,
     max_broken: float = 0.01,
     cache: str = "",
+    root: str = "",
 ) -> Dataset | PictureFiles:
     """A data set by name, unchecked; of pictures in files what there is, not decoded yet.
 
@@ -87,15 +101,25 @@ def find(
       held_out: share of a folder or a manifest without a test split to test on.
       max_broken: share of its files that may be no pictures; they are left out.
       cache: folder in which is kept what was read of its files; empty is none.
+      root: folder that a manifest's paths are in; empty is the manifest's own.
 
     Raises:
       InputError: there is no such data set or file, or what it holds is not as it should be.
     """
     if name == "own":
         name = _kind(path)
-    if name in ("folder", "manifest"):
-        source = folder_source if name == "folder" else manifest_source
-        return picture_files.look(source.find(path, held_out), max_broken, cache)
+    if root and name != "manifest":
+        raise InputError(
+            f"dataset.root is {cut(root)} but {cut(path or name)} is no manifest; right is to "
+            "leave it out"
+        )
+    if name == "manifest":
+        listed = picture_sources.of_list(path, held_out, cache, root)
+        return picture_files.look(listed, max_broken, cache)
+    if name == "folder":
+        return picture_files.look(
+            picture_sources.in_folder(path, held_out, cache), max_broken, cache
+        )
     is_npz = name == "npz" or path.endswith(".npz")
     if image_size and (is_npz or name == "digits"):
         raise InputError(
@@ -153,14 +177,14 @@ def _kind(path: str) -> str:
     if path and os.path.isdir(place):
         return "folder"
     suffix = place.suffix.lower()
-    if suffix in manifest_source.SUFFIXES:
+    if suffix in _LISTS:
         return "manifest"
     if suffix == ".npz":
         return "npz"
     there = "no folder or file" if not path or not os.path.exists(place) else "no data in"
     raise InputError(
         f"{there} {cut(path)!r} (dataset.path); right is a folder with a subfolder a class, a "
-        f"manifest ({', '.join(manifest_source.SUFFIXES)}), or a .npz"
+        f"manifest ({', '.join(_LISTS)}), or a .npz"
     )
 
 
@@ -201,9 +225,11 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     feature vectors float [N, D]; y_train and y_test integers [N]; optionally class_names, C
     strings, without which there are as many classes as the largest label says (named as CIFAR's
     where `name` says it is CIFAR); optionally y_train_true, integers [N], the right labels where
-    y_train is wrong in places. Every other array is a label set of the training images, integers
-    [N], and keeps its name; what its labels are is looked at when one is trained on. Labels may
-    also be a column, [N, 1].
+    y_train is wrong in places, -1 of an image that shows none of the classes. Every other array is
+    a label set of the training images, integers [N], and keeps its name; what its labels are is
+    looked at when one is trained on. Labels may also be a column, [N, 1]. An array `annotators`
+    [N, A], integers with -1 or floats with NaN in its gaps, becomes a label set a column, "label:0"
+    and so on; without y_train their majority is taken.
 
     Args:
       file: the file.
@@ -214,6 +240,7 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     """
     place = cut(file, 70)
     arrays = npy.load_all(file, _MEMORY_SHARE * memory.host_bytes())
+    _take_annotators(arrays, place)
     missing = [key for key in (*_NPZ_IMAGES, *_NPZ_LABELS) if key not in arrays]
     if missing:
         raise InputError(f"{place} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
@@ -231,7 +258,8 @@ def load_npz(file: Path, name: str = "") -> Dataset:
         class_names = _class_names(given_names, f"class_names of {place}")
     for key in numbering:
         size = len(images["x_test" if key == "y_test" else "x_train"])
-        check_labels(labels[key], size, len(class_names), f"{key} of {place}")
+        check = check_true_labels if key == _NPZ_TRUTH else check_labels
+        check(labels[key], size, len(class_names), f"{key} of {place}")
     known_labels = {key: labels.pop(key).astype(np.int32) for key in numbering}
     return Dataset(
         name=shown(name or file.stem),
@@ -246,6 +274,24 @@ def load_npz(file: Path, name: str = "") -> Dataset:
         },
         class_names=class_names,
     )
+
+
+def _take_annotators(arrays: dict[str, np.ndarray], place: str) -> None:
+    """Puts label sets in the place of several annotators' labels, and their majority where there
+    are no others.
+
+    Raises:
+      InputError: they are no such labels.
+    """
+    if arrays.get("annotators", np.empty(0)).ndim != 2:
+        return
+    people = annotators.with_gaps(arrays.pop("annotators"), f"annotators of {place}")
+    arrays |= {f"{annotators.PREFIX}{number}": labels for number, labels in enumerate(people.T)}
+    if "y_train" not in arrays:
+        names = arrays.get("class_names")
+        classes = int(people.max(initial=0)) + 1 if names is None else names.size
+        annotators.check(people, classes)
+        arrays["y_train"], _ = annotators.majority(people, classes)
 
 
 def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import instance_noise, labels, noise, sources
-from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.dataset import OPEN, Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 
 TRUE = (np.arange(600) % 3).astype(np.int32)
@@ -48,6 +48,55 @@ def test_true_labels_of_the_data_are_the_truth():
     assert given.rate_asked is None
     drawn = labels.give(data, "symmetric", 0.4, seed=0, exact=True)
     assert (drawn.given != TRUE).mean() == 0.4
+
+
+IS_OPEN = np.arange(600) % 5 == 0
+WITH_OPEN = dataclasses.replace(
+    DATA,
+    train_images=np.random.default_rng(1).integers(0, 256, IMAGES.shape, np.uint8),
+    train_labels=HUMAN,
+    true_labels=np.where(IS_OPEN, OPEN, TRUE).astype(np.int32),
+)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("kind", ["symmetric", "pairflip", "universal", "instance"])
+def test_noise_is_drawn_for_images_of_a_class_alone(kind, exact):
+    if kind == "instance" and exact:
+        return
+    given = labels.give(WITH_OPEN, kind, 0.4, seed=3, exact=exact)
+    np.testing.assert_array_equal(given.given[IS_OPEN], HUMAN[IS_OPEN])
+    known = ~IS_OPEN
+    if kind == "instance":
+        alone = instance_noise.corrupt(WITH_OPEN.train_images[known], TRUE[known], 3, 0.4, 3)
+    else:
+        drawn = "symmetric" if kind == "universal" else kind
+        alone = noise.corrupt(TRUE[known], drawn, 0.4, 3, 3, exact=exact)
+    np.testing.assert_array_equal(given.given[known], alone)
+    assert given.rate_open == 0.2
+    assert given.rate_realised == pytest.approx(0.2 + 0.8 * (alone != TRUE[known]).mean())
+    np.testing.assert_allclose(given.transition, noise.realised(TRUE[known], alone, 3)[1])
+    assert given.given.min() >= 0
+
+
+@pytest.mark.parametrize(("kind", "field"), [("none", ""), ("human", "human")])
+def test_labels_that_are_not_drawn_know_open_images(kind, field):
+    given = labels.give(WITH_OPEN, kind, 0.4, seed=0, field=field)
+    np.testing.assert_array_equal(given.given, HUMAN)
+    assert given.rate_open == 0.2
+    assert given.rate_realised == pytest.approx(((HUMAN != TRUE) | IS_OPEN).mean())
+    assert given.take(np.flatnonzero(IS_OPEN)).rate_open == 1
+
+
+def test_without_true_labels_nobody_knows_of_open_images():
+    assert labels.give(DATA, "none", 0.0, seed=0).rate_open is None
+    assert labels.give(DATA, "symmetric", 0.1, seed=0).rate_open == 0
+
+
+def test_flips_of_universal_noise_leave_room_for_open_images():
+    given = labels.give(DATA, "universal", 0.5, seed=0, rho2=0.5, exact=True)
+    assert given.rate_realised == pytest.approx(1 / 3, abs=0.01)
+    assert given.rate_asked == 0.5
 
 
 def test_a_users_own_map_and_matrix(tmp_path):
@@ -95,6 +144,9 @@ def test_noise_by_the_image_is_of_the_true_labels():
         ("symmetric", {"field": "human"}, "only human reads it"),
         ("symmetric", {"map": "map.csv"}, "only asymmetric reads it"),
         ("pairflip", {"matrix": "m.csv"}, "only matrix reads it"),
+        ("symmetric", {"rho2": 0.5}, "noise.rho2 is given .* symmetric; only universal reads it"),
+        ("universal", {"map": "map.csv"}, "only asymmetric reads it"),
+        ("universal", {"rho2": 1.5}, "noise.rho2 is 1.5; right is a number from 0 to 1"),
     ],
 )
 def test_what_nobody_would_read_is_refused(kind, options, says):

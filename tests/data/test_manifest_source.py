@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import manifest_source, sources
+from rmdnet_jax.data import annotators, manifest_source, sources
+from rmdnet_jax.data.dataset import OPEN
 
 HEADER = ["path", "label", "split", "true_label"]
 
@@ -93,6 +94,32 @@ def test_true_labels_stand_beside_those_of_training_and_count_in_the_test(beasts
     rows[8][3] = ""
     assert sources.load("manifest", str(write_csv(folder, rows))).tests_truth is False
     np.testing.assert_array_equal(np.bincount(data.test_labels), [2, 2])
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_training_picture_without_a_true_label_shows_none_of_the_classes(beasts, write):
+    folder, rows = beasts
+    for row in rows:
+        row[3] = row[1]
+    rows[2][3] = rows[5][3] = ""
+    data = sources.load("manifest", str(write(folder, rows)))
+    is_open = np.isin(data.train_files, [rows[2][0], rows[5][0]])
+    assert is_open.sum() == 2
+    np.testing.assert_array_equal(data.true_labels == OPEN, is_open)
+    np.testing.assert_array_equal(data.true_labels[~is_open], data.train_labels[~is_open])
+    assert data.train_labels.min() == 0
+
+
+def test_such_a_picture_is_not_held_out_to_test_on(beasts):
+    folder, rows = beasts
+    known = {row[0] for row in rows[1::3]}
+    rows = [[row[0], row[1], row[1] if row[0] in known else ""] for row in rows]
+    manifest = write_csv(folder, rows, ["path", "label", "true_label"])
+    found = manifest_source.find(str(manifest), held_out=0.5)
+    assert set(found.test.files) <= known
+    assert len(found.test.files) > 0
+    assert found.tests_truth
+    assert (found.train.true_labels == OPEN).sum() == 8
 
 
 def test_true_labels_may_be_known_of_the_test_split_alone(beasts):
@@ -301,7 +328,6 @@ BAD_ROWS = {
     "climbing path": (5, "path", "a/../../05.png", "line 7: .* leads out of"),
     "absolute path": (5, "path", "/etc/passwd", "line 7: /etc/passwd leads out of"),
     "linked path": (5, "path", "out/05.png", "line 7: out/05.png leads out of"),
-    "one true label": (5, "true_label", "bee", "line 2: the true_label is empty and others are"),
 }
 
 
@@ -374,3 +400,52 @@ def test_no_pictures_to_test_on(beasts):
     folder, rows = beasts
     with pytest.raises(InputError, match="has no pictures to test on; right is a test split"):
         sources.load("manifest", str(write_csv(folder, rows[:8])))
+
+
+def test_paths_in_another_folder_that_is_named(beasts, tmp_path_factory):
+    folder, rows = beasts
+    there = write_csv(folder, rows)
+    moved = there.rename(tmp_path_factory.mktemp("elsewhere") / there.name)
+    data = sources.load("manifest", str(moved), root=str(folder))
+    assert data.train_files == sources.load("manifest", str(write_csv(folder, rows))).train_files
+    with pytest.raises(InputError, match=r"no folder 'nowhere' \(dataset.root\)"):
+        manifest_source.find(str(moved), root="nowhere")
+    write_csv(moved.parent, [["../beasts.csv", *rows[0][1:]]])
+    with pytest.raises(InputError, match="leads out of"):
+        manifest_source.find(str(moved), root=str(folder))
+
+
+def test_what_annotators_say_stands_beside_the_labels(beasts):
+    folder, rows = beasts
+    votes = [("ant", "", "bee"), ("bee", "bee", ""), ("", "", "ant"), ("bee", "ant", "ant")]
+    header = ["path", "split", "label:ann", "label:bob", "label:=cy", "label:"]
+    given = [[row[0], row[2], *votes[i % 4], "unread"] for i, row in enumerate(rows)]
+    for write in (write_csv, write_parquet):
+        data = sources.load("manifest", str(write(folder, given, header)))
+        people = annotators.of(data.label_sets)
+        assert people.names == ("ann", "bob", "=cy")
+        number = {"ant": 0, "bee": 1, "": annotators.GAP}
+        for file, said in zip(data.train_files, people.labels, strict=True):
+            assert list(said) == [number[vote] for vote in votes[int(file[:2]) % 4]]
+        most = annotators.majority(people.labels, 2)[0]
+        np.testing.assert_array_equal(data.train_labels, most)
+        assert most[data.train_files.index("01.png")] == 1
+        assert most[data.train_files.index("03.png")] == 0
+        assert len(data.test_labels) == 4
+    labelled = [[*row[:2], "ant", *row[2:]] for row in given]
+    labelled[1][2] = "bee"
+    with_label = ["path", "split", "label", *header[2:]]
+    data = sources.load("manifest", str(write_csv(folder, labelled, with_label)))
+    bees = [file for file, label in zip(data.train_files, data.train_labels, strict=True) if label]
+    assert bees == ["01.png"]
+
+
+def test_a_row_that_nobody_has_labelled_and_a_column_twice(beasts):
+    folder, rows = beasts
+    given = [[row[0], "", row[1]] for row in rows]
+    given[2][2] = ""
+    header = ["path", "label:ann", "label:bob"]
+    with pytest.raises(InputError, match="line 4: the label is empty"):
+        manifest_source.find(str(write_csv(folder, given, header)))
+    with pytest.raises(InputError, match="has the column label:ann twice"):
+        manifest_source.find(str(write_csv(folder, given, ["path", "label:ann", "label:ann"])))

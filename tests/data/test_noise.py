@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import noise
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, coarse_labels
+from rmdnet_jax.data.dataset import OPEN
 
 # The coarse label of each fine label, as CIFAR-100's files have it.
 # fmt: off
@@ -29,8 +30,9 @@ TEN_CLASSES = {
     "pairflip": {},
     "matrix": {"matrix": np.full((10, 10), 0.04) + 0.6 * np.eye(10)},
 }
-# Of each image by itself; tests/data/test_instance_noise.py.
-KINDS = [kind for kind in noise.KINDS if kind != "instance"]
+# Of each image by itself, tests/data/test_instance_noise.py, or with images of no class,
+# tests/data/test_open_set.py.
+KINDS = [kind for kind in noise.KINDS if kind not in ("instance", "universal")]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 random_kind = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
 
@@ -405,10 +407,48 @@ def test_labels_that_are_not_labels(labels):
     with pytest.raises(InputError) as error:
         noise.corrupt(labels, "symmetric", 0.4, 10, 0)
     assert_one_line(error, "labels to corrupt", "right is")
+    if labels.dtype.kind == "i" and labels.min() == OPEN:
+        labels = labels - 1
     with pytest.raises(InputError):
         noise.realised(labels, np.array([0, 1]), 10)
     with pytest.raises(InputError):
         noise.realised(np.array([0, 1]), labels, 10)
+
+
+def test_images_of_no_class_are_wrong_and_in_no_row():
+    true, given = np.array([OPEN, 0, 0, 1, OPEN, 1]), np.array([2, 0, 1, 1, 0, 1])
+    rate, transition = noise.realised(true, given, 3)
+    assert rate == 0.5
+    np.testing.assert_array_equal(transition, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("kind", ["instance", "universal"])
+def test_a_kind_without_one_matrix_is_refused_with_what_draws_it(kind):
+    with pytest.raises(InputError) as error:
+        noise.transition_matrix(kind, 0.4, 10)
+    assert_one_line(error, kind, "no one", "rmdnet_jax.data.")
+    with pytest.raises(InputError, match=f"{kind} noise"):
+        noise.corrupt(cycling_labels(20), kind, 0.4, 10, 0)
+
+
+@given(rate=st.floats(0, 1), rho2=st.floats(0, 1))
+def test_flips_and_open_images_make_up_the_rate(rate, rho2):
+    if rate * rho2 == 1:
+        with pytest.raises(InputError, match="open pictures alone"):
+            noise.flip_rate(rate, rho2)
+        return
+    share = noise.open_rate(rate, rho2)
+    flips = noise.flip_rate(rate, rho2)
+    assert 0 <= flips <= 1
+    if share < 0.99:  # near 1 what is left of 1 has few digits
+        assert flips * (1 - share) == pytest.approx(rate * (1 - rho2))
+        assert share + flips * (1 - share) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(("rate", "rho2"), [(1.1, 0.5), (0.5, -0.1), (0.5, float("nan"))])
+def test_shares_of_open_images_outside_zero_to_one(rate, rho2):
+    with pytest.raises(InputError, match=r"noise\.r.* from 0 to 1"):
+        noise.flip_rate(rate, rho2)
 
 
 def test_true_and_given_labels_of_two_sizes():

@@ -122,6 +122,28 @@ def test_npz_may_know_the_true_labels_of_its_training_images(save):
     assert set(data.label_sets) == {"human_aggre"}
 
 
+def test_npz_may_know_that_images_show_none_of_the_classes(save):
+    true = np.where(np.arange(12) < 2, -1, np.arange(12) % 3)
+    data = sources.load("npz", save(**arrays(y_train_true=true)))
+    np.testing.assert_array_equal(data.true_labels, true)
+    assert data.class_names == ("0", "1", "2")
+
+
+def test_images_at_the_start_are_skipped_before_some_are_taken(save):
+    content = arrays(y_train_true=(np.arange(12) + 2) % 3)
+    whole = sources.find("npz", save(**content))
+    some = whole.subset(6, 2, skip=3)
+    np.testing.assert_array_equal(some.train_images, content["x_train"][3:9])
+    np.testing.assert_array_equal(some.true_labels, content["y_train_true"][3:9])
+    np.testing.assert_array_equal(some.train_index, np.arange(3, 9))
+    np.testing.assert_array_equal(some.test_labels, content["y_test"][:2])
+    assert len(whole.subset(0, 0, skip=3).train_labels) == 9
+    with pytest.raises(InputError, match=r"skip 12 of beasts; right is 0 .none. to 11"):
+        whole.subset(0, 0, skip=12)
+    with pytest.raises(InputError, match=r"train_size 10 of beasts; right is 0 .all. to 9"):
+        whole.subset(10, 0, skip=3)
+
+
 def test_npz_names_its_classes(save):
     data = sources.load("npz", save(**arrays(class_names=np.array(["ant", "bee", "cow"]))))
     assert data.class_names == ("ant", "bee", "cow")
@@ -228,7 +250,11 @@ BAD_ARRAYS = {
     "too few labels": ({"y_train": np.arange(9) % 3}, r"y_train .* \(9,\); right is .* \(12,\)"),
     "too few human labels": ({"human_aggre": np.arange(5) % 3}, r"human_aggre .* shape \(5,\)"),
     "too few true labels": ({"y_train_true": np.arange(5) % 3}, r"y_train_true .* shape \(5,\)"),
-    "negative true labels": ({"y_train_true": np.arange(12) % 3 - 1}, "y_train_true .* from -1"),
+    "negative true labels": (
+        {"y_train_true": np.arange(12) % 3 - 2},
+        "y_train_true .* from -2 to 0; right is 0 to 2 .3 classes., or -1 for none of them",
+    ),
+    "no true label": ({"y_train_true": np.full(12, -1)}, "y_train_true .* are all -1"),
     "negative labels": ({"y_test": np.arange(5) - 1}, "y_test of .* run from -1 to 3"),
     "huge labels": (
         {"y_train": np.array([2**62] * 12)},

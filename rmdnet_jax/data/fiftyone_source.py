@@ -1,0 +1,100 @@
+"""A folder as FiftyOne exports image classification data: labels.json, and the pictures in data."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import brief, cut, shown
+from rmdnet_jax.data import hub_layout, manifest_source, pictures
+from rmdnet_jax.data.dataset import SkippedFile
+from rmdnet_jax.data.manifest_source import Row
+from rmdnet_jax.data.picture_files import PictureFiles
+
+_LIST, _DATA = "labels.json", "data"
+_RIGHT = 'right is {"classes": [...], "labels": {NAME: CLASS}} as FiftyOne writes it'
+
+
+def is_one(path: str) -> bool:
+    """Whether a folder is laid out so."""
+    place = Path(os.path.expanduser(path))
+    return bool(path) and os.path.isfile(place / _LIST) and os.path.isdir(place / _DATA)
+
+
+def find(path: str, held_out: float = 0.2) -> PictureFiles:
+    """The picture files of a folder that `is_one`, none of which is opened.
+
+    A label stands under the path of its picture in data without the ending; it is a place in
+    "classes", or a name, or an object that has either as "label". A picture without one is skipped.
+
+    Args:
+      path: the folder.
+      held_out: share of each class in (0, 1).
+
+    Raises:
+      InputError: labels.json is not so; or two pictures have one name with different endings.
+    """
+    root = Path(os.path.expanduser(path))
+    place = root / _LIST
+    classes, labels = _read(place)
+    files = _by_name(root)
+    unlabelled = [name for name, target in labels.items() if _label(target) is None]
+    skipped = [files.get(name, f"{_DATA}/{name}") for name in unlabelled]
+    skipped += [file for name, file in files.items() if name not in labels]
+    rows = _rows(place, classes, labels, files)
+    found = manifest_source.of_rows(rows, place, root, held_out)
+    told = tuple(SkippedFile(shown(file), "it has no label", False) for file in sorted(skipped))
+    return dataclasses.replace(found, name=root.resolve().name, skipped=told)
+
+
+def _read(place: Path) -> tuple[list[str] | None, dict[str, Any]]:
+    try:
+        content = json.loads(place.read_text("utf-8-sig"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(f"{cut(place)} cannot be read as JSON; {_RIGHT}") from error
+    classes = content.get("classes") if isinstance(content, dict) else None
+    labels = content.get("labels") if isinstance(content, dict) else None
+    is_right = classes is None or (
+        isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    )
+    if not is_right or not isinstance(labels, dict):
+        raise InputError(f"{cut(place)} is another file; {_RIGHT}")
+    return classes or None, labels
+
+
+def _rows(
+    place: Path, classes: list[str] | None, labels: dict[str, Any], files: dict[str, str]
+) -> Iterator[Row]:
+    for name, target in labels.items():
+        label = _label(target)
+        if label is not None:
+            where = f"{place}, {brief(name)}"
+            text = hub_layout.label_text(label, classes, where).strip()
+            yield where, {"path": files.get(name, f"{_DATA}/{name}"), "label": text}
+
+
+def _label(target: Any) -> Any:
+    return target.get("label") if isinstance(target, dict) else target
+
+
+def _by_name(root: Path) -> dict[str, str]:
+    """The pictures in data by their paths without ending, as paths in `root`."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{cut(error.filename)} cannot be read ({error.strerror})") from error
+
+    found: dict[str, str] = {}
+    for folder, _, names in os.walk(root / _DATA, onerror=refuse):
+        for name in sorted(filter(pictures.is_picture, names)):
+            file = os.path.relpath(os.path.join(folder, name), root / _DATA)
+            key = os.path.splitext(file)[0]
+            if key in found:
+                raise InputError(
+                    f"{cut(root / _DATA)} has two pictures {cut(key)} with different endings, and "
+                    "a label is of either; right is names that differ in more"
+                )
+            found[key] = f"{_DATA}/{file}"
+    return found

@@ -1,0 +1,50 @@
+"""Pictures that show none of the classes, from which open-set noise is taken: open_set.py puts them
+into a data set, open_source.py reads those of another source."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from rmdnet_jax.data import lazy_images
+from rmdnet_jax.data.lazy_images import Images
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Open-set pictures, or feature vectors in their place; nobody has read a label of theirs.
+
+    Attributes:
+      name: what they are, for people.
+      images: uint8 [M, H, W, 3] or float32 [M, D], of the shape that the data's images have.
+      files: the path of each as the user knows it, or None.
+      digests: uint8 [M, 16], as a `Dataset` has them, or None.
+      originals: side -> the pictures as squares of so many pixels, from the best there is of them;
+        None: the images are all there is.
+    """
+
+    name: str
+    images: Images
+    files: tuple[str, ...] | None = None
+    digests: np.ndarray | None = None
+    originals: Callable[[int], Images] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: np.ndarray) -> "Pool":
+        """The pictures of these rows, int [m], in their order."""
+        originals = self.originals
+        return dataclasses.replace(
+            self,
+            images=lazy_images.subset(self.images, rows),
+            files=None if self.files is None else tuple(self.files[row] for row in rows),
+            digests=None if self.digests is None else self.digests[rows],
+            originals=originals and (lambda side: lazy_images.subset(originals(side), rows)),
+        )
+
+    def squares(self, side: int) -> Images:
+        """As `Dataset.squares` gives those of a data set: uint8 [M, side, side, 3]."""
+        if self.originals:
+            return self.originals(side)
+        return lazy_images.squares(self.images, side)

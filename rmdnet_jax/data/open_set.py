@@ -1,0 +1,283 @@
+"""Open-set noise: pictures that show none of the classes, under the labels of some. They come from
+classes that are left out of the data, or from another source, and stand behind its own images.
+
+How the labels of the data's own images are made wrong is labels.py's business.
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import listed
+from rmdnet_jax.data import dataset as datasets
+from rmdnet_jax.data import lazy_images, noise, open_source
+from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.data.open_pool import Pool
+from rmdnet_jax.data.picture_files import PictureFiles
+
+_KIND = "universal"
+
+# Streams of the generator of open-set noise: which pictures, and under which labels.
+_WHICH, _LABELS = 0, 1
+
+_MOST_NAMED = 5
+
+
+def share(kind: str, rate: float, rho2: float, open_share: float) -> float:
+    """The share of open pictures among all training images, in [0, 1), that a noise asks for.
+
+    Args:
+      kind: of noise.KINDS, or "human".
+      rate: of kind "universal", rho1, the share of wrong labels among all.
+      rho2: of kind "universal", the share of open pictures among the wrong labels.
+      open_share: of every other kind.
+
+    Raises:
+      InputError: every image would be open, or `open_share` is given to kind "universal".
+    """
+    if kind != _KIND:
+        return open_share
+    if open_share:
+        raise InputError(
+            f"noise.open_share is {open_share} with noise.kind = {_KIND!r}, whose share is rate * "
+            "rho2; right is 0"
+        )
+    return noise.open_rate(rate, rho2)
+
+
+def count(known: int, open_share: float) -> int:
+    """How many open pictures stand beside so many of known classes, so that they are a share of all
+    in [0, 1)."""
+    return round(known * open_share / (1 - open_share))
+
+
+def chosen(
+    found: Dataset | PictureFiles,
+    classes: tuple[int, ...],
+    skip: int,
+    train_size: int,
+    test_size: int,
+) -> Dataset | PictureFiles:
+    """The first images of each split that are not labelled as one of `classes`, of the training
+    images after the first `skip`; and all that are, which `without_classes` takes out once they are
+    decoded.
+
+    Raises:
+      InputError: there are not so many, or no such classes.
+    """
+    if not classes:
+        return found.subset(train_size, test_size, skip)
+    check_classes(classes, len(found.class_names), found.name)
+    given, tested = _given(found)
+    is_left, is_tested_left = np.isin(given, classes), np.isin(tested, classes)
+    known, test = np.flatnonzero(~is_left), np.flatnonzero(~is_tested_left)
+    kept, held = datasets.first(len(known), len(test), train_size, test_size, skip, found.name)
+    rows = np.union1d(known[kept], np.flatnonzero(is_left))
+    test_rows = np.union1d(test[held], np.flatnonzero(is_tested_left))
+    if isinstance(found, PictureFiles):
+        return dataclasses.replace(
+            found, train=found.train.take(rows), test=found.test.take(test_rows)
+        )
+    return found.take(rows).take_test(test_rows)
+
+
+def known_images(found: Dataset | PictureFiles, classes: tuple[int, ...]) -> int:
+    """How many training images are not labelled as one of `classes`."""
+    return int(np.count_nonzero(~np.isin(_given(found)[0], classes)))
+
+
+def _given(found: Dataset | PictureFiles) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of both splits as the source has them."""
+    if isinstance(found, PictureFiles):
+        return found.train.labels, found.test.labels
+    return found.train_labels, found.test_labels
+
+
+def check_classes(classes: tuple[int, ...], num_classes: int, name: str) -> None:
+    """Raises InputError unless two of so many classes are left without `classes`."""
+    if max(classes) >= num_classes or len(classes) > num_classes - 2:
+        raise InputError(
+            f"dataset.open_classes is {tuple(classes)} of {name}; right is numbers from 0 to "
+            f"{num_classes - 1}, and two classes that stay"
+        )
+
+
+def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
+    """The data without the images labelled as one of `classes`; the others' classes are numbered
+    anew, in order.
+
+    The training images that leave, and show one of `classes` or none at all, are its `pool`. An
+    image that stays and shows one of them is OPEN now. In label sets these classes are OPEN too:
+    one that has them cannot be trained on.
+
+    Args:
+      data: checked.
+      classes: class numbers; empty leaves the data as it is.
+
+    Raises:
+      InputError: there are no such classes, or fewer than two stay.
+    """
+    if not classes:
+        return data
+    check_classes(classes, data.num_classes, data.name)
+    stay = [number for number in range(data.num_classes) if number not in classes]
+    number = np.full(data.num_classes, OPEN, np.int32)
+    number[stay] = np.arange(len(stay), dtype=np.int32)
+
+    def renumbered(labels: np.ndarray) -> np.ndarray:
+        is_class = (labels >= 0) & (labels < len(number))  # label sets may hold anything
+        return np.where(is_class, number[np.where(is_class, labels, 0)], labels).astype(np.int32)
+
+    is_left, is_tested_left = (
+        np.isin(labels, classes) for labels in (data.train_labels, data.test_labels)
+    )
+    train, test = np.flatnonzero(~is_left), np.flatnonzero(~is_tested_left)
+    pooled = np.flatnonzero(is_left & np.isin(data.truth, (*classes, OPEN)))
+    kept, left = data.take(train).take_test(test), data.take(pooled)
+    names = listed((data.class_names[one] for one in classes), _MOST_NAMED)
+    told = (
+        f"without the classes {names}: {is_left.sum():,} training and {is_tested_left.sum():,} "
+        "test images left out"
+    )
+    of_data = data.originals
+
+    def originals(side: int) -> tuple[Images, Images]:
+        assert of_data
+        first, second = of_data(side)
+        return lazy_images.subset(first, train), lazy_images.subset(second, test)
+
+    def originals_left(side: int) -> Images:
+        assert of_data
+        return lazy_images.subset(of_data(side)[0], pooled)
+
+    return dataclasses.replace(
+        kept,
+        train_labels=number[kept.train_labels],
+        test_labels=number[kept.test_labels],
+        true_labels=None if kept.true_labels is None else renumbered(kept.true_labels),
+        label_sets={field: renumbered(labels) for field, labels in kept.label_sets.items()},
+        class_names=tuple(data.class_names[one] for one in stay),
+        class_numbers=data.class_numbers and tuple(data.class_numbers[one] for one in stay),
+        originals=originals if of_data else None,
+        pool=Pool(
+            f"the classes {names}", left.train_images, left.train_files, left.train_digests,
+            originals_left if of_data else None,
+        ),
+        changes=(*data.changes, told),
+    )  # fmt: skip
+
+
+def added(
+    data: Dataset,
+    kind: str,
+    rate: float,
+    seed: int,
+    rho2: float = 0.0,
+    open_path: str = "",
+    open_share: float = 0.0,
+) -> Dataset:
+    """The data with as many open pictures as its noise asks for.
+
+    Args:
+      data: checked; without an `open_path` the pictures are of its `pool`.
+      kind, rate, rho2, open_share: as `share` takes them.
+      seed: as `with_open` takes it.
+      open_path: as `open_source.read` takes it; empty is none.
+
+    Raises:
+      InputError: there are too few of them or none, or they cannot stand beside the data's images;
+        or of kind "universal", whose shares are of all images, the data knows some to be open.
+    """
+    wanted = count(len(data.train_images), share(kind, rate, rho2, open_share))
+    if not wanted:
+        return data
+    if kind == _KIND and (own := np.count_nonzero(data.truth == OPEN)):
+        raise InputError(
+            f"noise.kind is {_KIND} and {own:,} training images of {data.name} show none of the "
+            "classes already; right is another kind, and noise.open_share for more of them"
+        )
+    pool = open_source.read(open_path, data.image_shape) if open_path else data.pool
+    if pool is None:
+        raise InputError(
+            f"the noise asks for {wanted:,} open pictures and there are none; right is "
+            "noise.open_path or dataset.open_classes"
+        )
+    return with_open(data, pool, wanted, seed)
+
+
+def with_open(data: Dataset, pool: Pool, count: int, seed: int) -> Dataset:
+    """The data with `count` pictures of the pool behind its training images.
+
+    Which they are and in what order, and their given labels, uniform over the classes and the same
+    in every label set, depends on `seed` and the number of pictures in the pool alone; what is
+    added of a smaller count is the beginning of what is added of a larger one. Their true label is
+    OPEN. The true labels of the others, where the source knows none, are then its labels.
+
+    Args:
+      data: checked.
+      pool: of images of the data's shape.
+      count: from 0.
+      seed: an integer from 0, of the noise.
+
+    Raises:
+      InputError: the pool has fewer pictures.
+    """
+    if count > len(pool):
+        raise InputError(
+            f"the noise asks for {count:,} open pictures beside {len(data.train_images):,} images "
+            f"and there are {len(pool):,} of {pool.name}; right is more, a smaller share, or a "
+            "smaller dataset.train_size"
+        )
+    if not count:
+        return data
+    which = noise.generator(seed, "open", 0.0, _WHICH).random(len(pool))
+    pool = pool.take(np.argsort(which, kind="stable")[:count])
+    uniform = noise.generator(seed, "open", 0.0, _LABELS).random(count)
+    given = np.floor(uniform * data.num_classes).astype(np.int32)
+    size = len(data.train_images)
+    index = np.arange(size) if data.train_index is None else data.train_index
+    last = int(index[-1]) if data.test_index is None else max(index[-1], data.test_index[-1])
+
+    def labelled(labels: np.ndarray, others: np.ndarray = given) -> np.ndarray:
+        return np.concatenate([labels, others]).astype(np.int32)
+
+    files = data.train_files
+    if files is not None:
+        files += pool.files or tuple(f"{pool.name}, picture {place}" for place in range(count))
+
+    def originals(side: int) -> tuple[Images, Images]:
+        train, test = data.squares(side)
+        return lazy_images.joined(train, pool.squares(side)), test
+
+    told = f"{count:,} open pictures of {pool.name} added, their index from {last + 1:,} on"
+    return dataclasses.replace(
+        data,
+        train_images=lazy_images.joined(data.train_images, pool.images),
+        train_labels=labelled(data.train_labels),
+        true_labels=labelled(data.truth, np.full(count, OPEN)),
+        label_sets={field: labelled(labels) for field, labels in data.label_sets.items()},
+        train_digests=_joined_digests(data, pool),
+        train_files=files,
+        train_index=np.concatenate([index, last + 1 + np.arange(count)]),
+        originals=originals if data.originals or pool.originals else None,
+        pool=None,
+        changes=(*data.changes, told),
+    )
+
+
+def _joined_digests(data: Dataset, pool: Pool) -> np.ndarray | None:
+    """Of both; None where the data has none. Pictures of an array are told by their pixels."""
+    if data.train_digests is None:
+        return None
+    found = pool.digests
+    if found is None:
+        hashes = (
+            hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+            for block in lazy_images.blocks(pool.images)
+            for image in block
+        )
+        found = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 16)
+    return np.concatenate([data.train_digests, found])

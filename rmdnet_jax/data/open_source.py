@@ -1,0 +1,133 @@
+"""Pictures of another source as open-set pictures: a folder, or an array in a .npz or .npy. What
+labels they may have is not read."""
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cut, listed, shown
+from rmdnet_jax.data import lazy_images, npy, pictures
+from rmdnet_jax.data.dataset import as_images, check_images
+from rmdnet_jax.data.lazy_images import Images, LazyImages
+from rmdnet_jax.data.open_pool import Pool
+from rmdnet_jax.data.picture_reader import PictureReader
+from rmdnet_jax.machine import memory
+
+# What their array in a .npz may be called.
+_ARRAYS = ("x_train", "images")
+
+# Of the host's memory, what an array may take.
+_MEMORY_SHARE = 1 / 2
+
+_RIGHT = (
+    "right is a folder of pictures, or a .npz (array x_train or images) or .npy of uint8 "
+    "[M, H, W, 3], or of float [M, D] beside feature vectors"
+)
+
+
+def read(path: str, image_shape: tuple[int, ...]) -> Pool:
+    """The pictures of a folder, however deep they lie, in the order of their paths, or of an array.
+
+    Pictures of another size than the data's become squares of its side, as `pictures.decode` makes
+    them; those of a folder are decoded when they are read. In a folder what begins with a dot is
+    passed over, and links to folders are not followed.
+
+    Args:
+      path: the folder or file.
+      image_shape: of the data's images, (H, W, 3) or (D,).
+
+    Raises:
+      InputError: there is no such folder or file, or it holds no pictures that the data's images
+        can stand beside.
+    """
+    place, where = Path(os.path.expanduser(path)), f"noise.open_path, {cut(path)}"
+    if os.path.isdir(place):
+        return _of_folder(place, image_shape, where)
+    suffix = place.suffix.lower()
+    if suffix not in (".npz", ".npy") or not os.path.isfile(place):
+        there = "cannot be read so" if os.path.exists(place) else "is not there"
+        raise InputError(f"{where}, {there}; {_RIGHT}")
+    if suffix == ".npy":
+        array = npy.load(place)
+    else:
+        held = npy.load_all(place, _MEMORY_SHARE * memory.host_bytes())
+        name = next((name for name in _ARRAYS if name in held), None)
+        if name is None:
+            raise InputError(f"{where}, holds {listed(sorted(held)) or 'nothing'}; {_RIGHT}")
+        array = held[name]
+    array = as_images(array)
+    check_images(array, where)
+    if array.shape[1:] == image_shape:
+        return Pool(shown(str(path)), array)
+    if array.ndim == 2 or len(image_shape) == 1:
+        raise InputError(
+            f"{where}, has images of shape {array.shape[1:]} and the data's are {image_shape}; "
+            "right is one shape of feature vectors, or pictures beside pictures"
+        )
+    squares = functools.partial(lazy_images.squares, array)
+    return Pool(shown(str(path)), squares(_side(image_shape, where)), originals=squares)
+
+
+def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
+    files = _files(folder, where)
+    if not files:
+        raise InputError(f"{where}, has no pictures in {', '.join(pictures.SUFFIXES)}; {_RIGHT}")
+    if len(image_shape) == 1:
+        raise InputError(
+            f"{where}, is a folder of pictures and the data is feature vectors; right is a .npz or "
+            f".npy of float [M, {image_shape[0]}]"
+        )
+
+    def squares(side: int) -> Images:
+        read = PictureReader(str(folder), files, (side, side, 3), True)
+        return LazyImages(read, np.arange(len(files)), (side, side, 3))
+
+    names = tuple(shown(str(folder / file)) for file in files)
+    images = squares(_side(image_shape, where))
+    return Pool(shown(str(folder)), images, names, _digests(folder, files), squares)
+
+
+def _side(image_shape: tuple[int, ...], where: str) -> int:
+    """Of the squares that pictures of another size become."""
+    if image_shape[0] != image_shape[1]:
+        height, width = image_shape[:2]
+        raise InputError(
+            f"{where}: pictures are made squares and the data's have {height}x{width} pixels; "
+            f"right is an array of {height}x{width}, or data of square pictures"
+        )
+    return image_shape[0]
+
+
+def _files(folder: Path, where: str) -> list[str]:
+    """The pictures below a folder by their paths in it, sorted."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{where}: {cut(error.filename)} cannot be read ({error.strerror}); right is what can "
+            "be, or to move it away"
+        ) from error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            os.path.relpath(os.path.join(place, name), folder)
+            for name in names
+            if pictures.is_picture(name) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _digests(folder: Path, files: list[str]) -> np.ndarray:
+    """What tells each file from others without reading it, its path and size: uint8 [M, 16]."""
+    digests = []
+    for file in files:
+        path = folder / file
+        size = os.path.getsize(path) if os.path.exists(path) else 0  # told when it is read
+        text = os.fsencode(file) + b"\0%d" % size
+        digests.append(hashlib.blake2b(text, digest_size=16).digest())
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)

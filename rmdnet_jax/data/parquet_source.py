@@ -1,0 +1,318 @@
+"""Parquet files with the pictures inside, as data sets of the Hugging Face hub are downloaded. The
+pictures are taken out once, as they are, into files in the cache."""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cut, listed, one_line, shown
+from rmdnet_jax.data import hub_layout, manifest_source
+from rmdnet_jax.data.dataset import SkippedFile
+from rmdnet_jax.data.picture_files import PictureFiles
+from rmdnet_jax.data.picture_reader import progress
+from rmdnet_jax.machine import memory
+
+# To be counted up when the same Parquet files give other files than before.
+_VERSION = 1
+
+_FOLDER = "parquet"  # in the cache
+_LIST = "pictures.csv"  # of the files that were taken out
+
+# Rows that are unpacked at a time: a page of one picture may stand for thousands of rows.
+_BATCH = 1
+
+_IMAGES = ("image", "img")  # of several columns of pictures the first is read
+
+# How files of the formats that are read begin; others are kept too, and told as broken.
+_BEGINS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp"}
+
+# Files of a folder: many are slow to list.
+_TOGETHER = 10_000
+
+_SHARE = 0.9  # of what is left on the disk
+
+# Memory that a group of rows takes, in times of its size (3.2 of a group of 400 MB, measured), and
+# the share of the machine's that it may.
+_TIMES, _MEMORY_SHARE = 3.5, 1 / 2
+
+_RIGHT = (
+    "right is a column of pictures (a struct of bytes and path, or bytes) and one of "
+    f"{', '.join(hub_layout.LABELS)}"
+)
+
+
+def is_one(path: str) -> bool:
+    """Whether a file is Parquet with pictures inside, or a folder has such files, in itself or in
+    one of its folders.
+
+    Raises:
+      InputError: several folders have such files.
+    """
+    return bool(_files(Path(os.path.expanduser(path))))
+
+
+def find(path: str, held_out: float, cache: str) -> PictureFiles:
+    """The pictures of Parquet files, taken out of them.
+
+    Labels are text, or numbers with the names that the file's ClassLabel gives them; the column is
+    the first of label, labels, fine_label and class. The files of a folder are told apart by what
+    their names begin with: train, and test, validation or val, of which the first that there is is
+    tested on. A file alone, or a folder without a split to test on, gives `held_out` of each class.
+    A picture's file is named after its split and its place there, from 0.
+
+    Args:
+      path: the file or folder.
+      held_out: share of each class in (0, 1).
+      cache: the folder in which pictures are kept while the Parquet files are unchanged.
+
+    Raises:
+      InputError: a file is no such Parquet; a row is wrong; the cache is none, or cannot be
+        written.
+    """
+    place = Path(os.path.expanduser(path))
+    files = _files(place)
+    splits, skipped = _splits(files) if os.path.isdir(place) else ({"train": files}, ())
+    folder = _taken_out(place, splits, cache)
+    found = manifest_source.find(str(folder / _LIST), held_out)
+    name = place.resolve().name if os.path.isdir(place) else place.stem
+    return dataclasses.replace(found, name=name, place=place, skipped=skipped)
+
+
+def _files(place: Path) -> list[Path]:
+    """The Parquet files with pictures that a path means, by name; none if it means others."""
+    if os.path.isfile(place):
+        return _with_pictures([place])
+    found = _with_pictures(_listed(place))
+    if found:
+        return found
+    folders = [folder for folder in _listed(place) if os.path.isdir(folder)]
+    deeper = {folder: files for folder in folders if (files := _with_pictures(_listed(folder)))}
+    if len(deeper) > 1:
+        names = listed(folder.name for folder in deeper)
+        raise InputError(
+            f"{cut(place)} has Parquet files in {names}; right is dataset.path of one of them"
+        )
+    return next(iter(deeper.values()), [])
+
+
+def _with_pictures(files: Sequence[Path]) -> list[Path]:
+    """The Parquet files among these, if the first has pictures inside."""
+    found = [file for file in files if file.suffix.lower() == ".parquet" and os.path.isfile(file)]
+    try:
+        return found if found and _image_column(found[0]) else []
+    except InputError:  # who reads it as a list says so
+        return []
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds, by name, but for what begins with a dot; nothing of one that may not be
+    read, as who reads it next says so."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _splits(files: Sequence[Path]) -> tuple[dict[str, list[Path]], tuple[SkippedFile, ...]]:
+    """The files of a folder by split, and those that are not used."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        split = re.split(r"[^a-z]", file.stem.lower())[0]
+        found.setdefault(split, []).append(file)
+    if "train" not in found:
+        raise InputError(
+            f"no Parquet file in {cut(files[0].parent)} has a name that begins with train "
+            f"({listed(file.name for file in files)}); right is train-*.parquet and, to test on, "
+            f"{', '.join(hub_layout.TESTS[:-1])} or {hub_layout.TESTS[-1]}; or one file"
+        )
+    test = hub_layout.test_split(found)
+    used = [split for split in ("train", test) if split]
+    skipped = tuple(
+        SkippedFile(shown(file.name), f"a split beside {' and '.join(used)}: not used", False)
+        for split, others in found.items()
+        if split not in used
+        for file in others
+    )
+    return {split: found[split] for split in used}, skipped
+
+
+def _taken_out(place: Path, splits: dict[str, list[Path]], cache: str) -> Path:
+    """The folder of the pictures of these files, and of the list of them."""
+    if not cache:
+        raise InputError(
+            f"{cut(place)} has pictures inside, which are taken out into the cache, and there is "
+            "none; right is --config.dataset.cache=FOLDER"
+        )
+    own = hashlib.sha256(os.fsencode(place.resolve())).hexdigest()[:12]
+    state = hashlib.sha256(str(_VERSION).encode())
+    for split, files in splits.items():
+        for file in files:
+            told = os.stat(file)
+            state.update(b"%s %s\0" % (split.encode(), os.fsencode(file.name)))
+            state.update(b"%d %d %d\n" % (told.st_size, told.st_mtime_ns, told.st_ctime_ns))
+    folder = Path(os.path.expanduser(cache)) / _FOLDER / f"{own}-{state.hexdigest()[:20]}"
+    if not os.path.isfile(folder / _LIST):
+        try:
+            with _locked(folder.parent, own):
+                if not os.path.isfile(folder / _LIST):  # perhaps made by who held the lock
+                    for old in [*folder.parent.glob(f"{own}-*"), *folder.parent.glob(f".{own}-*")]:
+                        shutil.rmtree(old)
+                    _take_out(splits, folder)
+        except OSError as error:
+            raise InputError(
+                f"cannot write the pictures of {cut(place)} into {cut(folder.parent)} "
+                f"({error.strerror or error}); right is --config.dataset.cache=FOLDER elsewhere"
+            ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, own: str) -> Iterator[None]:
+    """Lets one process at a time take pictures out of these files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{own}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting  for a process that reads the same Parquet files", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _take_out(splits: dict[str, list[Path]], folder: Path) -> None:
+    """Makes `folder`, whole or not at all: every picture's bytes as a file, and _LIST."""
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    beside.mkdir()
+    room = _SHARE * shutil.disk_usage(beside).free
+    columns = ("path", "label", "split") if len(splits) > 1 else ("path", "label")
+    try:
+        with open(beside / _LIST, "w", encoding="utf-8", newline="") as text:
+            writer = csv.writer(text)
+            writer.writerow(columns)
+            for split, files in splits.items():
+                for number, (label, content) in enumerate(_pictures(split, files)):
+                    room -= len(content)
+                    if room < 0:  # a small file can hold one picture very many times
+                        raise InputError(
+                            f"the pictures of {cut(files[0].parent)} take more than is left on the "
+                            f"disk of {cut(folder.parent)}; right is --config.dataset.cache=FOLDER "
+                            "elsewhere"
+                        )
+                    suffix = next((s for b, s in _BEGINS.items() if content.startswith(b)), "")
+                    path = f"{split}/{number // _TOGETHER:03}/{number:07}{suffix}"
+                    if number % _TOGETHER == 0:
+                        (beside / path).parent.mkdir(parents=True)
+                    (beside / path).write_bytes(content)
+                    writer.writerow((path, label, split)[: len(columns)])
+        os.rename(beside, folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _pictures(split: str, files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """The label and the encoded bytes of every row."""
+    import pyarrow.parquet
+
+    for file in progress(files, f"taking pictures out of {split}", len(files)):
+        image, label, names = _columns(file)
+        count = 0
+        try:
+            with pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20) as opened:
+                for batch in _batches(file, opened, [image, label]):
+                    for row in batch.to_pylist():
+                        count += 1
+                        where = f"{file}, row {count}"
+                        yield _label(row[label], names, where), _bytes(row[image], where)
+        except InputError:
+            raise
+        except Exception as error:  # whatever somebody's bytes make the readers raise
+            raise _unreadable(file, error) from error
+
+
+def _batches(file: Path, opened: Any, columns: list[str]) -> Iterator[Any]:
+    """All rows, a few at a time, one group of rows after the other: what has been read of a group
+    stays in memory until its end."""
+    for group in range(opened.metadata.num_row_groups):
+        needed = _TIMES * opened.metadata.row_group(group).total_byte_size
+        if needed > _MEMORY_SHARE * memory.host_bytes():
+            raise InputError(
+                f"{cut(file)} has {opened.metadata.row_group(group).num_rows:,} rows in a group, "
+                f"which take {needed / 1e9:,.1f} GB of memory to read; right is groups of 100, "
+                "pyarrow.parquet.write_table(table, FILE, row_group_size=100)"
+            )
+        yield from opened.iter_batches(_BATCH, columns=columns, row_groups=[group])
+
+
+def _label(value: Any, names: list[str] | None, where: str) -> str:
+    label = hub_layout.label_text(value, names, where)
+    if not label.strip():
+        raise InputError(f"{where}: the label is missing; right is one for every picture")
+    return label
+
+
+def _bytes(value: Any, where: str) -> bytes:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise InputError(
+            f"{where} has no picture inside, only the path of one; right is a file with the bytes "
+            "of every picture, as the hub has them"
+        )
+    return content
+
+
+def _columns(file: Path) -> tuple[str, str, list[str] | None]:
+    """The columns of pictures and labels, and what ClassLabel calls the classes."""
+    schema = _schema(file)
+    image, label = _image_column(file), hub_layout.label_column(schema.names)
+    if image is None or label is None:
+        raise InputError(f"{cut(file)} has the columns {listed(schema.names, 10)}; {_RIGHT}")
+    told = (schema.metadata or {}).get(b"huggingface")
+    try:
+        feature = json.loads(told)["info"]["features"][label] if told else {}
+        names = feature.get("names")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        names = None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return image, label, names if is_list and names else None
+
+
+def _image_column(file: Path) -> str | None:
+    import pyarrow
+
+    def is_bytes(kind: pyarrow.DataType) -> bool:
+        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+    def is_image(kind: pyarrow.DataType) -> bool:
+        if not pyarrow.types.is_struct(kind):
+            return is_bytes(kind)
+        return any(field.name == "bytes" and is_bytes(field.type) for field in kind)
+
+    found = [field.name for field in _schema(file) if is_image(field.type)]
+    named = [name for name in _IMAGES if name in found]
+    return next(iter(named or found), None)
+
+
+def _schema(file: Path) -> Any:
+    # Imported here: it takes half a second that other data sources need not pay.
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_schema(file)
+    except Exception as error:  # whatever somebody's bytes make the readers raise
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    return InputError(f"{cut(file)} cannot be read as Parquet ({one_line(error)}); {_RIGHT}")

@@ -1,0 +1,95 @@
+"""Pictures of another source: a folder, or an array; what they are labelled as is not read."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.data import open_source, pictures
+
+SHAPE = (12, 12, 3)
+
+
+def pixels(size=5, side=12, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (size, side, side, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "web"
+    for i, place in enumerate(("b/deep/er", "a", "")):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(3, 20)[i]).save(root / place / f"{i}.png")
+    (root / "notes.txt").write_text("no picture")
+    (root / ".hidden.png").write_bytes(b"")
+    (root / ".trash").mkdir()
+    (root / ".trash" / "old.png").write_bytes(b"")
+    return root
+
+
+def test_pictures_lie_at_any_depth_and_become_squares_of_the_datas_side(folder):
+    pool = open_source.read(str(folder), SHAPE)
+    assert pool.files == tuple(str(folder / f) for f in ("2.png", "a/1.png", "b/deep/er/0.png"))
+    for place, row in enumerate((2, 1, 0)):
+        np.testing.assert_array_equal(pool.images[place], pictures.square(pixels(3, 20)[row], 12))
+    np.testing.assert_array_equal(pool.squares(20)[np.arange(3)], pixels(3, 20)[::-1])
+    assert len(np.unique(pool.digests, axis=0)) == 3
+
+
+def test_a_picture_that_is_cut_is_named_when_it_is_read(folder):
+    cut = (folder / "a" / "1.png").read_bytes()[:60]
+    (folder / "a" / "1.png").write_bytes(cut)
+    pool = open_source.read(str(folder), SHAPE)
+    with pytest.raises(InputError, match=r"a/1\.png cannot be read as a picture"):
+        pool.images[np.arange(3)]
+
+
+@pytest.mark.parametrize("array", ["x_train", "images"])
+def test_an_array_of_a_npz(tmp_path, array):
+    np.savez(tmp_path / "w.npz", **{array: pixels(), "y_train": np.arange(5), "wnids": ["n1"]})
+    pool = open_source.read(str(tmp_path / "w.npz"), SHAPE)
+    np.testing.assert_array_equal(pool.images, pixels())
+    assert pool.files is None
+
+
+def test_a_npy_of_another_size_is_resized(tmp_path):
+    np.save(tmp_path / "w.npy", pixels(4, 24))
+    pool = open_source.read(str(tmp_path / "w.npy"), SHAPE)
+    expected = [pictures.square(one, 12) for one in pixels(4, 24)]
+    np.testing.assert_array_equal(pool.images[np.arange(4)], expected)
+    assert pool.squares(24) is not None
+    np.testing.assert_array_equal(pool.squares(24)[:], pixels(4, 24))
+
+
+def test_feature_vectors_beside_feature_vectors(tmp_path):
+    np.save(tmp_path / "f.npy", np.ones((3, 7)))
+    assert open_source.read(str(tmp_path / "f.npy"), (7,)).images.dtype == np.float32
+
+
+WRONG = {
+    "nothing": ("missing", SHAPE, "is not there; right is a folder of pictures"),
+    "text": ("t.txt", SHAPE, "cannot be read so; right is a folder"),
+    "other arrays": ("other.npz", SHAPE, "holds y_train; right"),
+    "floats": ("floats.npy", SHAPE, "are float64; right is uint8"),
+    "features beside pictures": ("f.npy", SHAPE, r"shape \(7,\) and the data's are \(12, 12, 3\)"),
+    "pictures beside features": ("p.npy", (7,), r"shape \(12, 12, 3\) and the data's are \(7,\)"),
+    "other features": ("f.npy", (8,), "right is one shape of feature vectors"),
+    "no squares": ("p.npy", (12, 13, 3), "the data's have 12x13 pixels; right is an array of"),
+    "empty folder": ("empty", SHAPE, "has no pictures in .jpg"),
+    "folder beside features": ("web", (7,), "folder of pictures and the data is feature vectors"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_stand_beside_the_data_is_refused_in_a_line(folder, tmp_path, case):
+    (tmp_path / "t.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "other.npz", y_train=np.arange(3))
+    np.save(tmp_path / "floats.npy", pixels() / 255)
+    np.save(tmp_path / "f.npy", np.ones((3, 7)))
+    np.save(tmp_path / "p.npy", pixels())
+    name, shape, says = WRONG[case]
+    with pytest.raises(InputError, match=says) as caught:
+        open_source.read(str(tmp_path / name), shape)
+    assert "\n" not in str(caught.value)
+    assert "noise.open_path" in str(caught.value)
