@@ -84,3 +84,22 @@ def symmetric_kl(logits1: jax.Array, logits2: jax.Array) -> jax.Array:
     """
     log1, log2 = jax.nn.log_softmax(logits1), jax.nn.log_softmax(logits2)
     return jnp.sum((jnp.exp(log1) - jnp.exp(log2)) * (log1 - log2), axis=1)
+
+
+def distillation(logits: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
+    """T^2 KL(softmax(teacher / T) || softmax(logits / T)).
+
+    Args:
+      logits: float32 [B, C].
+      teacher: float32 [B, C], logits.
+      temperature: T > 0; the square keeps gradients as large as without it.
+
+    Returns:
+      float32 [B], at least 0.
+
+    References:
+      Hinton et al. 2015, arXiv 1503.02531, section 2.
+    """
+    log_q = jax.nn.log_softmax(teacher / temperature)
+    log_p = jax.nn.log_softmax(logits / temperature)
+    return temperature**2 * jnp.sum(jnp.exp(log_q) * (log_q - log_p), axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from rmdnet_jax.data.transition import Noise
+from rmdnet_jax.methods.division import Division
 
 
 @flax.struct.dataclass
@@ -161,9 +162,15 @@ class Method(Protocol[S]):
       title: what pages and figures call it.
       network: the architecture that predicts, of each of `networks`.
       learners: number of its networks.
+      needs_classifier: whether it learns from a teacher that is a trained classifier
+        (`Learner.guide`), and `needs_embedding` whether from its embeddings of new views, too.
+      takes_relation: whether the relation term can be added to it; it needs one network.
     """
 
     learners: ClassVar[int] = 1
+    needs_classifier: ClassVar[bool] = False
+    needs_embedding: ClassVar[bool] = False
+    takes_relation: ClassVar[bool] = True
 
     @property
     def title(self) -> str:
@@ -250,6 +257,11 @@ class Method(Protocol[S]):
         """
         return look.remembered() if look.is_remembered else None
 
+    def divided(self, state: S) -> Division | None:
+        """Which labels are right, of another class, or of images that show none of the classes, if
+        the method knows better than its belief says."""
+        return None
+
 
 def permutation(key: jax.Array, size: int, steps: int, rows: int) -> jax.Array:
     """int32 [steps, rows], no index of [0, size) twice."""
@@ -289,3 +301,29 @@ class Teacher(Protocol):
     def of_images(self, index: np.ndarray) -> "Teacher":
         """The same teacher for a training set that is these images of its own, int [n]."""
         ...
+
+
+class ClassifierTeacher(Teacher, Protocol):
+    """A teacher that is a trained classifier."""
+
+    def classify(self, frozen: Any, view: jax.Array, index: jax.Array) -> Prediction:
+        """Logits float32 [B, C] and embeddings float32 [B, D] of the learner's normalised views
+        float32 [B, H, W, 3] or [B, D] of the training images int32 [B]; a table is read at the
+        index, and has no embeddings."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Guide:
+    """A trained classifier that a method learns from.
+
+    Attributes:
+      teacher: frozen.
+      train: what it says of the learner's clean training images, on the host: logits float32
+        [N, C] and embeddings float32 [N, D], or None without them.
+      accuracy: of the teacher on held-out images of its own, in [0, 1]; None: nobody measured it.
+    """
+
+    teacher: ClassifierTeacher
+    train: Prediction
+    accuracy: float | None = None

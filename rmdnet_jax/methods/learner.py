@@ -13,7 +13,7 @@ import optax
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.machine import cpu
-from rmdnet_jax.methods.interface import Batch, Method, Metrics, Prediction, State, Weights
+from rmdnet_jax.methods.interface import Batch, Guide, Method, Metrics, Prediction, State, Weights
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
 
@@ -21,6 +21,9 @@ S = TypeVar("S", bound=State)
 
 # The logits [B, C] of each network -> the loss, and what to log beside it.
 Objective = Callable[[Sequence[jax.Array]], tuple[jax.Array, Metrics]]
+
+# The parameters -> the loss; and the batch statistics afterwards, what to log, what else is made.
+LossOfParams = Callable[[dict], tuple[jax.Array, tuple[dict, Metrics, Any]]]
 
 # The parameters and the predictions of each network -> the same.
 _Loss = Callable[[dict, dict[str, Prediction]], tuple[jax.Array, Metrics]]
@@ -39,6 +42,7 @@ class Learner:
       start: weights of the backbone to start from instead of fresh ones, a teacher's say.
       pad, flip: the random crop's border in pixels, and whether views are mirrored half the time;
         of pictures.
+      guide: a trained classifier that the method learns from; None without one.
     """
 
     network: Classifier
@@ -49,10 +53,13 @@ class Learner:
     start: Weights | None = None
     pad: int = 4
     flip: bool = True
+    guide: Guide | None = None
 
     @property
     def frozen(self) -> Any:
-        """The arrays of the relation term's teacher."""
+        """The arrays of the teacher, which guide and relation term have in common."""
+        if self.guide:
+            return self.guide.teacher.frozen
         return self.relation.teacher.frozen if self.relation else ()
 
     def init(self, key: jax.Array, example: jax.Array, networks: int = 1) -> State:
@@ -89,11 +96,11 @@ class Learner:
           and the logits float32 [B, C] of each network, before the update.
         """
         view_key, teacher_key = jax.random.split(key)
-        view = self._view(view_key, batch.image)
+        view = self.view(view_key, batch.image)
         target = None
         if self.relation:
             own = self.relation.view == "own"
-            seen = self._view(teacher_key, batch.image) if own else view
+            seen = self.view(teacher_key, batch.image) if own else view
             target = self.relation.teacher.embed(frozen, seen, batch.index)
 
         def loss(params: dict, said: dict[str, Prediction]) -> tuple[jax.Array, Metrics]:
@@ -141,25 +148,28 @@ class Learner:
         """What the networks read of images or of views of them: normalised, float32."""
         return augment.as_input(images, self.network.mean, self.network.std)
 
-    def _view(self, key: jax.Array, images: jax.Array) -> jax.Array:
+    def view(self, key: jax.Array, images: jax.Array) -> jax.Array:
+        """One augmented view of every image, as the networks read it."""
         return self.as_input(self.augmented(key, images))
 
-    def _descended(
-        self, state: S, views: Mapping[str, jax.Array], loss: _Loss
-    ) -> tuple[S, Metrics, list[jax.Array]]:
-        """The state after one step of the optimiser, the metrics with the loss, and the logits."""
+    def minimised(self, state: S, loss: LossOfParams) -> tuple[S, Metrics, Any]:
+        """One step of the optimiser down a loss of all parameters: for a method that runs its
+        network more than once.
 
-        def loss_fn(params):
-            said: dict[str, Prediction] = {}
-            batch_stats = {}
-            for name in sorted(params):
-                weights = Weights(params[name], state.batch_stats[name])
-                said[name], batch_stats[name] = self.network.train(weights, views[name])
-            value, metrics = loss(params, said)
-            logits = [one.logits for one in said.values()]
-            return value, (batch_stats, metrics | {"loss": value}, logits)
+        Args:
+          state: of any method; its other fields stay.
+          loss: what is minimised.
 
-        gradient, (batch_stats, metrics, logits) = jax.grad(loss_fn, has_aux=True)(state.params)
+        Returns:
+          The state; the loss's metrics, with the loss; and what else it returns.
+        """
+
+        def with_metrics(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, Any]]:
+            value, (batch_stats, metrics, rest) = loss(params)
+            return value, (batch_stats, metrics | {"loss": value}, rest)
+
+        gradient, aux = jax.grad(with_metrics, has_aux=True)(state.params)
+        batch_stats, metrics, rest = aux
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
         state = dataclasses.replace(
             state,
@@ -167,7 +177,24 @@ class Learner:
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return state, metrics, logits
+        return state, metrics, rest
+
+    def _descended(
+        self, state: S, views: Mapping[str, jax.Array], loss: _Loss
+    ) -> tuple[S, Metrics, list[jax.Array]]:
+        """The state after one step of the optimiser, the metrics with the loss, and the logits."""
+
+        def loss_fn(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, list[jax.Array]]]:
+            said: dict[str, Prediction] = {}
+            batch_stats = {}
+            for name in sorted(params):
+                weights = Weights(params[name], state.batch_stats[name])
+                said[name], batch_stats[name] = self.network.train(weights, views[name])
+            value, metrics = loss(params, said)
+            logits = [one.logits for one in said.values()]
+            return value, (batch_stats, metrics, logits)
+
+        return self.minimised(state, loss_fn)
 
     def _fresh(self, key: jax.Array, example: jax.Array) -> Weights:
         weights = self.network.init(key, example)

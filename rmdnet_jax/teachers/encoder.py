@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.methods.interface import State, Teacher, Weights
+from rmdnet_jax.methods.interface import Prediction, State, Teacher, Weights
 from rmdnet_jax.models.torch_weights import Pretrained
 from rmdnet_jax.teachers.source import Recipe, Source
 
@@ -62,6 +62,7 @@ class EncoderSource(Source):
     pretrained: Pretrained | None = None
 
     is_free: ClassVar[bool] = True
+    tells_open: ClassVar[bool] = True  # docs/label_issues.md has figures
     most_tested: ClassVar[int] = 1000
     title: ClassVar[str] = "pretrained encoder"
     story: ClassVar[str] = (
@@ -79,9 +80,9 @@ class EncoderSource(Source):
         """The training images' rows."""
         return TableTeacher(self.train)
 
-    def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    def predictions(self, state: State | None, data: Dataset) -> tuple[Prediction, Prediction]:
         """The table itself."""
-        return self.train, self.test
+        return Prediction(None, self.train), Prediction(None, self.test)
 
     def start(self, teacher: Teacher) -> Weights | None:
         """The ResNet's."""

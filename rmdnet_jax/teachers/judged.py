@@ -8,20 +8,32 @@ import numpy as np
 from rmdnet_jax.methods.interface import Teacher
 from rmdnet_jax.teachers.source import Source
 
+_CLEARLY = 1.5  # standard errors
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """kNN accuracies on the test images, in [0, 1]; None: not measured.
+    """Accuracies, in [0, 1], by kNN on the test images but for a classifier's own; None: not
+    measured.
 
     Attributes:
       knn_accuracy: of the teacher's embeddings.
       random_encoder_knn_accuracy: of the same network untrained, if it is a network of ours.
       pixel_knn_accuracy: of raw pixels, if the images are in memory.
+      test_accuracy: of a classifier, on the test images.
+      agreement: of a classifier with the labels that there are to judge it by: those of the test
+        images, or else of the training images.
+      usual: what always saying the most frequent of these would reach.
+      measured_on: number of these.
     """
 
-    knn_accuracy: float
+    knn_accuracy: float | None = None
     random_encoder_knn_accuracy: float | None = None
     pixel_knn_accuracy: float | None = None
+    test_accuracy: float | None = None
+    agreement: float | None = None
+    usual: float | None = None
+    measured_on: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,25 +45,41 @@ class Judged:
       source: where it comes from, and what to call it.
       teacher: frozen.
       train_embedding, test_embedding: of all training and all test images, float32 [N, D] and
-        [M, D].
+        [M, D]; None where there are none.
       verdict: how good it is.
       tested: number of test images.
+      train_logits, test_logits: of a classifier, float32 [N, C] and [M, C]; None where there are
+        none.
     """
 
     kind: str
     source: Source
     teacher: Teacher
-    train_embedding: np.ndarray
-    test_embedding: np.ndarray
+    train_embedding: np.ndarray | None
+    test_embedding: np.ndarray | None
     verdict: Verdict
     tested: int
+    train_logits: np.ndarray | None = None
+    test_logits: np.ndarray | None = None
+
+    @property
+    def embeddings(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of the training and of the test images, where it has both."""
+        if self.train_embedding is None or self.test_embedding is None:
+            return None
+        return self.train_embedding, self.test_embedding
 
     def warning(self) -> str | None:
         """One line for the user where the teacher is too weak to guide anybody: not better than
-        all others by more than two standard errors. A random one is not meant to."""
+        all others by more than two standard errors; or a classifier that knows no more of the
+        labels than which is the most frequent, by one and a half. A random one is not meant to."""
         if self.source.is_control:
             return None
         verdict = self.verdict
+        if self.source.has_classifier:
+            return self._unlike_labels()
+        if verdict.knn_accuracy is None:
+            return None
         others = {
             "a random encoder's": verdict.random_encoder_knn_accuracy,
             "raw pixels'": verdict.pixel_knn_accuracy,
@@ -70,4 +98,18 @@ class Judged:
         return (
             f"the teacher's {weak}: its relations can harm the student; {self.source.remedy} or "
             "trust it less (a smaller rgrl.k)"
+        )
+
+    def _unlike_labels(self) -> str | None:
+        agreement, usual = self.verdict.agreement, self.verdict.usual
+        if agreement is None or usual is None or not self.verdict.measured_on:
+            return None
+        error = math.sqrt(usual * (1 - usual) / self.verdict.measured_on)
+        if agreement > usual + _CLEARLY * error or agreement == 1:
+            return None
+        images = "training" if self.verdict.test_accuracy is None else "test"
+        return (
+            f"the teacher's classes are those of {agreement:.1%} of the {images} images, not "
+            f"clearly more than one class for all ({usual:.1%}): what is learned from it is weak; "
+            f"{self.source.remedy}"
         )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import jax
-import numpy as np
 import optax
 
 from rmdnet_jax.base.errors import CollapsedError
@@ -43,6 +42,7 @@ class SimSiamSource(Source):
     reads_path: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     has_network: ClassVar[bool] = True
+    sees_views: ClassVar[bool] = True
     title: ClassVar[str] = "SimSiam teacher"
     story: ClassVar[str] = "A teacher learns from the images alone; no label is read."
     remedy: ClassVar[str] = "train it longer (rm.epochs)"
@@ -95,13 +95,13 @@ class SimSiamSource(Source):
         modules = {name: simsiam.modules[name] for name in names}
         return NetworkTeacher(modules, size, params, batch_stats)
 
-    def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """The backbone's: float32 [N, D] and [M, D]."""
+    def predictions(self, state: State | None, data: Dataset) -> tuple[Prediction, Prediction]:
+        """The backbone's embeddings: float32 [N, D] and [M, D]."""
         assert state
         networks = self.simsiam.networks(state)
         return (
-            self._predict(networks, data.train_images).embedding,
-            self._predict(networks, data.test_images).embedding,
+            self._predict(networks, data.train_images),
+            self._predict(networks, data.test_images),
         )
 
     @functools.cached_property

@@ -14,8 +14,36 @@ import numpy as np
 import optax
 
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.methods.interface import Method, State, Teacher, Weights
+from rmdnet_jax.methods.interface import (
+    ClassifierTeacher,
+    Method,
+    Prediction,
+    State,
+    Teacher,
+    Weights,
+)
 from rmdnet_jax.models.torch_weights import Pretrained
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A classifier that was trained elsewhere, for one data set.
+
+    Attributes:
+      teacher: of all training images.
+      origin: a line on what it is, for the terminal.
+      digest: a hash of what it is.
+      test: of a table, what the classifier says of the test images, if it has rows of them.
+      accuracy: on held-out images of its own, in [0, 1]; None: nobody measured it.
+      parameters: their number; None of a table.
+    """
+
+    teacher: ClassifierTeacher
+    origin: str
+    digest: str
+    test: Prediction | None = None
+    accuracy: float | None = None
+    parameters: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +59,7 @@ class Recipe:
       pretrained: of the run's encoder, if it is a ResNet that we can run.
       embeddings: of the training and the test images by the run's encoder, float32 [N, D] and
         [M, D]; None without one.
+      classifier: what the path names, if it is a trained classifier.
     """
 
     path: str
@@ -44,17 +73,23 @@ class Recipe:
     embeddings: tuple[np.ndarray, np.ndarray] | None = None
     pretrained: Pretrained | None = None
     block: str = "basic"
+    classifier: Trained | None = None
 
 
 class Source(Protocol):
     """A kind of teacher, made for one data set. Implementations derive from this.
 
     Attributes:
-      reads_path: whether the kind reads config.teacher.path.
+      reads_path: whether the kind reads config.teacher.path; needs_path: whether it is nothing
+        without.
       is_free: whether it costs nothing, and so is judged even where nothing learns from it.
       most_tested: test images that it is judged on; 0 is all.
       trains: whether the kind is trained here, unless a path names one that was.
-      has_network: whether its teacher is a ResNet of ours: it sees views and can start a learner.
+      has_network: whether its teacher is a ResNet that is built as config.teacher says, and can
+        start a learner.
+      sees_views: whether its teacher may be a network that sees views.
+      has_classifier: whether its teacher is a ClassifierTeacher.
+      tells_open: whether its embeddings tell images that show none of the classes from others.
       story: a sentence on where it comes from, for the page.
       remedy: what to do about a teacher that is too weak.
       learning_rate: of the method's optimiser, by update, where there is a method.
@@ -62,13 +97,18 @@ class Source(Protocol):
       term: what they call a learner's relation term under it: "RMDNet".
       is_control: whether it is there to compare with, and not meant to be good.
       method: what trains it; None: nothing is to be trained.
+      known: of a classifier, what it is.
     """
 
     reads_path: ClassVar[bool] = False
+    needs_path: ClassVar[bool] = False
     is_free: ClassVar[bool] = False
     most_tested: ClassVar[int] = 0
     trains: ClassVar[bool] = False
     has_network: ClassVar[bool] = False
+    sees_views: ClassVar[bool] = False
+    has_classifier: ClassVar[bool] = False
+    tells_open: ClassVar[bool] = False
     title: ClassVar[str]
     term: ClassVar[str] = "RMDNet"
     is_control: ClassVar[bool] = False
@@ -76,6 +116,12 @@ class Source(Protocol):
     remedy: ClassVar[str]
 
     learning_rate: optax.Schedule
+    known: Trained | None = None
+
+    @property
+    def is_network(self) -> bool:
+        """Whether its teacher is a network, which sees views, and not a table."""
+        return self.has_network
 
     @property
     def method(self) -> Method | None:
@@ -95,8 +141,9 @@ class Source(Protocol):
         """The frozen teacher, its arrays on the host."""
         ...
 
-    def embeddings(self, state: State | None, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Of the training and the test images: float32 [N, D] and [M, D]."""
+    def predictions(self, state: State | None, data: Dataset) -> tuple[Prediction, Prediction]:
+        """Of the clean training and test images, on the host: embeddings float32 [N, D] and [M, D],
+        and of a classifier logits float32 [N, C] and [M, C]; None where there are none."""
         ...
 
     def start(self, teacher: Teacher) -> Weights | None:

@@ -82,3 +82,11 @@ def test_extreme_logits_are_finite_in_value_and_gradient(size):
         value, gradient = jax.value_and_grad(loss)(logits)
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
+
+
+def test_distillation_is_a_divergence_of_softened_words():
+    for temperature in (1, 4):
+        p, q = (softmax(x.astype(np.float64) / temperature, axis=1) for x in (LOGITS, OTHER))
+        found = soft.distillation(LOGITS, OTHER, temperature)
+        np.testing.assert_allclose(found, temperature**2 * entropy(q, p, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(soft.distillation(LOGITS, LOGITS, 4), 0, atol=1e-5)

@@ -13,9 +13,9 @@ from rmdnet_jax.training.logging import RunLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Three epochs of one step (DivideMix and GSS-SSL: two) of every method, of which RMDNet, under a
-# teacher, is resumed after the first, on as many CPU devices as argv[1] says, into the folder
-# argv[2].
+# Three epochs of one step (DivideMix, GSS-SSL and MODUL: two) of every method, of which RMDNet,
+# under a teacher, is resumed after the first, on as many CPU devices as argv[1] says, into the
+# folder argv[2].
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -26,18 +26,22 @@ jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 import flax.linen as nn, jax.numpy as jnp, numpy as np, optax
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods.coteaching import CoTeaching
+from rmdnet_jax.methods.dfnd import DFND
 from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.elr import ELR
 from rmdnet_jax.methods.elr_plus import ELRPlus
 from rmdnet_jax.methods.gss import GSS
-from rmdnet_jax.methods.interface import Task
+from rmdnet_jax.methods.interface import Guide, Task
 from rmdnet_jax.methods.jocor import JoCoR
+from rmdnet_jax.methods.kd import Distillation
 from rmdnet_jax.methods.learner import Learner
+from rmdnet_jax.methods.modul import Modul
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
 from rmdnet_jax.methods.robust import Robust
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import batch_norm
+from rmdnet_jax.teachers.classifier import ClassifierNetwork
 from rmdnet_jax.teachers.network import NetworkTeacher
 from rmdnet_jax.training.checkpoints import Checkpoints, NoCheckpoints
 from rmdnet_jax.training.fit import fit
@@ -62,16 +66,21 @@ frozen = [{"backbone": tree["backbone"]} for tree in (given.params, given.batch_
 relation = Relation(NetworkTeacher({"backbone": network.backbone}, 16, *frozen), 16)
 alone = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), pad=1)
 guided = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), relation=relation, pad=1)
+classifier = ClassifierNetwork(network, (given,), (8, 8, 3), half, half)
+taught = Learner(network, optax.sgd(0.05, 0.9), robust.get("gce"), pad=1,
+                 guide=Guide(classifier, *classifier.asked(images)))
 folder = Path(sys.argv[2])
 log = RunLog(folder, tensorboard=False)
 methods = {"robust": Robust(guided), "elr": ELR(guided), "coteaching": CoTeaching(alone, 0.4, 2),
            "gss": GSS(alone, branches="double"), "jocor": JoCoR(alone, 0.4, 2),
            "dividemix": DivideMix(alone, warmup=1, lambda_u=25.0), "elr_plus": ELRPlus(alone),
-           "gss_ssl": GSS.of(alone, branches="ssl", warmup=1, lambda_u=25.0)}
+           "gss_ssl": GSS.of(alone, branches="ssl", warmup=1, lambda_u=25.0),
+           "modul": Modul(taught, division="teacher"), "kd": Distillation(taught, 0.1),
+           "dfnd": DFND(taught, accuracy=0.9)}
 for name, method in methods.items():
     resumed = name == "robust"
     for epochs in (1, 3) if resumed else (3,):
-        task = Task(labels, 10, 8 if name in ("dividemix", "gss_ssl") else 16, epochs)
+        task = Task(labels, 10, 8 if name in ("dividemix", "gss_ssl", "modul") else 16, epochs)
         _, look = fit(
             method, method.init(jax.random.key(0), example, task), images, task,
             key=jax.random.key(1), log=log.stage(name),
@@ -121,6 +130,12 @@ def folders(tmp_path_factory):
             "gss_ssl",
             {"labelled_loss", "unlabelled_loss", "prior_penalty", "labelled", "pool_of_given"},
         ),
+        (
+            "modul",
+            {"label_loss", "distilled_loss", "category_loss", "instance_loss", "rotation_loss"},
+        ),
+        ("kd", {"label_loss", "distilled_loss"}),
+        ("dfnd", {"distilled_loss", "channel_loss"}),
     ],
 )
 def test_losses_agree_step_by_step_with_one_device(folders, method, parts):

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from rmdnet_jax.losses import robust
-from rmdnet_jax.methods.interface import Batch, Weights
+from rmdnet_jax.methods.interface import Batch, Guide, Prediction, Weights
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.heads import Linear
@@ -62,6 +62,37 @@ def plain(learner):
     """Without augmentation, so that a view is the image; plain steps of 0.5, so that gradients
     show."""
     return learner(optimizer=optax.sgd(0.5), pad=0, flip=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearTeacher:
+    """A trained classifier of images of 8 x 8: two linear layers without a bias."""
+
+    size: int = 5
+    reads_labels: bool = True
+
+    @property
+    def frozen(self):
+        rng = np.random.default_rng(7)
+        shapes = {"embedding": (8 * 8 * 3, self.size), "classifier": (self.size, 3)}
+        return {name: rng.normal(0, 0.2, s).astype(np.float32) for name, s in shapes.items()}
+
+    def classify(self, frozen, view, index):
+        embedding = view.reshape(len(view), -1) @ frozen["embedding"]
+        return Prediction(embedding @ frozen["classifier"], embedding)
+
+
+@pytest.fixture(scope="session")
+def guide():
+    """Makes the Guide of a learner of images uint8 [N, 8, 8, 3], whose teacher's embedding has
+    `size` features."""
+
+    def make(images, size=5, accuracy=None):
+        teacher = LinearTeacher(size)
+        view = (images.astype(np.float32) / 255 - 0.5) / 0.25
+        return Guide(teacher, teacher.classify(teacher.frozen, view, None), accuracy)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -48,9 +48,10 @@ def test_the_kind_takes_the_runs_embeddings_and_trains_nothing():
     assert registry.get("encoder") is EncoderSource
     assert source.method is None
     assert source.fresh(jax.random.key(0), None) is None
-    train, test = source.embeddings(None, DATA)
-    np.testing.assert_array_equal(train, ROWS)
-    np.testing.assert_array_equal(test, TEST)
+    train, test = source.predictions(None, DATA)
+    assert train.logits is test.logits is None
+    np.testing.assert_array_equal(train.embedding, ROWS)
+    np.testing.assert_array_equal(test.embedding, TEST)
     np.testing.assert_array_equal(source.teacher(None).table, ROWS)
     source.watch({}, 1, [])
     assert source.start(source.teacher(None)) is None

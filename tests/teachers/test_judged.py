@@ -1,5 +1,7 @@
 """A teacher is worth learning from, or the user is told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,38 @@ def test_a_teacher_that_nothing_was_measured_beside_is_not_warned_of():
 
 def test_a_control_was_asked_for_and_is_not_warned_of():
     assert judged(0.3, 0.3, 0.4, kind="random").warning() is None
+
+
+@pytest.mark.parametrize(
+    ("agreement", "measured_on", "warns"),
+    [
+        (0.30, 1000, True),  # one class for all reaches 0.30
+        (0.32, 1000, True),  # one and a half standard errors of 0.30 over 1,000 images are 0.022
+        (0.33, 1000, False),
+        (0.33, 100, True),
+        (0.10, 1000, True),
+        (None, None, False),  # there was nothing to judge it by
+    ],
+)
+def test_a_classifier_that_knows_no_more_than_the_most_frequent_class_is_warned_of(
+    agreement, measured_on, warns
+):
+    """Whatever its neighbours say."""
+    figures = agreement, agreement, 0.3, measured_on
+    warning = judged(0.2, None, 0.9, *figures, kind="supervised").warning()
+    assert bool(warning) == warns
+    if warns:
+        assert f"{agreement:.1%} of the test images" in warning
+        assert "one class for all (30.0%)" in warning
+        assert "in this order" in warning
+
+
+def test_a_classifiers_agreement_with_training_labels_is_called_that():
+    warning = judged(None, None, None, None, 0.3, 0.3, 50, kind="supervised").warning()
+    assert "30.0% of the training images" in warning
+
+
+def test_embeddings_are_of_training_and_test_images_or_none():
+    whole = judged(0.5)
+    assert whole.embeddings == (NONE, NONE)
+    assert dataclasses.replace(whole, test_embedding=None).embeddings is None

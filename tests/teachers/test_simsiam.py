@@ -80,9 +80,10 @@ def test_the_teachers_embedding_is_the_one_asked_for(fresh, projected, size):
 
 def test_what_is_judged_is_the_backbone_of_all_images_whichever_guides(fresh):
     for projected in (False, True):
-        train, test = source(projected=projected).embeddings(fresh, DATA)
-        assert (train.shape, test.shape) == ((40, 4), (5, 4))
-        np.testing.assert_allclose(train[:5], test, rtol=1e-5, atol=1e-6)
+        train, test = source(projected=projected).predictions(fresh, DATA)
+        assert train.logits is test.logits is None
+        assert (train.embedding.shape, test.embedding.shape) == ((40, 4), (5, 4))
+        np.testing.assert_allclose(train.embedding[:5], test.embedding, rtol=1e-5, atol=1e-6)
 
 
 def test_a_random_encoder_is_simsiam_that_nobody_trains(fresh):
@@ -96,10 +97,10 @@ def test_a_random_encoder_is_simsiam_that_nobody_trains(fresh):
 
 
 def test_the_kinds_are_the_files_of_the_folder():
-    assert {"random", "simsiam", "encoder"} <= set(registry.kinds())
+    assert {"random", "simsiam", "encoder", "supervised"} <= set(registry.kinds())
     for kind in registry.kinds():
         known = registry.get(kind)
-        for field in ("title", "term", "is_control", "build", "teacher", "embeddings", "watch"):
+        for field in ("title", "term", "is_control", "build", "teacher", "predictions", "watch"):
             assert hasattr(known, field), (kind, field)
 
 

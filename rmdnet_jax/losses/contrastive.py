@@ -1,0 +1,72 @@
+"""Contrasts on the unit sphere: of embeddings with each other, and with the classes' prototypes."""
+
+import jax
+import jax.numpy as jnp
+
+from rmdnet_jax.losses.soft import soft_cross_entropy
+
+_SMALLEST = 1e-12  # of a norm
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """Rows of norm 1, float32 [B, D]; a row of zeros stays one, and its gradient is 0."""
+    square = (x**2).sum(axis=1, keepdims=True)
+    is_zero = square <= _SMALLEST
+    return jnp.where(is_zero, 0, x / jnp.sqrt(jnp.where(is_zero, 1, square)))
+
+
+def prototype(
+    z: jax.Array, prototypes: jax.Array, target: jax.Array, temperature: float
+) -> jax.Array:
+    """-sum_k q_k log softmax_k(z . prototype_k / t), which draws an embedding to its class.
+
+    Args:
+      z: float32 [B, D], rows of norm 1.
+      prototypes: float32 [K, D], one a class, of norm 1; a class of none has zeros.
+      target: float32 [B, K], q; one-hot, or between two classes as MixUp makes it.
+      temperature: t > 0.
+
+    Returns:
+      float32 [B], at least 0.
+
+    References:
+      MODUL, equations 11, 15 and 16.
+    """
+    return soft_cross_entropy(z @ prototypes.T / temperature, target)
+
+
+def npair(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    """log(1 + sum_{j != i} exp(s_i . t_j - s_i . t_i)): an image's two embeddings belong together,
+    and those of two images do not.
+
+    Args:
+      student, teacher: s and t, float32 [B, D], rows of norm 1.
+
+    Returns:
+      float32 [B], at least 0; 0 for a batch of one.
+
+    References:
+      MODUL, equation 13; Sohn 2016 (NeurIPS), equation 6.
+    """
+    return -jnp.diagonal(jax.nn.log_softmax(student @ teacher.T))
+
+
+def infonce(student: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
+    """-log of exp(s_i . t_i / t) among exp(s_i . t_j / t) of all j and exp(s_i . s_j / t) of all
+    others j, as MODUL's code has it in the place of `npair`.
+
+    Args:
+      student, teacher: s and t, float32 [B, D], rows of norm 1.
+      temperature: t > 0.
+
+    Returns:
+      float32 [B], at least 0.
+
+    References:
+      Oord et al. 2018, arXiv 1807.03748, equation 4; Chen et al. 2020, arXiv 2002.05709, for the
+      student's own negatives.
+    """
+    across, within = student @ teacher.T / temperature, student @ student.T / temperature
+    within = jnp.where(jnp.eye(len(student), dtype=bool), -jnp.inf, within)
+    every = jnp.concatenate([across, within], axis=1)
+    return jax.nn.logsumexp(every, axis=1) - jnp.diagonal(across)

@@ -1,0 +1,155 @@
+"""DFND: a network learns what a trained classifier says of the pictures that it is surest of (Chen
+et al., CVPR 2021, "Learning Student Networks in the Wild"). Given labels are not read."""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy.special import log_softmax
+
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.ranges import BELOW_1, number
+from rmdnet_jax.losses import soft
+from rmdnet_jax.machine import cpu
+from rmdnet_jax.methods.dividemix import cycled, surest
+from rmdnet_jax.methods.interface import Batch, Guide, Look, Metrics, State, Task, Weights
+from rmdnet_jax.methods.learner import Learner, LearnerMethod
+
+# The channel's parameters, and their learning rate under Adam (the authors' code).
+_CHANNEL, _CHANNEL_LR = "channel", 1e-3
+
+
+@flax.struct.dataclass
+class DFNDState(State):
+    """With `selection`: kept, bool [N], the pictures that are learned, and accuracy, float32, of
+    the teacher."""
+
+    selection: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class DFND(LearnerMethod[DFNDState]):
+    """T^2 KL(teacher || student) and the negative log likelihood of the teacher's class under
+    softmax(student) A, on the share of the pictures that the teacher is surest of.
+
+    A [C, C] is what the teacher makes of a true class: its diagonal is the teacher's accuracy, and
+    the rest of a row is learned.
+    """
+
+    keep: Annotated[
+        float, number(0, 1, open_low=True), "share of the pictures that are learned"
+    ] = 0.5
+    temperature: Annotated[float, number(0.01, 1000), "T of distillation"] = 4.0
+    accuracy: Annotated[
+        float, BELOW_1, "of the teacher; 0: what its own run measured on its test pictures"
+    ] = 0.0
+
+    needs_classifier: ClassVar[bool] = True
+    takes_relation: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """The paper's."""
+        return "DFND"
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> DFNDState:
+        """A fresh network, and a channel that spreads errors evenly.
+
+        Raises:
+          InputError: nobody says how accurate the teacher is.
+        """
+        accuracy = self.accuracy or self._guide.accuracy
+        if not accuracy:
+            raise InputError(
+                "DFND needs the teacher's accuracy, and its run left no results.json; right is "
+                "--config.dfnd.accuracy=0.9, say"
+            )
+        state = self.learner.init(key, example)
+        channel = {_CHANNEL: {"theta": jnp.zeros((task.num_classes,) * 2, jnp.float32)}}
+        params = {"1": state.params["1"] | channel}
+        opt_state = cpu.jit_once(self._with_channel.optimizer.init)(params)
+        selection = {
+            "kept": jnp.ones(task.num_images, bool),
+            "accuracy": jnp.full((), accuracy, jnp.float32),
+        }
+        return DFNDState(params, state.batch_stats, opt_state, selection)
+
+    def between_epochs(self, state: DFNDState, epoch: int, look: Look) -> DFNDState:
+        """Before the first, the pictures that are kept."""
+        if epoch:
+            return state
+        sure = log_softmax(np.asarray(self._guide.train.logits, np.float64), axis=1).max(axis=1)
+        kept = surest(sure, max(1, round(self.keep * len(sure))))
+        return dataclasses.replace(state, selection=state.selection | {"kept": jnp.asarray(kept)})
+
+    def order(self, state: DFNDState, key: jax.Array, task: Task) -> jax.Array:
+        """int32 [task.steps, batch size], of the kept pictures, as often as it takes."""
+        drawn = cycled(key, state.selection["kept"], task.steps * task.batch_size)
+        return drawn.reshape(task.steps, -1)
+
+    def step(
+        self, state: DFNDState, batch: Batch, key: jax.Array, frozen: Any
+    ) -> tuple[DFNDState, Metrics, None]:
+        """One update. Metrics: distilled_loss, channel_loss; train_accuracy, agreement with the
+        teacher. Nothing is said for the memory: most pictures are never learned."""
+        view_key, _ = jax.random.split(key)
+        view = self.learner.view(view_key, batch.image)
+        said = self._guide.teacher.classify(frozen, view, batch.index).logits
+        label = said.argmax(axis=1)
+
+        def loss(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, None]]:
+            own = params["1"]
+            student, stats = self.learner.network.train(Weights(own, state.batch_stats["1"]), view)
+            matrix = channel(own[_CHANNEL]["theta"], state.selection["accuracy"])
+            log_p = jax.nn.log_softmax(student.logits)
+            of_label = jax.nn.logsumexp(log_p + jnp.log(matrix.T[label]), axis=1)
+            distilled = soft.distillation(student.logits, said, self.temperature).mean()
+            unlikely = -of_label.mean()
+            agreement = (student.logits.argmax(axis=1) == label).astype(jnp.float32).mean()
+            metrics = {"distilled_loss": distilled, "channel_loss": unlikely}
+            metrics |= {"train_accuracy": agreement}
+            return distilled + unlikely, ({"1": stats}, metrics, None)
+
+        return self._with_channel.minimised(state, loss)
+
+    @property
+    def _with_channel(self) -> Learner:
+        """The learner, whose optimiser leaves the channel to Adam."""
+        optimizer = _and_channel(self.learner.optimizer)
+        return dataclasses.replace(self.learner, optimizer=optimizer)
+
+    @property
+    def _guide(self) -> Guide:
+        guide = self.learner.guide
+        assert guide  # a run without a classifier as its teacher is refused before
+        return guide
+
+
+def channel(theta: jax.Array, accuracy: jax.Array) -> jax.Array:
+    """A, float32 [C, C], rows of sum 1: the accuracy on the diagonal, and the rest by the softmax
+    of the other entries of a row of theta, float32 [C, C]."""
+    is_own = jnp.eye(len(theta), dtype=bool)
+    others = jax.nn.softmax(jnp.where(is_own, -jnp.inf, theta))
+    return jnp.where(is_own, accuracy, (1 - accuracy) * others)
+
+
+def _and_channel(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser, and Adam for the channel."""
+
+    def is_channel(params: dict) -> dict:
+        return {
+            network: {
+                name: jax.tree.map(lambda _, n=name: n == _CHANNEL, tree)
+                for name, tree in modules.items()
+            }
+            for network, modules in params.items()
+        }
+
+    return optax.partition({True: optax.adam(_CHANNEL_LR), False: optimizer}, is_channel)
+
+
+METHOD = DFND

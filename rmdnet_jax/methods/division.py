@@ -1,0 +1,143 @@
+"""What a trained classifier says of labels: that they are right, of another class, or of pictures
+that show none of the classes (MODUL, section IV-A). On the host, once, and the same everywhere."""
+
+import sys
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+
+from rmdnet_jax.losses import evidential
+from rmdnet_jax.machine import hosts
+from rmdnet_jax.methods import mixture
+
+# What a label may be, as evaluation/label_issues.py has them by name.
+CLEAN, CLOSED, OPEN = range(3)
+_NAMES = ("right labels", "labels of another class", "pictures of no class")
+
+# MODUL's mixture: its components, and the means up to which one is clean and from which it is of
+# another class.
+_COMPONENTS, _MOST_CLEAN, _LEAST_CLOSED = 20, 0.3, 0.9
+
+# A part of the pictures that is worth a warning.
+_FEW = 0.01
+
+
+class Division(NamedTuple):
+    """Of N pictures.
+
+    Attributes:
+      part: int8 [N]: CLEAN, CLOSED or OPEN.
+      label: int32 [N], the given label of a clean picture, the teacher's class of another; of an
+        open one it means nothing.
+      clean: float32 [N] in [0, 1], how surely the given label is right.
+    """
+
+    part: np.ndarray
+    label: np.ndarray
+    clean: np.ndarray
+
+
+def by_evidence(logits: np.ndarray, given: np.ndarray) -> Division:
+    """MODUL's: a mixture of 20 over the subjective-logic losses of the given labels, scaled to
+    [0, 1] by the smallest and the largest. Components of a mean up to 0.3 are clean, from 0.9
+    closed, between them open; a picture is of the part that it most likely belongs to.
+
+    The thresholds fit a teacher of ten classes whose logits reach about ten. With 100 classes, or
+    logits of another scale, open pictures look like closed ones (docs/method.md).
+
+    Args:
+      logits: float [N, C], of the teacher, without augmentation.
+      given: int [N].
+    """
+    said = jnp.asarray(logits, jnp.float32)
+    losses = np.asarray(evidential.subjective_logic(said, jnp.asarray(given)), np.float64)
+    width = np.ptp(losses)
+    scaled = (losses - losses.min()) / (width or 1)
+    fitted = mixture.fit(scaled, _COMPONENTS)
+    shares = mixture.responsibilities(fitted, scaled)
+    is_clean, is_closed = fitted.means <= _MOST_CLEAN, fitted.means >= _LEAST_CLOSED
+    clean, closed = shares[:, is_clean].sum(axis=1), shares[:, is_closed].sum(axis=1)
+    opened = shares[:, ~(is_clean | is_closed)].sum(axis=1)
+    part = np.full(len(given), OPEN, np.int8)  # also where two parts are as likely
+    part[(clean > closed) & (clean > opened)] = CLEAN
+    part[(closed > clean) & (closed > opened)] = CLOSED
+    if width:  # neither is empty: the smallest loss is always clean, the largest never
+        part[scaled == 0], part[scaled == 1] = CLEAN, CLOSED
+    return _divided(part, logits, given, clean)
+
+
+def by_teacher(logits: np.ndarray, given: np.ndarray) -> Division:
+    """One that no scale of the logits changes much: a label is right where the teacher says it;
+    elsewhere it is of another class if the teacher is sure of that one, and of none if not. Sure is
+    the better half of a mixture of two over log(1 - max p) of all pictures.
+
+    Args:
+      logits: float [N, C], of the teacher, without augmentation.
+      given: int [N].
+    """
+    log_p = log_softmax(np.asarray(logits, np.float64), axis=1)
+    said = log_p.argmax(axis=1)
+    part = np.where(_is_sure(log_p), CLOSED, OPEN).astype(np.int8)
+    part[said == given] = CLEAN
+    return _divided(part, logits, given, np.exp(log_p[np.arange(len(given)), given]))
+
+
+DIVISIONS = {"sl": by_evidence, "teacher": by_teacher}
+
+
+def of_all(
+    division: Division, index: np.ndarray, belief: np.ndarray, given: np.ndarray
+) -> Division:
+    """That of N images of which only some were divided: of the others a label is right where the
+    belief favours it, and of another class elsewhere.
+
+    Args:
+      division: of n images.
+      index: int [n], their places.
+      belief: float [N, C], probabilities.
+      given: int [N].
+    """
+    said = belief.argmax(axis=1)
+    whole = Division(
+        np.where(said == given, CLEAN, CLOSED).astype(np.int8),
+        said.astype(np.int32),
+        belief[np.arange(len(given)), given].astype(np.float32),
+    )
+    for all_of, some in zip(whole, division, strict=True):
+        all_of[index] = some
+    return whole
+
+
+def warn(division: Division) -> None:
+    """Says on stderr which parts have fewer than a hundredth of the pictures."""
+    size = len(division.part)
+    counts = np.bincount(division.part, minlength=len(_NAMES))
+    few = [f"{count:,} {name}" for count, name in zip(counts, _NAMES, strict=True)
+           if count < _FEW * size]  # fmt: skip
+    if few and hosts.is_writer():
+        print(
+            f"warning: the teacher finds {' and '.join(few)} among {size:,} pictures: either so it "
+            "is, or its logits have another scale than modul.division expects (docs/method.md)",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _divided(
+    part: np.ndarray, logits: np.ndarray, given: np.ndarray, clean: np.ndarray
+) -> Division:
+    label = np.where(part == CLEAN, given, np.asarray(logits).argmax(axis=1)).astype(np.int32)
+    return Division(part, label, np.clip(clean, 0, 1).astype(np.float32))
+
+
+def _is_sure(log_p: np.ndarray) -> np.ndarray:
+    """bool [N], by logarithms of probabilities float64 [N, C]."""
+    # Not log(1 - max p), which a teacher's sure words round to -inf.
+    others = np.sort(log_p, axis=1)[:, :-1]
+    doubt = np.maximum(logsumexp(others, axis=1), np.log(np.finfo(np.float64).tiny))
+    fitted = mixture.fit(doubt)
+    # Gaussians of two widths meet twice; what lies beyond the means is as they are.
+    is_sure = mixture.responsibilities(fitted, doubt)[:, 0] > 0.5
+    return np.where(doubt <= fitted.means[0], True, is_sure & (doubt < fitted.means[1]))

@@ -1,0 +1,59 @@
+"""A teacher that is a classifier somebody has trained with labels: a run of ours, a saved model, an
+ONNX file or a table of logits."""
+
+import dataclasses
+from typing import ClassVar
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.methods.interface import ClassifierTeacher, Prediction, State
+from rmdnet_jax.teachers.classifier import ClassifierNetwork, ClassifierTable
+from rmdnet_jax.teachers.source import Recipe, Source, Trained
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedSource(Source):
+    """The kind.
+
+    Attributes:
+      known: what the path names.
+    """
+
+    known: Trained
+
+    reads_path: ClassVar[bool] = True
+    needs_path: ClassVar[bool] = True
+    sees_views: ClassVar[bool] = True
+    has_classifier: ClassVar[bool] = True
+    title: ClassVar[str] = "trained classifier"
+    term: ClassVar[str] = "RGRL, supervised teacher"
+    story: ClassVar[str] = (
+        "The teacher is a classifier that was trained with labels: nothing was trained here."
+    )
+    remedy: ClassVar[str] = "take a better one, or one whose classes are these, in this order"
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the path names weights, and the learner's views are what they read."""
+        return isinstance(self.known.teacher, ClassifierNetwork)
+
+    @classmethod
+    def build(cls, recipe: Recipe, data: Dataset) -> "SupervisedSource":
+        """The classifier of the recipe."""
+        assert recipe.classifier
+        return cls(recipe.classifier)
+
+    def teacher(self, state: State | None) -> ClassifierTeacher:
+        """The classifier itself."""
+        return self.known.teacher
+
+    def predictions(self, state: State | None, data: Dataset) -> tuple[Prediction, Prediction]:
+        """A network is asked; a table's are its rows."""
+        teacher = self.known.teacher
+        if isinstance(teacher, ClassifierTable):
+            return teacher.said, self.known.test or Prediction(None, None)
+        assert isinstance(teacher, ClassifierNetwork)
+        train, test = teacher.asked(data.train_images, data.test_images)
+        return train, test
+
+
+KIND = SupervisedSource
