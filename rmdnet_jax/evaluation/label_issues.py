@@ -11,6 +11,7 @@ import numpy as np
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell, of_cell
+from rmdnet_jax.methods.division import Division
 
 # Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3
@@ -108,6 +109,44 @@ def score(
         None if neighbours is None else against_given(neighbours),
         is_issue,
         kinds(is_issue),
+    )
+
+
+def divided(
+    division: Division,
+    belief: np.ndarray,
+    neighbours: np.ndarray | None,
+    given: np.ndarray,
+    index: np.ndarray | None = None,
+) -> LabelIssues:
+    """The issues of labels that a method has divided itself: every one that it does not take for
+    right, with one minus how surely it is right as the score.
+
+    Args:
+      division: of N labels.
+      belief, neighbours: what the two parts of the score are of, as `evidence` takes them.
+      given, index: as `score` takes them.
+    """
+    parts = score(belief, neighbours, given, 0, index)
+    is_issue = division.part != KINDS.index(CLEAN)
+    return dataclasses.replace(
+        parts,
+        suggested=division.label,
+        score=1 - division.clean.astype(np.float64),
+        is_issue=is_issue,
+        kind=division.part,
+    )
+
+
+def accepted(issues: LabelIssues, is_reviewed: np.ndarray) -> LabelIssues:
+    """The issues without suspicion of labels that a person has looked at, bool [N]: no issue, and
+    with a score of 0 at the end of the order."""
+    is_issue = issues.is_issue & ~is_reviewed
+    return dataclasses.replace(
+        issues,
+        score=np.where(is_reviewed, 0, issues.score),
+        is_issue=is_issue,
+        kind=np.where(is_reviewed, KINDS.index(CLEAN), issues.kind).astype(np.int8),
     )
 
 

@@ -5,10 +5,11 @@ import dataclasses
 
 import numpy as np
 
-from rmdnet_jax.data import transition, unseen
+from rmdnet_jax.data import noise, transition, unseen
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
-from rmdnet_jax.evaluation import classification, knn, label_issues
+from rmdnet_jax.evaluation import classification, knn, label_issues, open_set
+from rmdnet_jax.methods.division import CLEAN, OPEN, Division
 
 # Neighbours in the teacher's space that have a say on a label.
 _NEIGHBOURS = 50
@@ -40,6 +41,8 @@ def suspect(
     labels: Labels,
     embeddings: tuple[np.ndarray, np.ndarray] | None,
     is_unseen: bool = False,
+    division: Division | None = None,
+    tells_open: bool = False,
 ) -> Suspicion:
     """Judges every given label.
 
@@ -50,6 +53,8 @@ def suspect(
       embeddings: the teacher's, of the training and the test images; None without a teacher.
       is_unseen: whether the belief is of networks that have not learned from the labels they judge,
         which then need no neighbours to be trusted.
+      division: of the training labels, by a method that knows better than its belief says.
+      tells_open: whether the embeddings tell images that show none of the classes from others.
     """
     train, test = belief, classification.softmax(test_logits)
     neighbours = test_neighbours = None
@@ -65,10 +70,31 @@ def suspect(
     else:
         found = transition.estimate(belief, labels.given, learned=True)
     rate = found.rate or 0
+    issues = label_issues.score(train, neighbours, labels.given, rate, data.train_index)
+    if division:
+        issues = label_issues.divided(division, train, neighbours, labels.given, data.train_index)
+        found = _noise_of(division, labels.given, data.num_classes)
+    elif embeddings and tells_open:
+        is_open = open_set.is_open(embeddings[0], labels.given, data.num_classes, issues.is_issue)
+        issues = dataclasses.replace(issues, kind=label_issues.kinds(issues.is_issue, is_open))
+    test_issues = label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index)
+    if review := labels.review:
+        issues = label_issues.accepted(issues, review.train)
+        test_issues = label_issues.accepted(test_issues, review.test)
     return Suspicion(
-        label_issues.score(train, neighbours, labels.given, rate, data.train_index),
-        label_issues.score(test, test_neighbours, data.test_labels, rate, data.test_index),
+        issues,
+        test_issues,
         found.transition,
         found.rate,
         found.range,
     )
+
+
+def _noise_of(division: Division, given: np.ndarray, classes: int) -> transition.Noise:
+    """The noise by a division: the share of the labels that are not right lies between what is
+    counted and what the division is unsure of, and the matrix is of the images of a class."""
+    is_known = division.part != OPEN
+    _, matrix = noise.realised(division.label[is_known], given[is_known], classes)
+    rate = float(np.mean(division.part != CLEAN))
+    ends = sorted((rate, float(1 - division.clean.mean(dtype=np.float64))))
+    return transition.Noise(matrix, rate, (ends[0], ends[1]), None)

@@ -1,13 +1,15 @@
 """Whether a teacher is good enough to learn from: kNN accuracies of its embeddings."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from rmdnet_jax.data import lazy_images
-from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.dataset import OPEN, Dataset
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.evaluation import knn
+from rmdnet_jax.evaluation import classification, knn
+from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.teachers.judged import Verdict
 
 # Of the training and the test images: float32 [N, D] and [M, D].
@@ -25,12 +27,14 @@ def knn_accuracy(
 
     Args:
       embeddings: of both.
-      labels: int [N], the best there are of the training images.
+      labels: int [N], the best there are of the training images; those that are OPEN have no vote.
       data: whose images they are.
       k: neighbours that vote.
       tested: places of the test images to ask for, int [m]; None is all.
     """
     bank, queries = embeddings
+    if not (votes := labels != OPEN).all():
+        bank, labels = bank[votes], labels[votes]
     wanted = data.test_labels
     if tested is not None:
         queries, wanted = queries[tested], wanted[tested]
@@ -38,7 +42,7 @@ def knn_accuracy(
 
 
 def judge(
-    embeddings: Embeddings,
+    said: tuple[Prediction, Prediction],
     untrained: Callable[[], Embeddings] | None,
     labels: np.ndarray,
     data: Dataset,
@@ -48,8 +52,9 @@ def judge(
     """A teacher's verdict.
 
     Args:
-      embeddings: the teacher's.
-      untrained: those of its network before training, if it is one of ours.
+      said: what it says of the training and of the test images. Without embeddings nothing is
+        measured by kNN.
+      untrained: the embeddings of its network before training, if it is one of ours.
       labels, data, k: as `knn_accuracy` takes them.
       tested: places of the test images to judge on, int [m]; None is all.
     """
@@ -57,12 +62,34 @@ def judge(
     def measured(of: Embeddings) -> float:
         return knn_accuracy(of, labels, data, k, tested)
 
-    pixels = _pixels(data) if data.are_pictures and not data.is_on_disk else None
-    return Verdict(
-        measured(embeddings),
-        measured(untrained()) if untrained else None,
-        measured(pixels) if pixels else None,
-    )
+    bank, queries = (part.embedding for part in said)
+    verdict = Verdict()
+    if bank is not None and queries is not None:
+        pixels = _pixels(data) if data.are_pictures and not data.is_on_disk else None
+        verdict = Verdict(
+            measured((bank, queries)),
+            measured(untrained()) if untrained else None,
+            measured(pixels) if pixels else None,
+        )
+    return dataclasses.replace(verdict, **_agreement(said, labels, data.test_labels))
+
+
+def _agreement(
+    said: tuple[Prediction, Prediction], labels: np.ndarray, test_labels: np.ndarray
+) -> dict[str, float]:
+    """How well a classifier predicts what there is to judge it by; nothing is said of what is no
+    classifier, nor of images that show none of the classes."""
+    train, test = (part.logits for part in said)
+    if train is None:
+        return {}
+    logits, wanted = (train, labels) if test is None else (test, test_labels)
+    known = wanted >= 0
+    if not known.any():
+        return {}
+    agreement = classification.accuracy(logits[known], wanted[known])
+    usual = float(np.bincount(wanted[known]).max() / known.sum())
+    told = {"agreement": agreement, "usual": usual, "measured_on": float(known.sum())}
+    return told if test is None else told | {"test_accuracy": agreement}
 
 
 def _pixels(data: Dataset) -> Embeddings:

@@ -1,7 +1,7 @@
 """What a run says on the terminal at its start and at its end."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -37,11 +37,20 @@ def opening(
         named = ", ".join(shown(file.path) for file in skipped[:_NAMED])
         named += ", ..." if len(skipped) > _NAMED else ""
         place += f"\nskipped  {len(skipped):,} files ({named}); skipped_files.csv says why"
+    place += "".join(f"\nchanged  {shown(line)}" for line in data.changes)
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
         noise += f", {labels.rate_asked:.1%} asked"
     if labels.rate_realised is not None:
         noise += f", {labels.rate_realised:.1%} of the labels are wrong"
+    if labels.rate_open:
+        noise += f", {labels.rate_open:.1%} of the images show none of the classes"
+    if review := labels.review:
+        seen = int(review.train.sum() + review.test.sum())
+        noise += (
+            f"\nreviewed {seen:,} labels, {review.corrected:,} of them corrected; "
+            f"{review.removed:,} images left out"
+        )
     return (
         f"data     {data.name}: {len(data.train_images):,} training and "
         f"{len(data.test_images):,} test images, {terms.shape(data.image_shape)}, "
@@ -62,6 +71,14 @@ def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _classifier(results: dict, percent: Callable[[str], str]) -> str:
+    """How good and how large the trained classifier is that teaches, beside the student."""
+    sizes = {whose: results.get(f"{whose}_parameters") for whose in ("teacher", "student")}
+    told = ", ".join(f"{whose} {size:,}" for whose, size in sizes.items() if size)
+    accuracy = percent("teacher_test_accuracy")
+    return f"{accuracy}   (parameters: {told})" if told else accuracy
+
+
 def closing(results: dict, workdir: Path | None, remark: str) -> str:
     """The table at the end of a run, and what the config has to remark on it."""
 
@@ -71,8 +88,9 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
     called = terms.of(results)
     rates = [
         f", {percent(f'noise_rate_{which}')} {which}"
-        for which in ("asked", "realised", "estimated")
+        for which in ("asked", "realised", "open", "estimated")
         if results.get(f"noise_rate_{which}") is not None
+        and (which != "open" or results["noise_rate_open"])
     ]
     if results.get("noise_rate_estimated") is not None:
         rates.append(" (between {:.1%} and {:.1%})".format(*results["noise_rate_range"]))
@@ -92,7 +110,10 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
             del beside["pixels"]
         knn = f"{results['teacher_kind']} {percent('teacher_knn_accuracy')}"
         others = ", ".join(f"{what} {share}" for what, share in beside.items())
-        rows.append(("teacher kNN", f"{knn}   ({others})" if others else knn))
+        if "teacher_parameters" not in results or results["teacher_knn_accuracy"] is not None:
+            rows.append(("teacher kNN", f"{knn}   ({others})" if others else knn))
+    if "teacher_parameters" in results:
+        rows.append((f"{called.test}, teacher", _classifier(results, percent)))
     if "baseline_test_accuracy" in results:
         rows.append((f"test, {results['baseline_title']}", percent("baseline_test_accuracy")))
     if results["test_accuracy"] is not None:

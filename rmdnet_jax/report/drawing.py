@@ -77,7 +77,7 @@ def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> 
     caption = f"{_sentence(called.test)} of {' and of '.join(stages.values())}, by epoch."
     heading = "Beside the baseline"
     text = "Both start from one seed and have the same budget."
-    if outcome.teacher:
+    if outcome.teacher and outcome.teacher.train_logits is None:  # both may learn from a classifier
         text += f" {stages['student']} heeds the teacher, {stages['baseline']} does not."
     return Section("comparison", heading, text, (Figure(caption, path),))
 
@@ -222,12 +222,31 @@ def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
     text = []
     if labels.rate_realised is not None:
         text.append(f"{labels.rate_realised:.1%} of the training labels are wrong.")
+    if labels.rate_open:
+        text.append(
+            f"{labels.rate_open:.1%} of the training images show none of the classes; what is "
+            "realised is of the others."
+        )
     if suspicion:
         text.append(_estimate(suspicion))
     if "noise_transition_error" in results:
         gap = results["noise_transition_error"]
         text.append(f"A row of one is {gap:.3f} from that of the other (total variation, mean).")
+    if "label_kinds" in results:
+        text.append(_kinds(results["label_kinds"]))
     return Section("noise", "Label noise", " ".join(text), tuple(drawn)) if drawn else None
+
+
+def _kinds(quality: dict) -> str:
+    """How well the three kinds of labels are told apart."""
+    words = {"clean": "right labels", "closed": "labels of another class",
+             "open": "pictures of none"}  # fmt: skip
+    found = [
+        f"{share:.1%} of the {words[kind]}"
+        for kind, share in quality["recall"].items()
+        if share is not None
+    ]
+    return f"Taken for what they are: {', '.join(found)}."
 
 
 def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
@@ -241,7 +260,7 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
     if len(chosen) < _FEWEST_POINTS:
         return None
     embeddings = {}
-    if outcome.teacher:
+    if outcome.teacher and outcome.teacher.train_embedding is not None:
         embeddings["teacher"] = outcome.teacher.source.title, outcome.teacher.train_embedding
     titles = _titles(outcome)
     model = config["model"]

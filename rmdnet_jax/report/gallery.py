@@ -7,15 +7,23 @@ import io
 import numpy as np
 from PIL import Image
 
+from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
 
-_SIDE = 96  # pixels, the longest of a thumbnail's
-
 # Up to so many pixels a side a picture is kept as it is, every pixel of it.
 _SMALL = 48
+
+# Characters of all pictures of a page together, so that one of 2,000 cards stays below 20 MB; and
+# what each may have, however few there are.
+_ALL = 15_000_000
+_MOST = 20_000
+
+# (longest side in pixels, JPEG's quality), from what a picture has to what it comes to where even
+# the least is too much.
+_FORMS = ((96, 85), (96, 70), (80, 65), (64, 60), (48, 50), (32, 40))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +34,9 @@ class Suspect:
       index: its place in the training set.
       picture: a data URI; None where the data is feature vectors.
       given, suggested: class numbers.
-      true: class number, or None where nobody knows it.
+      kind: of label_issues.KINDS; an open one shows none of the classes, and what is suggested is
+        the class that it is most like.
+      true: class number, dataset.OPEN for none of the classes, or None where nobody knows it.
       score, student_score, neighbour_score: as in LabelIssues.
       file: its path as the user knows it, or None.
     """
@@ -35,6 +45,7 @@ class Suspect:
     picture: str | None
     given: int
     suggested: int
+    kind: str
     true: int | None
     score: float
     student_score: float
@@ -44,30 +55,51 @@ class Suspect:
 
 def suspects(issues: LabelIssues, data: Dataset, labels: Labels, count: int) -> list[Suspect]:
     """The `count` most suspicious images, or all there are, most suspicious first."""
+    chosen = label_issues.ranking(issues)[:count]
     neighbours = issues.neighbour_score
+    pictures = thumbnails(data, chosen) if data.are_pictures else [None] * len(chosen)
     return [
         Suspect(
             index=int(issues.index[i]),
-            picture=thumbnail(data.train_images[i]) if data.are_pictures else None,
+            picture=picture,
             given=int(issues.given[i]),
             suggested=int(issues.suggested[i]),
+            kind=label_issues.KINDS[issues.kind[i]],
             true=None if labels.true is None else int(labels.true[i]),
             score=float(issues.score[i]),
             student_score=float(issues.student_score[i]),
             neighbour_score=None if neighbours is None else float(neighbours[i]),
             file=None if data.train_files is None else data.train_files[i],
         )
-        for i in label_issues.ranking(issues)[:count]
+        for i, picture in zip(chosen, pictures, strict=True)
     ]
 
 
-def thumbnail(pixels: np.ndarray) -> str:
-    """The data URI of uint8 [H, W, 3]: a small picture whole as PNG, a larger one as a JPEG of at
-    most 96 pixels a side. The page enlarges what is smaller."""
+def thumbnails(data: Dataset, chosen: np.ndarray) -> list[str]:
+    """Data URIs of training images, int [n]; of many each is perhaps smaller."""
+    most = min(_MOST, _ALL // max(1, len(chosen)))
+    images = lazy_images.subset(data.train_images, chosen)
+    return [thumbnail(pixels, most) for block in lazy_images.blocks(images) for pixels in block]
+
+
+def thumbnail(pixels: np.ndarray, most: int = _MOST) -> str:
+    """The data URI of uint8 [H, W, 3]: a small picture whole as PNG, a larger one, or one whose PNG
+    is too long, as a JPEG of at most 96 pixels a side. It has at most `most` characters if that can
+    be had at all (an image of noise at 32 pixels has 1,000). The page enlarges what is smaller."""
     image = Image.fromarray(pixels)
-    is_small = max(image.size) <= _SMALL
-    image.thumbnail((_SIDE, _SIDE))
-    kind, options = ("png", {"optimize": True}) if is_small else ("jpeg", {"quality": 85})
+    if max(image.size) <= _SMALL:
+        uri = _uri(image, "png", optimize=True)
+        if len(uri) <= most:
+            return uri
+    for side, quality in _FORMS:
+        image.thumbnail((side, side))
+        uri = _uri(image, "jpeg", quality=quality, optimize=True)
+        if len(uri) <= most:
+            break
+    return uri
+
+
+def _uri(image: Image.Image, kind: str, **options: object) -> str:
     encoded = io.BytesIO()
     image.save(encoded, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.evaluation.suspicion import Suspicion
@@ -18,12 +20,14 @@ class Student:
       title: what to call it: "CE + RMDNet".
       train, test: of all training images [N], held out or not, and the test images [M].
       history: the lines of metrics.jsonl, one an epoch.
+      parameters: their number, of all its networks, without what serves training alone.
     """
 
     title: str
     train: Prediction
     test: Prediction
     history: list[dict]
+    parameters: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Outcome:
       students: "student" and perhaps "baseline"; none if only a teacher was asked for.
       suspicion: of the labels, by "student" and teacher; None without a student.
       validation_size: number of training images that no student learned from.
+      belief: float32 [N, C], probabilities of the training images that their labels were judged
+        by; None without a student.
     """
 
     data: Dataset
@@ -46,3 +52,4 @@ class Outcome:
     students: Mapping[str, Student]
     suspicion: Suspicion | None
     validation_size: int = 0
+    belief: np.ndarray | None = None

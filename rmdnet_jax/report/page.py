@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,13 @@ from pathlib import Path
 from PIL import Image
 
 from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.data.dataset import OPEN
+from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.report import templates, terms
 from rmdnet_jax.report.gallery import Suspect
+
+# Cards that are shown at once; without JavaScript there are no more.
+_CARDS = 50
 
 # Pixels of a figure's file for one on the page: sharp on fine screens.
 _DENSITY = 1.5
@@ -65,6 +71,7 @@ def write(
         field: sorted({getattr(suspect, field) for suspect in suspects})
         for field in ("given", "suggested")
     }
+    kinds = {suspect.kind for suspect in suspects}
     page = templates.render(
         "page.html.j2",
         dataset=results["dataset"],
@@ -73,7 +80,11 @@ def write(
         remarks=[text for text in (terms.of(results).caution, config["report"]["remark"]) if text],
         sections=sections,
         suspects=suspects,
+        cards=_CARDS,
+        key=key(results, suspects, class_names),
         present=present,
+        kinds=[kind for kind in label_issues.KINDS if kind in kinds],
+        open=OPEN,
         really_wrong=sum(suspect.true != suspect.given for suspect in suspects),
         class_names=class_names,
         facts=facts(results, config),
@@ -82,6 +93,14 @@ def write(
     )
     with open_atomic(path) as file:
         file.write(page)
+
+
+def key(results: dict, suspects: list[Suspect], class_names: Sequence[str]) -> str:
+    """What a browser keeps the verdicts on a run's labels under: another run's data, classes or
+    scores make another one, another number of images on the page does not."""
+    shown = [(s.index, s.given, s.suggested, f"{s.score:.6f}", s.file) for s in suspects[:_CARDS]]
+    told = repr((results["dataset"], results["train_images"], *class_names, *shown))
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
@@ -103,6 +122,7 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
             "teacher_knn_accuracy",
             f"{random}{pixels}neighbours vote with {{knn_labels}} labels",
         ),
+        (f"{called.test} of the teacher", "teacher_test_accuracy", "a classifier trained before"),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
         (
             "wrong labels, estimated",

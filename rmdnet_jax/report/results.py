@@ -10,14 +10,19 @@ import numpy as np
 
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.data import transition
-from rmdnet_jax.evaluation import classification, label_issues
-from rmdnet_jax.report import drawing, gallery, page
+from rmdnet_jax.data.annotators import Consensus
+from rmdnet_jax.evaluation import audit, classification, consensus, kinds, label_issues
+from rmdnet_jax.evaluation.audit import Audit
+from rmdnet_jax.export import pred_probs
+from rmdnet_jax.report import data_section, drawing, gallery, model_card, page
 from rmdnet_jax.report.outcome import Outcome
 
 # Classes up to which transition matrices are in results.json, where a number is a line. Those of
 # more are in a file of their own, arrays "realised" and "estimated".
 _IN_JSON = 100
 TRANSITIONS = "transitions.npz"
+
+DATA_ISSUES = "data_issues.csv"
 
 # Libraries whose versions can change a number.
 _LIBRARIES = ("rmdnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -49,12 +54,44 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
             label_issues.write_csv(
                 workdir / "test_label_issues.csv", suspicion.test, data.class_names, data.test_files
             )
+    if suspicion and (told := _consensus(outcome)):
+        consensus.write(workdir, told, data, outcome.labels.given)
+    if suspicion and outcome.belief is not None:
+        pred_probs.write(
+            workdir / pred_probs.NAME, outcome.belief, suspicion.train.given,
+            suspicion.train.index, data.class_names, config["train"]["folds"] > 1,
+        )  # fmt: skip
+    if suspicion:
+        model_card.write(
+            workdir / model_card.NAME, results, config, suspicion.train, data.class_names, command
+        )
     sections = drawing.draw(workdir / "figures", outcome, results, config)
+    found = _audited(outcome) if config["report"]["audit"] else None
+    if found:
+        audit.write_csv(workdir / DATA_ISSUES, found, data)
+        results["data_issues"] = found.counts()
+        with open_atomic(workdir / "results.json") as file:
+            json.dump(results, file, indent=2)
+        sections.append(data_section.section(workdir / "figures", found, data))
     suspects = gallery.suspects(suspicion.train, data, outcome.labels, count) if suspicion else []
     page.write(
         workdir / "report.html", results, config, sections, suspects, data.class_names, command
     )
     return results
+
+
+def _audited(outcome: Outcome) -> Audit | None:
+    """What is wrong with the images themselves, by the embeddings that there are; None without."""
+    data, teacher, student = outcome.data, outcome.teacher, outcome.students.get("student")
+    if not data.are_pictures:
+        embeddings = np.asarray(data.train_images), np.asarray(data.test_images)
+    elif teacher and teacher.embeddings:
+        embeddings = teacher.embeddings
+    elif student:
+        embeddings = student.train.embedding, student.test.embedding
+    else:
+        return None
+    return audit.audit(data, outcome.labels.given, embeddings)
 
 
 def summarise(outcome: Outcome) -> dict:
@@ -73,12 +110,25 @@ def summarise(outcome: Outcome) -> dict:
     results |= {
         "noise_rate_asked": labels.rate_asked,
         "noise_rate_realised": labels.rate_realised,
+        "noise_rate_open": labels.rate_open,
         "noise_transition_realised": _in_json(labels.transition),
     }
+    if review := labels.review:
+        results |= {
+            "labels_reviewed": int(review.train.sum() + review.test.sum()),
+            "labels_corrected": review.corrected,
+            "images_removed": review.removed,
+        }
+    if told := _consensus(outcome):
+        results |= consensus.summarise(told, labels)
     results["teacher_kind"] = teacher.kind if teacher else "none"
     for encoder in ("knn_accuracy", "random_encoder_knn_accuracy", "pixel_knn_accuracy"):
         name = "teacher_knn_accuracy" if encoder == "knn_accuracy" else encoder
         results[name] = getattr(teacher.verdict, encoder) if teacher else None
+    if teacher and teacher.train_logits is not None:
+        known = teacher.source.known
+        results["teacher_test_accuracy"] = teacher.verdict.test_accuracy
+        results["teacher_parameters"] = known.parameters if known else None
     results["knn_labels"] = "given" if labels.true is None else "true"
     # Unless the source says more, who does not know the true labels of the training images does not
     # know those of the test ones.
@@ -90,6 +140,8 @@ def summarise(outcome: Outcome) -> dict:
         summary = classification.summarise(student.test.logits, data.test_labels)
         best = max(line["test_accuracy"] for line in student.history)
         results |= {f"{prefix}title": student.title}
+        if "teacher_parameters" in results:
+            results[f"{stage}_parameters"] = student.parameters
         results |= {f"{prefix}test_accuracy": summary.pop("accuracy")}
         results |= {f"{prefix}best_test_accuracy": best}
         results |= {prefix + name: value for name, value in summary.items()}
@@ -107,6 +159,8 @@ def summarise(outcome: Outcome) -> dict:
     if suspicion and labels.true is not None:
         quality = label_issues.quality(suspicion.train, labels.given != labels.true)
         results |= {f"label_issue_{name}": value for name, value in (quality or {}).items()}
+        if labels.rate_open or (suspicion.train.kind == label_issues.KINDS.index("open")).any():
+            results["label_kinds"] = kinds.quality(suspicion.train, labels.true)
     histories = [student.history for student in outcome.students.values()]
     trained = [history for history in (outcome.teacher_history, *histories) if history]
     if trained:
@@ -118,6 +172,13 @@ def summarise(outcome: Outcome) -> dict:
         name: version for name in _LIBRARIES if (version := _version(name))
     }
     return results
+
+
+def _consensus(outcome: Outcome) -> Consensus | None:
+    """What annotators and the student say together, where there are both."""
+    if outcome.belief is None:
+        return None
+    return consensus.found(outcome.data, outcome.labels, outcome.belief)
 
 
 def _in_json(matrix: np.ndarray | None) -> list | None:

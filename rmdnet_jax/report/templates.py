@@ -5,7 +5,7 @@ What they show may be anything: names of files and classes are somebody else's.
 
 import jinja2
 
-from rmdnet_jax.base.text import shown
+from rmdnet_jax.base.text import cell, shown
 from rmdnet_jax.report import names
 
 _ENVIRONMENT = jinja2.Environment(
@@ -15,7 +15,7 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"shown": shown, "short": names.short}
+_ENVIRONMENT.filters |= {"cell": cell, "shown": shown, "short": names.short}
 
 
 def render(template: str, **values: object) -> str:

@@ -106,3 +106,15 @@ def test_quality_by_hand():
 def test_quality_needs_right_and_wrong_labels(wrong):
     issues = label_issues.score(STUDENT, None, GIVEN, 0.4)
     assert label_issues.quality(issues, np.full(3, wrong)) is None
+
+
+def test_who_has_looked_at_a_label_is_not_asked_again():
+    student = np.array([[0.1, 0.9], [0.2, 0.8], [0.9, 0.1]], np.float32)
+    issues = label_issues.score(student, None, np.zeros(3, int), rate=0.7)
+    np.testing.assert_array_equal(issues.is_issue, [True, True, False])
+    after = label_issues.accepted(issues, np.array([True, False, False]))
+    np.testing.assert_array_equal(after.is_issue, [False, True, False])
+    np.testing.assert_array_equal(after.kind, [0, 1, 0])
+    np.testing.assert_allclose(after.score, [0, 0.8, 0.1], rtol=1e-6)
+    np.testing.assert_array_equal(label_issues.ranking(after), [1, 2, 0])
+    np.testing.assert_array_equal(after.student_score, issues.student_score)

@@ -5,9 +5,10 @@ import types
 import numpy as np
 import pytest
 
-from rmdnet_jax.data import transition
+from rmdnet_jax.data import noise, transition
 from rmdnet_jax.evaluation import classification, knn, label_issues
 from rmdnet_jax.evaluation.suspicion import suspect
+from rmdnet_jax.methods.division import Division
 
 rng = np.random.default_rng(0)
 GIVEN, OF_TEST = rng.integers(0, 3, 60).astype(np.int32), rng.integers(0, 3, 8).astype(np.int32)
@@ -17,7 +18,7 @@ BANK, QUERIES = (rng.normal(size=(n, 4)).astype(np.float32) for n in (60, 8))
 DATA = types.SimpleNamespace(
     test_labels=OF_TEST, train_index=np.arange(60) * 2, test_index=np.arange(8) + 5
 )
-LABELS = types.SimpleNamespace(given=GIVEN)
+LABELS = types.SimpleNamespace(given=GIVEN, review=None)
 
 
 @pytest.mark.parametrize("guided", [True, False])
@@ -52,6 +53,47 @@ def test_a_belief_that_contradicts_a_label_makes_it_suspicious():
     wrong = np.arange(0, 60, 10)
     given = GIVEN.copy()
     given[wrong] = (given[wrong] + 1) % 3
-    found = suspect(sure, LOGITS, DATA, types.SimpleNamespace(given=given), None)
+    found = suspect(sure, LOGITS, DATA, types.SimpleNamespace(given=given, review=None), None)
     assert set(np.argsort(-found.train.score)[: len(wrong)]) == set(wrong)
     assert found.rate == pytest.approx(0.1, abs=0.1)
+
+
+def test_a_methods_own_division_says_what_labels_are_and_how_many_are_wrong():
+    part = np.repeat(np.array([0, 1, 2], np.int8), 20)
+    label = np.where(part == 0, GIVEN, (GIVEN + 1) % 3).astype(np.int32)
+    clean = np.where(part == 0, 0.8, 0.1).astype(np.float32)
+    data = types.SimpleNamespace(**vars(DATA), num_classes=3)
+    found = suspect(BELIEF, LOGITS, data, LABELS, None, division=Division(part, label, clean))
+    np.testing.assert_array_equal(found.train.kind, part)
+    np.testing.assert_array_equal(found.train.suggested, label)
+    assert found.rate == pytest.approx(2 / 3)
+    # By the sum of the probabilities 1 - (0.8 + 2 * 0.1) / 3 are wrong.
+    assert found.range == pytest.approx((2 / 3, 2 / 3))
+    # Of the open images nothing is known of what became what.
+    known = part < 2
+    _, expected = noise.realised(label[known], GIVEN[known], 3)
+    np.testing.assert_allclose(found.transition, expected)
+    assert (found.test.kind == label_issues.kinds(found.test.is_issue)).all()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_of_the_issues_embeddings_may_tell_which_are_of_no_class(tells):
+    """Four classes apart, and what lies between them."""
+    generator = np.random.default_rng(1)
+    true = np.concatenate([np.arange(400) % 4, np.full(100, -1)])
+    bank = generator.normal(size=(500, 16)).astype(np.float32)
+    bank[:400] += 8 * np.eye(4, 16, dtype=np.float32)[true[:400]]
+    given = np.where(true < 0, generator.integers(0, 4, 500), true).astype(np.int32)
+    given[:60] = (given[:60] + 1) % 4
+    belief = np.full((500, 4), 0.05, np.float32)
+    belief[np.arange(500), np.where(true < 0, (given + 1) % 4, true)] = 0.85
+    data = types.SimpleNamespace(
+        test_labels=OF_TEST, train_index=None, test_index=None, num_classes=4
+    )
+    labels = types.SimpleNamespace(given=given, review=None)
+    logits, queries = generator.normal(size=(8, 4)), bank[:8]
+    found = suspect(belief, logits, data, labels, (bank, queries), tells_open=tells).train
+    is_open = found.kind == label_issues.KINDS.index(label_issues.OPEN)
+    assert not is_open[~found.is_issue].any()
+    assert is_open[:400].sum() <= 4
+    assert (is_open[400:].sum() > 20) == tells

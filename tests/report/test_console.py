@@ -1,5 +1,6 @@
 """The table at the end says what there is, in words that fit what was run."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,15 @@ def test_where_the_images_are_is_said_at_the_start(on_disk):
     told = console.opening(data, 200_000, given, "float32", Path("w")).splitlines()[1]
     place = "streamed from disk: more than the 0.0002 GB of dataset.memory_budget"
     assert told == f"images   0.0003 GB decoded, {place if on_disk else 'in memory'}"
+
+
+def test_a_classifier_that_teaches_is_told_of_with_its_size():
+    found = RESULTS | {"teacher_kind": "supervised", "teacher_test_accuracy": 0.875}
+    found |= {"teacher_parameters": 12345, "student_parameters": 678}
+    told = console.closing(found, Path("w"), remark="")
+    assert re.search(r"teacher kNN +supervised 45.5%", told)
+    assert re.search(r"test accuracy, teacher +87.5%   \(parameters: teacher 12,345, stud", told)
+    logits = found | {"teacher_knn_accuracy": None, "teacher_parameters": None}
+    told = console.closing(logits, Path("w"), remark="")
+    assert "kNN" not in told
+    assert re.search(r"test accuracy, teacher +87.5%   \(parameters: student 678\)", told)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rmdnet_jax.base import text
 from rmdnet_jax.config import default
+from rmdnet_jax.data import corrections
+from rmdnet_jax.data.dataset import OPEN
 from rmdnet_jax.report import gallery, page
 
 RESULTS = {
@@ -33,12 +36,14 @@ RESULTS = {
     "skipped_files": 3,
     "versions": {"jax": "0.10.2"},
 }
-CLASSES = ("<script>alert(1)</script>", "photo\u202egnp.exe\x1b", "b" * 300)
+CLASSES = ("<script>alert(1)</script>", "photo\u202egnp.exe\x1b", "b" * 300, "=cat",
+           "</template></script><!--\u2028")  # fmt: skip
 SUSPECT = gallery.Suspect(
-    3, gallery.thumbnail(np.zeros((8, 8, 3), np.uint8)), given=0, suggested=1, true=1,
-    score=0.98765, student_score=0.9, neighbour_score=1.0, file='train/"><img src=x>\udcff.png',
+    3, gallery.thumbnail(np.zeros((8, 8, 3), np.uint8)), given=0, suggested=1, kind="closed",
+    true=1, score=0.98765, student_score=0.9, neighbour_score=1.0,
+    file='train/"><img src=x>\udcff.png',
 )  # fmt: skip
-VOID = {"meta", "img", "link", "br"}
+VOID = {"meta", "img", "link", "br", "input"}
 
 
 class Parser(html.parser.HTMLParser):
@@ -89,7 +94,8 @@ def test_every_id_is_one_and_every_reference_has_one(written):
     links = [link[1:] for link in written.values("href") if link.startswith("#")]
     named = " ".join(written.values("for", "aria-labelledby")).split()
     assert {"curves", "suspects", "run"} <= set(links)
-    assert {"filter-given", "filter-suggested", "run-heading"} <= set(named)
+    fields = {"given", "suggested", "kind", "verdict"}
+    assert {f"filter-{field}" for field in fields} | {"run-heading"} <= set(named)
     assert set(links + named) <= set(ids)
 
 
@@ -102,9 +108,9 @@ def test_nothing_is_fetched(written):
 
 
 def test_numbers_command_and_versions_are_there(written):
-    for text in ("93.6%", "95.0%", "0.994", "41.2%", "configs/demo.py", "jax 0.10.2", "0.988",
+    for number in ("93.6%", "95.0%", "0.994", "41.2%", "configs/demo.py", "jax 0.10.2", "0.988",
                  "1,437 training", "1 x cpu", "3 files (skipped_files.csv)"):  # fmt: skip
-        assert text in written.text
+        assert number in written.text
 
 
 def test_its_heading_is_what_was_trained_on_what(written, tmp_path):
@@ -129,11 +135,72 @@ def test_no_name_steers_the_screen_or_fills_it(written):
 @pytest.mark.parametrize(
     ("true", "said"),
     [(0, "the label is right"), (1, r"wrong: truly photo\u202egnp.exe\x1b"), (None, "not known"),
-     (0, "0 of these 1 are wrong"), (1, "1 of these 1 are wrong")],
+     (OPEN, "wrong: truly none of the classes"), (0, "0 of these 1 are wrong"),
+     (1, "1 of these 1 are wrong"), (OPEN, "1 of these 1 are wrong")],
 )  # fmt: skip
 def test_the_gallery_says_whether_a_label_is_wrong_where_that_is_known(tmp_path, true, said):
     written = write(tmp_path, [dataclasses.replace(SUSPECT, true=true)])
     assert said in " ".join(written.text.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "choice"),
+    [("clean", "suggested photo", "clean: no issue"),
+     ("closed", "suggested photo", "closed: of another class"),
+     ("open", "suggested removal: shows none of the classes; most like photo",
+      "open: of none of the classes")],
+)  # fmt: skip
+def test_a_card_says_of_what_kind_an_issue_is_and_the_kinds_there_are_can_be_chosen(
+    tmp_path, kind, said, choice
+):
+    written = write(tmp_path, [dataclasses.replace(SUSPECT, kind=kind)])
+    told = " ".join(written.text.split())
+    assert said in told
+    assert re.findall(r"(?:clean|closed|open): (?:no|of)[a-z ]*?(?= your)", told) == [choice]
+    assert written.values("data-kind") == [kind]
+
+
+def test_names_and_paths_are_there_as_the_csv_files_have_them(written, tmp_path):
+    cells = written.values("data-cell")
+    assert cells == [text.cell(name) for name in CLASSES]
+    assert "'=cat" in cells
+    assert written.values("data-path") == [text.cell(SUSPECT.file)]
+    without = write(tmp_path, [dataclasses.replace(SUSPECT, file=None)])
+    assert without.values("data-path") == []
+
+
+def test_the_verdicts_are_those_that_corrections_are_read_by(written):
+    named = written.values("data-verdict")
+    assert tuple(named[:5]) == corrections.VERDICTS
+    assert set(named) == {*corrections.VERDICTS, ""}
+
+
+def test_cards_after_the_first_page_wait_in_a_template(tmp_path):
+    suspects = [dataclasses.replace(SUSPECT, index=i) for i in range(120)]
+    written = write(tmp_path, suspects)
+    assert not written.open
+    assert [int(i) for i in written.values("data-index")] == list(range(120))
+    whole = (tmp_path / "report.html").read_text()
+    shown, waiting = whole.split('<template id="rest">')
+    assert (shown.count("data-index"), waiting.count("data-index=")) == (50, 70)
+
+
+def test_verdicts_are_kept_by_run():
+    suspects = [dataclasses.replace(SUSPECT, index=i) for i in range(60)]
+    one = page.key(RESULTS, suspects, CLASSES)
+    assert re.fullmatch("[0-9a-f]{32}", one)
+    assert page.key(RESULTS, suspects[:55], CLASSES) == one  # another report.gallery
+    others = [
+        (RESULTS | {"dataset": "letters"}, suspects, CLASSES),
+        (RESULTS | {"train_images": 1438}, suspects, CLASSES),
+        (RESULTS, suspects, CLASSES[::-1]),
+        *(
+            (RESULTS, [dataclasses.replace(SUSPECT, **change), *suspects[1:]], CLASSES)
+            for change in ({"index": 7}, {"given": 1}, {"suggested": 0}, {"score": 0.98766},
+                           {"file": "other.png"})
+        ),
+    ]  # fmt: skip
+    assert len({one, *(page.key(*other) for other in others)}) == len(others) + 1
 
 
 def test_without_suspects_there_is_no_gallery(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -150,3 +151,23 @@ def test_the_page_says_the_configs_remark_and_the_teachers_kind(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "Mind &lt;this&gt;." in page
     assert "kNN accuracy of the random teacher" in page
+
+
+def test_a_classifier_that_teaches_has_an_accuracy_and_sizes_beside_the_students():
+    assert "teacher_parameters" not in results.summarise(outcome())
+    found = outcome()
+    logits = np.zeros((len(found.data.train_images), 4), np.float32)
+    source = types.SimpleNamespace(known=types.SimpleNamespace(parameters=1234))
+    verdict = Verdict(test_accuracy=0.9)
+    teacher = dataclasses.replace(
+        found.teacher, source=source, verdict=verdict, train_logits=logits
+    )
+    sized = {
+        stage: dataclasses.replace(student, parameters=size)
+        for (stage, student), size in zip(found.students.items(), (10, 20), strict=True)
+    }
+    summary = results.summarise(dataclasses.replace(found, teacher=teacher, students=sized))
+    assert summary["teacher_test_accuracy"] == 0.9
+    assert summary["teacher_knn_accuracy"] is None
+    sizes = [summary[f"{whose}_parameters"] for whose in ("teacher", *found.students)]
+    assert sizes == [1234, 10, 20]

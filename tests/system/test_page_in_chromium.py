@@ -1,10 +1,15 @@
-"""report.html in a real browser: it loads in silence, fits, sorts and filters by keyboard."""
+"""report.html in a real browser: it loads in silence, fits, sorts and filters by keyboard. What is
+done with its cards is test_review_in_chromium.py's."""
+
+import csv
+import io
 
 import chromium
 import numpy as np
 import pytest
 from PIL import Image
 
+from rmdnet_jax.base.text import cell
 from rmdnet_jax.config import default
 from rmdnet_jax.report import gallery, page
 
@@ -30,7 +35,8 @@ def written(folder, dataset="beasts", classes=CLASSES, file="d" * 200, caption="
     figures = (page.Figure(caption, folder / "figure.png"),) * 2
     suspects = [
         gallery.Suspect(index, gallery.thumbnail(np.full((8, 8, 3), 9 * index, np.uint8)), given,
-                        suggested, suggested, score, score, score, f"train/{file}/{index}.png")
+                        suggested, "closed", suggested, score, score, score,
+                        f"train/{file}/{index}.png")
         for index, given, suggested, score in SHOWN
     ]  # fmt: skip
     results = {
@@ -84,7 +90,7 @@ def test_it_loads_in_silence_and_fetches_nothing(browser, report):
     assert browser.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [360, 800, 1200])
 def test_it_is_no_wider_than_the_screen(browser, width):
     browser.resize(width)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
@@ -128,13 +134,15 @@ def test_it_filters_by_either_class_and_by_both(shown):
 def test_every_control_can_be_reached_and_is_seen_to_be(shown):
     shown.evaluate("document.querySelector('nav a').focus()")
     reached = []
-    for _ in range(12):
+    for _ in range(25):
         reached.append(shown.evaluate("document.activeElement.textContent.trim().slice(0, 8)"))
         assert shown.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
         shown.press("Tab")
     assert reached == [
-        "S", "Suspicio", "What was", "all\n    ", "all\n    ", "Show all",
-        "given la", "suggeste", "score", "image", "Class nu", "Config",
+        "S", "Suspicio", "What was", "all\n    ", "all\n    ", "all\n    ", "all\n    ", "Show all",
+        "Go to th", "Select a", "Load cor", "Keys", "given la", "suggeste", "score", "image",
+        "given an", "", "keep k", "suggesti", "other… c", "remove r", "unsure u", "Class nu",
+        "Config",
     ]  # fmt: skip
 
 
@@ -143,7 +151,8 @@ def test_it_is_whole_without_javascript_and_follows_the_colour_scheme(report, da
     with chromium.opened(report, 390, dark=dark, scripts=False) as page:
         # The pipe's own scripts run all the same.
         assert page.evaluate(ORDER) == [7, 3, 9, 1, 5]
-        assert not page.evaluate("document.querySelector('#filters').checkVisibility()")
+        assert not page.evaluate("document.querySelector('#review').checkVisibility()")
+        assert not page.evaluate("document.querySelector('#bar').checkVisibility()")
         assert page.evaluate("document.querySelectorAll('th button').length") == 0
         assert page.evaluate("document.querySelector('noscript p').checkVisibility()")
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -159,6 +168,7 @@ ATTACKS = [
     "</title></textarea></select><iframe srcdoc='<script>top.taken=1</script>'></iframe>",
     "<a href=javascript:taken=1 autofocus onfocus=taken=1>",
     "{{ 7 * 7 }}{% include 'page.css' %}${taken=1}",
+    "</template></dialog></script><!--<script>taken=1//\u2028taken=1</script>",
 ]
 
 
@@ -170,7 +180,8 @@ def test_whatever_anything_is_called_it_is_text(tmp_path):
         assert opened.problems == []
         assert opened.fetched == [path.as_uri()]
         assert opened.evaluate("typeof taken") == "undefined"
-        assert opened.evaluate("document.title") == f"CE + RMDNet on {attack}"
+        seen = attack.replace("\u2028", r"\u2028")
+        assert opened.evaluate("document.title") == f"CE + RMDNet on {seen}"
         foreign = "svg, iframe, base, object, embed, a[href^=javascript]"
         assert opened.evaluate(f"document.querySelectorAll('{foreign}').length") == 0
         handlers = "[...document.querySelectorAll('*')].flatMap((e) => e.getAttributeNames())"
@@ -178,5 +189,17 @@ def test_whatever_anything_is_called_it_is_text(tmp_path):
         assert opened.evaluate("document.scripts.length") == 1
         pictures = "[...document.images].every((image) => image.src.startsWith('data:image/'))"
         assert opened.evaluate(pictures)
-        files = "document.querySelector('tbody tr td:last-child').textContent"
-        assert opened.evaluate(files) == f"train/{attack}/7.png"
+        files = "document.querySelector('tbody tr td.remark').textContent"
+        assert opened.evaluate(files) == f"train/{seen}/7.png"
+        # What was chosen from the list, kept, and written out, is a text too.
+        opened.evaluate("document.querySelector('tbody tr').focus()")
+        for key in ("c", "ArrowDown", "ArrowDown", "ArrowDown", "Enter"):
+            opened.press(key)
+        opened.reload()
+        chosen = f"{VISIBLE}[0].querySelector('.verdict bdi').textContent"
+        assert opened.evaluate(chosen).startswith(f"→ {attack[:20]}")
+        saved = opened.download(tmp_path, lambda: opened.click("#save"))
+        rows = list(csv.reader(io.StringIO(saved)))
+        assert rows[1] == ["7", f"train/{seen}/7.png", cell(classes[2]), "class", cell(attack)]
+        assert opened.evaluate("typeof taken") == "undefined"
+        assert opened.problems == []

@@ -1,0 +1,206 @@
+"""What is wrong with the images themselves: duplicates, test images that training has seen, one
+picture under two labels, pictures unlike all others, dark, bright, blank and blurry ones."""
+
+import csv
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.text import cell
+from rmdnet_jax.data import lazy_images
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.evaluation import duplicates, outliers, quality
+from rmdnet_jax.evaluation.duplicates import Pairs
+
+ISSUES = (
+    "exact_duplicate", "near_duplicate", "leak", "label_conflict", "outlier",
+    "blank", "dark", "bright", "blurry",
+)  # fmt: skip
+
+# Of more images so many are looked at, evenly spaced: time grows with the square of their number.
+_MOST = 100_000
+
+_NAMED = 3  # duplicates of an image that are named beside it
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """An issue of an image.
+
+    Attributes:
+      split: "train" or "test".
+      row: its place in the data set's images.
+      index: its place in what the user gave.
+      issue: of ISSUES.
+      score: in [0, 1], higher is worse.
+      group: the number of its group of duplicates, or None.
+      detail: for people.
+    """
+
+    split: str
+    row: int
+    index: int
+    issue: str
+    score: float
+    group: int | None
+    detail: str
+
+
+class Audit(NamedTuple):
+    """All findings, by issue, group and score; and of how many images of all."""
+
+    findings: tuple[Finding, ...]
+    looked_at: int
+    images: int
+
+    def counts(self) -> dict[str, int]:
+        """Images by issue, 0 where there is none."""
+        found = Counter(finding.issue for finding in self.findings)
+        return {issue: found[issue] for issue in ISSUES}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Images:
+    """The images that are looked at, training images first: of each whether it is one, its row, its
+    index and its given label, [N]."""
+
+    is_train: np.ndarray
+    row: np.ndarray
+    index: np.ndarray
+    label: np.ndarray
+
+    def name(self, i: int) -> str:
+        return f"{'train' if self.is_train[i] else 'test'} {self.index[i]}"
+
+    def finding(
+        self, i: int, issue: str, score: float, group: int | None = None, detail: str = ""
+    ) -> Finding:
+        split = "train" if self.is_train[i] else "test"
+        return Finding(
+            split, int(self.row[i]), int(self.index[i]), issue, float(score), group, detail
+        )
+
+
+def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.ndarray]) -> Audit:
+    """Looks at all images, at each once.
+
+    Args:
+      data: pictures, or feature vectors, of which only duplicates and outliers are told.
+      given: int [N], labels of the training images.
+      embeddings: of the training and the test images, float [N, D] and [M, D].
+    """
+    sizes = len(data.train_images), len(data.test_images)
+    chosen = np.linspace(0, sum(sizes) - 1, min(sum(sizes), _MOST)).astype(np.int64)
+    rows = chosen[chosen < sizes[0]], chosen[chosen >= sizes[0]] - sizes[0]
+    images = _Images(
+        np.repeat([True, False], [len(part) for part in rows]),
+        np.concatenate(rows),
+        _of_both(rows, _places(data.train_index, sizes[0]), _places(data.test_index, sizes[1])),
+        _of_both(rows, given, data.test_labels),
+    )
+    both = _of_both(rows, *embeddings)
+    found: list[Finding] = []
+    thumbnails = None
+    if data.are_pictures:
+        looks = quality.joined(
+            quality.look(_part(data.train_images, rows[0])),
+            quality.look(_part(data.test_images, rows[1])),
+        )
+        digests, thumbnails = looks.digest, looks.thumbnail
+        for issue, score in quality.issues(looks).items():
+            found += [images.finding(i, issue, score[i]) for i in np.flatnonzero(score).tolist()]
+    else:
+        digests = _digests(
+            _of_both(rows, np.asarray(data.train_images), np.asarray(data.test_images))
+        )
+    distance = outliers.distances(both)
+    score, typical = outliers.scores(distance), np.median(distance)
+    for i in np.flatnonzero(score).tolist():
+        detail = f"cosine distance to its nearest {distance[i]:.3f}, usually {typical:.3f}"
+        found.append(images.finding(i, "outlier", score[i], detail=detail))
+    same = duplicates.exact(digests)
+    alike = duplicates.near(outliers.directions(both), thumbnails)
+    found += _of_duplicates(images, same, alike, data.class_names)
+    order = {issue: number for number, issue in enumerate(ISSUES)}
+    found.sort(key=lambda one: (order[one.issue], one.group or 0, -one.score))
+    return Audit(tuple(found), len(chosen), sum(sizes))
+
+
+def write_csv(path: Path, audit: Audit, data: Dataset) -> None:
+    """Writes a row a finding.
+
+    Columns: index, split, path (empty where images have none), issue, score, group (empty but of
+    duplicates), detail. Paths and class names are as text.cell makes them.
+    """
+    files = {"train": data.train_files, "test": data.test_files}
+    with open_atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("index", "split", "path", "issue", "score", "group", "detail"))
+        for one in audit.findings:
+            named = files[one.split]
+            group = "" if one.group is None else one.group
+            where = "" if named is None else cell(named[one.row])
+            score = f"{one.score:.6f}"
+            writer.writerow(
+                (one.index, one.split, where, one.issue, score, group, cell(one.detail))
+            )
+
+
+def _of_duplicates(
+    images: _Images, same: Pairs, alike: Pairs, class_names: tuple[str, ...]
+) -> Iterator[Finding]:
+    """The findings of everything that is in a group of duplicates."""
+    size = len(images.row)
+    copies = duplicates.groups(size, same)
+    pairs = Pairs(*(np.concatenate(parts) for parts in zip(same, alike, strict=True)))
+    group = duplicates.groups(size, pairs)
+    best = np.zeros(size)
+    for side in (alike.first, alike.second):
+        np.maximum.at(best, side, alike.similarity)
+    members: dict[int, list[int]] = {}
+    for place in np.flatnonzero(group >= 0).tolist():
+        members.setdefault(int(group[place]), []).append(place)
+    for number, those in members.items():
+        labels = sorted({int(images.label[i]) for i in those})
+        splits = {bool(images.is_train[i]) for i in those}
+        for i in those:
+            others = [j for j in those if j != i]
+            detail = ", ".join(images.name(j) for j in others[:_NAMED])
+            detail += f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            is_same = copies[i] >= 0
+            issue = "exact_duplicate" if is_same else "near_duplicate"
+            yield images.finding(i, issue, 1 if is_same else best[i], number, f"with {detail}")
+            if len(splits) > 1 and not images.is_train[i]:
+                seen = next(images.name(j) for j in others if images.is_train[j])
+                yield images.finding(i, "leak", 1 if is_same else best[i], number, f"also {seen}")
+            if len(labels) > 1:
+                told = " / ".join(class_names[label] for label in labels)
+                yield images.finding(i, "label_conflict", 1, number, f"labelled {told}")
+
+
+def _places(index: np.ndarray | None, size: int) -> np.ndarray:
+    return np.arange(size) if index is None else index
+
+
+def _part(images: Images, rows: np.ndarray) -> Images:
+    """The images of these rows; all of them are no copy."""
+    return images if len(rows) == len(images) else lazy_images.subset(images, rows)
+
+
+def _of_both(
+    rows: tuple[np.ndarray, np.ndarray], train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    return np.concatenate([train[rows[0]], test[rows[1]]])
+
+
+def _digests(vectors: np.ndarray) -> np.ndarray:
+    """uint8 [N, 16], the same only of the same vectors."""
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in vectors)
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)

@@ -1,0 +1,101 @@
+"""What a run says of several people's labels: annotators.csv and consensus.csv."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.text import cell, shown
+from rmdnet_jax.data import annotators
+from rmdnet_jax.data.annotators import Annotators, Consensus
+from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.labels import Labels
+
+# In the workdir.
+ANNOTATORS, CONSENSUS = "annotators.csv", "consensus.csv"
+
+
+def found(data: Dataset, labels: Labels, belief: np.ndarray) -> Consensus | None:
+    """What the annotators of the training images and a model say together; None where there are no
+    annotators, or the labels were drawn.
+
+    Args:
+      data: its label sets are the annotators'.
+      labels: those that the model has learned.
+      belief: float [N, C], the model's probabilities of the training images.
+    """
+    people = annotators.of(data.label_sets)
+    if people is None or labels.kind not in ("human", "none"):
+        return None
+    return annotators.consensus(people.labels, data.num_classes, belief)
+
+
+def summarise(consensus: Consensus, labels: Labels) -> dict[str, float]:
+    """How many annotators there are and labels that differ from the consensus; with true labels the
+    shares of wrong ones, in [0, 1], of images of a class."""
+    told: dict[str, float] = {
+        "annotators": len(consensus.given),
+        "consensus_differs": int((consensus.labels != labels.given).sum()),
+    }
+    if labels.true is not None:
+        known = labels.true != OPEN
+        for name, said in (("majority", consensus.majority), ("consensus", consensus.labels)):
+            told[f"{name}_wrong"] = float((said != labels.true)[known].mean())
+    return told
+
+
+def write(workdir: Path, consensus: Consensus, data: Dataset, given: np.ndarray) -> None:
+    """Writes both files. Names and paths are as text.cell makes them.
+
+    annotators.csv, in their order: annotator, labels (how many), agreement and quality, empty where
+    nothing can be said. consensus.csv, the least sure first: index, path (where images have one),
+    given_class, majority, consensus, quality, labels (how many the image has), ask_again (the
+    rank); and verdict and class, so that it is a corrections.csv, too, which takes the consensus.
+
+    Args:
+      workdir: the run's.
+      consensus: of all training images.
+      data: theirs.
+      given: int [N], the labels that were learned.
+    """
+    people = annotators.of(data.label_sets)
+    assert people
+    _write_annotators(workdir / ANNOTATORS, people, consensus)
+    names = [cell(name) for name in data.class_names]
+    index = np.arange(len(given)) if data.train_index is None else data.train_index
+    differs = consensus.labels != given
+    columns: dict[str, Sequence] = {"index": index.tolist()}
+    if data.train_files is not None:
+        columns["path"] = [cell(file) for file in data.train_files]
+    columns |= {
+        "given_class": [names[label] for label in given],
+        "majority": [names[label] for label in consensus.majority],
+        "consensus": [names[label] for label in consensus.labels],
+        "quality": [f"{quality:.6f}" for quality in consensus.quality],
+        "labels": consensus.counts.tolist(),
+        "ask_again": consensus.ask_again.tolist(),
+        "verdict": ["suggestion" if differ else "unsure" for differ in differs],
+        "class": [
+            names[label] if differ else ""
+            for label, differ in zip(consensus.labels, differs, strict=True)
+        ],
+    }
+    with open_atomic(workdir / CONSENSUS) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        rows = list(zip(*columns.values(), strict=True))
+        writer.writerows(rows[row] for row in np.argsort(consensus.ask_again))
+
+
+def _write_annotators(path: Path, people: Annotators, consensus: Consensus) -> None:
+    with open_atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("annotator", "labels", "agreement", "quality"))
+        for name, given, *shares in zip(
+            people.names, consensus.given, consensus.agreement, consensus.annotator_quality,
+            strict=True,
+        ):  # fmt: skip
+            told = ("" if np.isnan(share) else f"{share:.6f}" for share in shares)
+            writer.writerow((cell(shown(name)), given, *told))

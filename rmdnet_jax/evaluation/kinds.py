@@ -1,0 +1,54 @@
+"""How well labels are told apart that are right, of another class, and of images that show none of
+the classes."""
+
+import numpy as np
+
+from rmdnet_jax.data.dataset import OPEN as NONE
+from rmdnet_jax.evaluation.label_issues import CLOSED, KINDS, OPEN, LabelIssues
+
+
+def true(given: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """What labels are, int8 [N], places in KINDS.
+
+    Args:
+      given: int [N].
+      truth: int [N], the true labels; data.dataset.OPEN of an image of no class.
+    """
+    kind = np.where(given != truth, KINDS.index(CLOSED), 0).astype(np.int8)
+    kind[truth == NONE] = KINDS.index(OPEN)
+    return kind
+
+
+def quality(issues: LabelIssues, truth: np.ndarray) -> dict:
+    """How well the kinds of N labels were found; None stands for a share of nothing.
+
+    Args:
+      issues: of them.
+      truth: as `true` takes it.
+
+    Returns:
+      confusion, 3 x 3 counts, what labels are by what they are taken for, in the order of KINDS;
+      accuracy, the share taken for what they are; precision and recall by kind; and refined, the
+      share of the labels of another class for which the true one is suggested.
+    """
+    kind = true(issues.given, truth)
+    confusion = np.zeros((len(KINDS), len(KINDS)), np.int64)
+    np.add.at(confusion, (kind, issues.kind), 1)
+    right = np.diagonal(confusion)
+    is_closed = kind == KINDS.index(CLOSED)
+    refined = int((issues.suggested == truth)[is_closed].sum())
+    return {
+        "confusion": confusion.tolist(),
+        "accuracy": _share(int(right.sum()), len(kind)),
+        "precision": _by_kind(right, confusion.sum(axis=0)),
+        "recall": _by_kind(right, confusion.sum(axis=1)),
+        "refined": _share(refined, int(is_closed.sum())),
+    }
+
+
+def _by_kind(found: np.ndarray, of: np.ndarray) -> dict[str, float | None]:
+    return {name: _share(int(a), int(b)) for name, a, b in zip(KINDS, found, of, strict=True)}
+
+
+def _share(found: int, of: int) -> float | None:
+    return found / of if of else None

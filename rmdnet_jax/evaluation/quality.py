@@ -1,0 +1,126 @@
+"""What one pass over the pictures keeps of each: a digest, a thumbnail, and how dark, bright, plain
+and sharp it is; and which are too much of that.
+
+docs/label_issues.md says on what the limits were measured.
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from rmdnet_jax.data import lazy_images
+from rmdnet_jax.data.lazy_images import Images
+
+# Pixels a side of a thumbnail; a smaller picture is its own.
+THUMBNAIL = 32
+
+# Pixels that are looked at together: what is computed of them stays in a core's cache, which makes
+# the pass twice as fast as with blocks of 16 MB.
+_BLOCK = 1 << 18
+
+# Rec. 601: what the eye makes of red, green and blue, in 256ths.
+_RED, _GREEN, _BLUE = (np.uint16(weight) for weight in (77, 150, 29))
+
+# A picture is dark where all but 5 % of it is darker than the one, bright where all but 5 % is
+# brighter than the other, blank where its standard deviation is below the third; all in [0, 1].
+_DARK, _BRIGHT, _BLANK = 0.2, 0.9, 0.01
+
+# It is blurry where the Laplacian's variance is less than this share of its own. Small pictures
+# were scaled down, which makes everything sharp: of them it says nothing.
+_BLURRY = 0.01
+_SHARP_FROM = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Looks:
+    """Of N pictures.
+
+    Attributes:
+      digest: uint8 [N, 16], the same only of the same pixels.
+      thumbnail: float32 [N, s, s] in [0, 1], the grey picture.
+      low, high: float32 [N] in [0, 1], brightness that 5 % are below, and above.
+      contrast: float32 [N], standard deviation of the brightness.
+      sharpness: float32 [N], variance of the Laplacian beside that of the brightness, at least 0;
+        NaN of pictures of under 64 pixels a side.
+    """
+
+    digest: np.ndarray
+    thumbnail: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    contrast: np.ndarray
+    sharpness: np.ndarray
+
+
+def look(images: Images) -> Looks:
+    """Reads every picture once, uint8 [N, H, W, 3], a block at a time."""
+    size = max(1, _BLOCK // (images.shape[1] * images.shape[2]))
+    return joined(*(_look(block) for block in lazy_images.blocks(images, size)))
+
+
+def joined(*parts: Looks) -> Looks:
+    """Those of all parts, in order."""
+    return Looks(
+        *(
+            np.concatenate([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(Looks)
+        )
+    )
+
+
+def issues(looks: Looks) -> dict[str, np.ndarray]:
+    """Score float64 [N] in [0, 1] by issue: "blank", "dark", "bright", "blurry"; 0 of a picture
+    that is not so, higher is more so. A blank picture is nothing else."""
+    is_blank = looks.contrast < _BLANK
+    found = {
+        "blank": np.where(is_blank, 1 - looks.contrast, 0),
+        "dark": np.where(~is_blank & (looks.high < _DARK), 1 - looks.high, 0),
+        "bright": np.where(~is_blank & (looks.low > _BRIGHT), looks.low, 0),
+        "blurry": np.where(~is_blank & (looks.sharpness < _BLURRY), 1 - looks.sharpness, 0),
+    }
+    return {issue: np.clip(score, 0, 1).astype(np.float64) for issue, score in found.items()}
+
+
+def _look(block: np.ndarray) -> Looks:
+    digests = (
+        hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=16).digest() for one in block
+    )
+    red, green, blue = (block[..., channel].astype(np.uint16) for channel in range(3))
+    grey = (_RED * red + _GREEN * green + _BLUE * blue).astype(np.float32)
+    grey /= 255 << 8
+    height, width = grey.shape[1:]
+    side = min(THUMBNAIL, height, width)
+    thumbnail = _means(_means(grey, side, axis=1), side, axis=2)
+    values = np.sort(thumbnail.reshape(len(block), -1), axis=1)
+    twentieth = values.shape[1] // 20
+    contrast = np.sqrt(_variances(grey))
+    sharpness = np.full(len(block), np.nan, np.float32)
+    if min(height, width) >= _SHARP_FROM:
+        laplacian = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1]
+        laplacian += grey[:, 1:-1, :-2]
+        laplacian += grey[:, 1:-1, 2:]
+        laplacian -= 4 * grey[:, 1:-1, 1:-1]
+        sharpness = _variances(laplacian) / np.maximum(contrast**2, 1e-12)
+    return Looks(
+        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
+        thumbnail, values[:, twentieth], values[:, -1 - twentieth], contrast, sharpness,
+    )  # fmt: skip
+
+
+def _means(pixels: np.ndarray, parts: int, axis: int) -> np.ndarray:
+    """float32 [n, H, W] with the means of so many parts of an axis in its place. No matrix product:
+    the threads of one wait for each other ten times as long as so small a one takes."""
+    length = pixels.shape[axis]
+    starts = np.arange(parts) * length // parts
+    sizes = np.diff(starts, append=length).astype(np.float32)
+    shape = [1, 1, 1]
+    shape[axis] = parts
+    return np.add.reduceat(pixels, starts, axis=axis) / sizes.reshape(shape)
+
+
+def _variances(pixels: np.ndarray) -> np.ndarray:
+    """float32 [n] of [n, H, W], in one pass without a copy."""
+    rows = pixels.reshape(len(pixels), -1)
+    squares = np.einsum("ij,ij->i", rows, rows) / rows.shape[1]
+    return np.maximum(squares - rows.mean(axis=1) ** 2, 0)

@@ -1,0 +1,75 @@
+"""The page's section on the images themselves: how many issues there are, and some of each."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib import figure as matplotlib_figure
+
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.evaluation.audit import Audit, Finding
+from rmdnet_jax.report.page import Figure, Section
+
+_SHOWN = 6  # pictures of an issue
+
+# What follows the number of images.
+_SAID = {
+    "exact_duplicate": "are there more than once, the same to a pixel",
+    "near_duplicate": "are nearly the same as another",
+    "leak": "test images are also among the training images",
+    "label_conflict": "are in a group of duplicates that has several labels",
+    "outlier": "are unlike all others",
+    "blank": "blank",
+    "dark": "too dark",
+    "bright": "too bright",
+    "blurry": "blurry",
+}
+
+
+def section(folder: Path, audit: Audit, data: Dataset) -> Section:
+    """What the audit found, in words and, of pictures, in a PNG in `folder`."""
+    counts = {issue: count for issue, count in audit.counts().items() if count}
+    said = ", ".join(f"{count:,} {_SAID[issue]}" for issue, count in counts.items())
+    looked_at = f"Of {audit.looked_at:,} images"
+    if audit.looked_at < audit.images:
+        looked_at += f" ({audit.images:,} there are; these are evenly spaced)"
+    text = f"{looked_at} {said}: data_issues.csv lists them." if said else f"{looked_at} none is"
+    if not said:
+        text += " there twice, unlike all others, blank, dark, bright or blurry."
+    drawn = []
+    if counts and data.are_pictures:
+        path = folder / "data_issues.png"
+        _draw(path, {issue: examples(audit, issue) for issue in counts}, data)
+        named = ", ".join(issue.replace("_", " ") for issue in counts)
+        drawn.append(Figure(f"Examples, a row an issue: {named}.", path))
+    return Section("data", "The images themselves", text, tuple(drawn))
+
+
+def examples(audit: Audit, issue: str) -> list[Finding]:
+    """The findings of an issue to show: of groups the first two of each, of others the worst."""
+    found = [finding for finding in audit.findings if finding.issue == issue]
+    if found[0].group is None or issue == "leak":
+        return found[:_SHOWN]
+    by_group: dict[int | None, list[Finding]] = {}
+    for finding in found:
+        by_group.setdefault(finding.group, []).append(finding)
+    return [finding for group in by_group.values() for finding in group[:2]][:_SHOWN]
+
+
+def _draw(path: Path, rows: dict[str, list[Finding]], data: Dataset) -> None:
+    """A row of pictures by issue."""
+    figure = matplotlib_figure.Figure(figsize=(7.2, 1.45 * len(rows)))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    axes = figure.subplots(len(rows), _SHOWN, squeeze=False)
+    for row, (issue, findings) in zip(axes, rows.items(), strict=True):
+        row[0].set_ylabel(textwrap.fill(issue.replace("_", " "), 10), fontsize=9)
+        for ax in row:
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        for ax, one in zip(row, findings, strict=False):
+            images = data.train_images if one.split == "train" else data.test_images
+            ax.imshow(np.asarray(images[one.row]))
+            ax.set_title(f"{one.split} {one.index}", fontsize=8)
+    with open_atomic(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=150)

@@ -1,0 +1,75 @@
+"""model_card.md: what somebody has to know who gets the classifier without the run."""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.text import listed, shown
+from rmdnet_jax.evaluation.label_issues import LabelIssues
+from rmdnet_jax.report import page, templates, terms
+
+NAME = "model_card.md"
+
+_NAMED = 20  # classes
+
+# What Markdown, or a renderer's idea of it, would not show as it stands.
+_SPECIAL = re.compile(r"[\\`*_\[\]#|!~$]")
+
+
+def write(
+    path: Path,
+    results: dict,
+    config: dict,
+    issues: LabelIssues,
+    class_names: Sequence[str],
+    command: str,
+) -> None:
+    """Writes the card of a run with a student.
+
+    Args:
+      path: the Markdown file.
+      results: what results.json holds.
+      config: the resolved config, JSON-able.
+      issues: of the training labels.
+      class_names: one a class.
+      command: what started the run.
+    """
+    is_unseen = config["train"]["folds"] > 1
+    are_pictures = len(results["image_shape"]) == 3
+    caution = terms.of(results).caution
+    card = templates.render(
+        "model_card.md.j2",
+        title=_plain(results["title"]),
+        dataset=_plain(results["dataset"]),
+        headline=[tuple(map(_plain, row)) for row in page.headline(results, config)],
+        remarks=[_plain(text) for text in (caution, config["report"]["remark"]) if text],
+        facts=[tuple(map(_plain, row)) for row in page.facts(results, config)],
+        classes=_plain(listed(class_names, _NAMED)),
+        doubted=f"{int(issues.is_issue.sum()):,}",
+        judged=f"{len(issues.given):,}",
+        certainty="judged by networks that had not seen them"
+        if is_unseen
+        else "judged by the network that learned from them",
+        inputs="pictures" if are_pictures else "feature vectors",
+        example=Markup('["new/picture.jpg"]' if are_pictures else "features"),
+        command=_block(command),
+    )
+    with open_atomic(path) as file:
+        file.write(card)
+
+
+def _plain(text: str) -> Markup:
+    """A text as one line of Markdown that shows it as it is; no HTML is left in it."""
+    escaped = _SPECIAL.sub(lambda found: "\\" + found[0], shown(text))
+    return Markup(html.escape(escaped, quote=False))
+
+
+def _block(text: str) -> Markup:
+    """A text as a block of code, behind a fence that is longer than any in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markup(f"{fence}bash\n{shown(text)}\n{fence}")

@@ -1,0 +1,46 @@
+"""What the page says of the images themselves."""
+
+import numpy as np
+
+from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.evaluation.audit import Audit, Finding
+from rmdnet_jax.report import data_section
+
+LABELS = np.zeros(9, np.int32)
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
+PICTURES = Dataset("made", IMAGES, LABELS, IMAGES, LABELS, {}, ("a", "b"))
+
+
+def finding(row, issue="near_duplicate", group=0, split="train"):
+    return Finding(split, row, row + 10, issue, 0.9, group, "")
+
+
+def test_counts_are_put_into_words_and_some_pictures_shown(tmp_path):
+    findings = (finding(0), finding(1), finding(2, "dark", None, "test"))
+    section = data_section.section(tmp_path, Audit(findings, 18, 18), PICTURES)
+    assert section.text == (
+        "Of 18 images 2 are nearly the same as another, 1 too dark: data_issues.csv lists them."
+    )
+    (figure,) = section.figures
+    assert figure.caption == "Examples, a row an issue: near duplicate, dark."
+    assert figure.path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_nothing_is_found_nothing_is_drawn(tmp_path):
+    section = data_section.section(tmp_path, Audit((), 10, 100), PICTURES)
+    assert section.text.startswith("Of 10 images (100 there are; these are evenly spaced) none is")
+    assert section.figures == ()
+
+
+def test_feature_vectors_cannot_be_shown(tmp_path):
+    vectors = Dataset("made", IMAGES[:, 0, :, 0], LABELS, IMAGES[:, 0, :, 0], LABELS, {}, ("a",))
+    section = data_section.section(tmp_path, Audit((finding(0), finding(1)), 18, 18), vectors)
+    assert section.figures == ()
+
+
+def test_of_a_group_two_are_shown_and_of_others_the_first():
+    findings = [finding(i, group=i // 3) for i in range(9)]
+    findings += [finding(i, "dark", None) for i in range(8)]
+    audit = Audit(tuple(findings), 9, 9)
+    assert [one.row for one in data_section.examples(audit, "near_duplicate")] == [0, 1, 3, 4, 6, 7]
+    assert [one.row for one in data_section.examples(audit, "dark")] == [0, 1, 2, 3, 4, 5]
