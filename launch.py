@@ -3,6 +3,12 @@
 
 or uses its classifier: python launch.py --predict=FOLDER --workdir=DIR [--predict_to=FILE.csv]
 
+or writes a corrected data set: python launch.py --apply=corrections.csv --config=... --out=FOLDER
+[--copy | --link] (docs/corrections.md)
+
+or writes what it found for other tools: python launch.py --export=FORMAT --workdir=DIR --out=FILE
+with onnx, fiftyone, labelstudio or cleanlab for FORMAT (docs/exchange.md)
+
 A teacher that read no label, if there is one, guides a method that learns a classifier from wrong
 labels. Started again with the same command, a run goes on where it was.
 --sweep tries every combination of values and chooses without true labels (docs/sweeps.md).
@@ -83,6 +89,10 @@ def _told(error: BaseException, status: int) -> int:
 def _run(given: flags.FlagValues, argv: list[str]) -> None:
     if given.predict_to is not None and given.predict is None:
         raise InputError("--predict_to says where --predict writes; right is both, or neither")
+    _check_apply(given)
+    if given.export is not None:
+        _export(given)
+        return
     if given.predict is None and given.config is None:
         if given["config"].present:
             raise InputError("get_config() of the config file returns None; right is a ConfigDict")
@@ -98,6 +108,13 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
     from rmdnet_jax.runs import start
     from rmdnet_jax.training import stopping
 
+    if given.apply is not None:
+        from rmdnet_jax.runs import correcting
+
+        how = "copy" if given.copy else "link" if given.link else ""
+        with stopping.on_signals():
+            print(correcting.write(given.config, given.apply, given.out, how))
+        return
     job = start.job(given.config, given.sweep)
     if given.distributed or hosts.wanted():
         job.check_distributed()
@@ -108,6 +125,36 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
     workdir = Path(os.path.expanduser(given.workdir or f"runs/{_config_name(given)}"))
     with stopping.on_signals(), hosts.noticing_losses():
         job.run(workdir, shlex.join(["python", *argv]))
+
+
+def _export(given: flags.FlagValues) -> None:
+    """Runs --export; raises InputError for flags that do not go with it."""
+    from rmdnet_jax.runs import exporting
+
+    for name in ("apply", "config", "predict", "sweep", "distributed"):
+        if given[name].value:
+            raise InputError(f"--{name} with --export, which trains nothing; right is one of both")
+    if not given.workdir or not given.out:
+        raise InputError("--export needs --workdir, that of a finished run, and --out=FILE")
+    print(exporting.write(given.export, given.workdir, given.out))
+
+
+def _check_apply(given: flags.FlagValues) -> None:
+    """Raises InputError for flags that do not go with --apply, or without it."""
+    if given.apply is None:
+        for name in ("copy", "link", *(("out",) if given.export is None else ())):
+            if given[name].value:
+                raise InputError(f"--{name} without --apply; right is both, or neither")
+        return
+    if not given.out or given.config is None:
+        raise InputError(
+            "--apply needs --config=..., that of the run, and --out=FOLDER, which is new"
+        )
+    for name in ("predict", "sweep", "workdir", "distributed"):
+        if given[name].value:
+            raise InputError(f"--{name} with --apply, which trains nothing; right is one of both")
+    if given.copy and given.link:
+        raise InputError("--copy with --link; right is one of both")
 
 
 def _config_name(given: flags.FlagValues) -> str:
@@ -147,6 +194,18 @@ def _flags(argv: list[str]) -> flags.FlagValues:
     flags.DEFINE_string(
         "predict_to", None, "What --predict writes; WORKDIR/predictions.csv if not given.", own
     )
+    flags.DEFINE_string(
+        "apply", None, "A corrections.csv, or several: a,b; nothing is trained.", own
+    )
+    flags.DEFINE_string(
+        "export", None, "onnx, fiftyone, labelstudio or cleanlab: what --workdir has, as --out.",
+        own,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "out", None, "The new folder that --apply writes, or the file that --export writes.", own
+    )
+    flags.DEFINE_bool("copy", False, "--apply copies the pictures into folders of classes.", own)
+    flags.DEFINE_bool("link", False, "The same with hard links, where they can be.", own)
     flags.DEFINE_multi_string(
         "sweep", [], "FIELD=VALUE,VALUE: try them, choose one; rgrl.k alone has its own range.", own
     )

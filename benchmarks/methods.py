@@ -4,6 +4,9 @@ and a table of means and spreads.
 python benchmarks/methods.py configs/own_data.py --out runs/features --seeds 0,1,2 \\
     --noise human:human_aggre,symmetric:0.4 --flags dataset.path=FEATURES.npz train.epochs=30
 python benchmarks/methods.py configs/digits.py --out runs/digits --noise symmetric:0.4
+python benchmarks/methods.py configs/modul_digits.py:robust --out runs/modul --noise universal:0.5
+python benchmarks/methods.py configs/modul_cifar10.py:robust,small --out runs/modul-cifar10 \\
+    --noise universal:0.5 --flags noise.open_path=PICTURES
 
 Every run has a folder under --out, and what is finished there is not done again. Fields of a method
 are its defaults, for all data, and none was chosen by these labels: rates of wrong labels are
@@ -19,8 +22,9 @@ import importlib
 import io
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import stopwatch
 from ml_collections import ConfigDict
@@ -47,6 +51,20 @@ ROWS: dict[str, dict] = {
     "GSS-SSL": {"method.name": "gss", "gss.branches": "ssl"},
 }
 
+# Of a trained classifier: the teacher of these, whose control is KD.
+TAUGHT: dict[str, dict] = {
+    "CE": {},
+    "KD": {"method.name": "kd"},
+    "VKD": {"method.name": "kd", "kd.weight": 0.1},
+    "DFND": {"method.name": "dfnd"},
+    "MODUL": {"method.name": "modul", "modul.rotations": 1},
+    "MODUL, division by the teacher": {
+        "method.name": "modul",
+        "modul.rotations": 1,
+        "modul.division": "teacher",
+    },
+}
+
 # Of results.json, by their headings.
 _FIGURES = {
     "last": "test_accuracy",
@@ -59,23 +77,33 @@ _FIGURES = {
     "seconds": "train_seconds",
 }
 
+# The same of pictures that show none of the classes.
+_KINDS = {
+    "kinds": "label_kinds.accuracy",
+    "clean": "label_kinds.recall.clean",
+    "closed": "label_kinds.recall.closed",
+    "open": "label_kinds.recall.open",
+    "called open": "label_kinds.precision.open",
+    "refined": "label_kinds.refined",
+}
+
 
 def configured(base: ConfigDict, row: str, noise: str, seed: int, flags: dict) -> ConfigDict:
-    """The config of a row under a noise, "symmetric:0.4" or "human:FIELD"."""
+    """The config of a row under a noise, "symmetric:0.4", "human:FIELD" or "universal:RHO1"."""
     kind, _, which = noise.partition(":")
     of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
     usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
     seeds = {"seed": seed, "noise.seed": seed, "noise.kind": kind}
-    values = _ALONE | usual | seeds | of_noise | flags | ROWS[row]
+    values = _ALONE | usual | seeds | of_noise | flags | (ROWS | TAUGHT)[row]
     return checking.with_values(base, values, "--flags ")
 
 
-def line(row: str, runs: Sequence[dict | None]) -> str:
+def line(row: str, runs: Sequence[dict | None], figures: Iterable[str]) -> str:
     """A row of the table: means over seeds and their standard deviation, of what is known; and the
     number of seeds in which it is not, or that diverged."""
     cells = []
-    for name in _FIGURES.values():
-        values = [one[name] for one in runs if one and one.get(name) is not None]
+    for name in figures:
+        values = [value for one in runs if (value := _value(one, name)) is not None]
         text = f"{statistics.mean(values):.4g}" if values else "-"
         if len(values) > 1:
             text += f" ± {statistics.stdev(values):.2g}"
@@ -85,17 +113,28 @@ def line(row: str, runs: Sequence[dict | None]) -> str:
     return f"| {row} | {' | '.join(cells)} |"
 
 
+def _value(results: dict | None, name: str) -> float | None:
+    """That of a dotted name; None where there is none."""
+    found: Any = results
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
 def main() -> None:
     """Reads the command line; a table a noise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", help="a file in configs/, and its argument: FILE.py:ARGUMENT")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--rows", help="all that go with the config's teacher, if not given")
     parser.add_argument("--noise", default="symmetric:0.4")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
     given = parser.parse_args()
-    base = importlib.import_module(f"configs.{given.config.stem}").get_config()
+    file, _, argument = given.config.partition(":")
+    base = importlib.import_module(f"configs.{Path(file).stem}").get_config(
+        *filter(None, [argument])
+    )
     flags = {}
     for flag in given.flags:
         field, _, text = flag.partition("=")
@@ -105,7 +144,8 @@ def main() -> None:
             flags[field] = text
     print(stopwatch.heading("jax"), flush=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]
-    rows = given.rows.split(",")
+    usual = TAUGHT if base.teacher.kind == "supervised" else ROWS
+    rows = given.rows.split(",") if given.rows else list(usual)
     noises = given.noise.split(",")
     fill = preparation.filling(configured(base, rows[0], noises[0], seeds[0], flags))
     cells: dict[tuple[str, str], list[Cell]] = {}
@@ -115,12 +155,16 @@ def main() -> None:
         cells.setdefault((row, noise), []).append(Cell(name, filled, given.out.resolve() / name))
     grid.check([one for many in cells.values() for one in many])
     for noise in noises:
-        print(f"\n{noise}\n\n| | {' | '.join(_FIGURES)} |\n{'| --- ' * (len(_FIGURES) + 1)}|")
+        configs = [one.config.noise for row in rows for one in cells[row, noise]]
+        has_open = any(one.kind == "universal" or one.open_share for one in configs)
+        figures = _FIGURES | (_KINDS if has_open else {})
+        print(f"\n{noise}\n\n| | {' | '.join(figures)} |\n{'| --- ' * (len(figures) + 1)}|")
         for row in rows:
             with contextlib.redirect_stdout(io.StringIO()):
                 for _ in grid.run(cells[row, noise], ""):
                     pass
-            print(line(row, [one.results() for one in cells[row, noise]]), flush=True)
+            done = [one.results() for one in cells[row, noise]]
+            print(line(row, done, figures.values()), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +39,17 @@ from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.machine import devices, hosts
 from rmdnet_jax.methods import inference, optimizers, samples
 from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.methods.division import Division, of_all
 from rmdnet_jax.methods.folds import Folded
-from rmdnet_jax.methods.interface import Method, State, Task, Weights
+from rmdnet_jax.methods.interface import (
+    ClassifierTeacher,
+    Guide,
+    Method,
+    Prediction,
+    State,
+    Task,
+    Weights,
+)
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
@@ -103,11 +112,12 @@ class Run:
 
 class Trained(NamedTuple):
     """A learner at the end of its training: how it is told of, what can be used of it, and what it
-    believes of the training images, float32 [N, C]."""
+    believes of the training images, float32 [N, C]; and how it divides their labels, if it does."""
 
     student: Student
     model: Model
     belief: np.ndarray
+    division: Division | None
 
 
 def run(this: Run) -> tuple[Outcome, Model | None]:
@@ -126,16 +136,19 @@ def run(this: Run) -> tuple[Outcome, Model | None]:
     teacher = teaching(this) if this.source else None
     learned = {stage: learning(this, stage, teacher) for stage in stages}
     students = {stage: trained.student for stage, trained in learned.items()}
-    model = suspicion = None
+    model = suspicion = belief = None
     if "student" in learned:
-        student, model, belief = learned["student"]
-        embeddings = (teacher.train_embedding, teacher.test_embedding) if teacher else None
+        student, model, belief, division = learned["student"]
+        embeddings = teacher.embeddings if teacher else None
         suspicion = suspect(
             belief, student.test.logits, this.data, this.labels, embeddings,
-            is_unseen=this.config.train.folds > 1,
+            is_unseen=this.config.train.folds > 1, division=division,
+            tells_open=teacher is not None and teacher.source.tells_open,
         )  # fmt: skip
     history, held_out = this.log.history("teacher"), len(this.split.held_out_given)
-    outcome = Outcome(this.data, this.labels, teacher, history, students, suspicion, held_out)
+    outcome = Outcome(
+        this.data, this.labels, teacher, history, students, suspicion, held_out, belief
+    )
     return outcome, model
 
 
@@ -151,7 +164,9 @@ def teaching(this: Run) -> Judged:
         every, last = config.rm.knn_every, epoch == config.rm.epochs
         if not every or (epoch % every and not last):
             return {}
-        return {"knn_accuracy": worth.knn_accuracy(source.embeddings(state, data), labels, data, k)}
+        return {
+            "knn_accuracy": worth.knn_accuracy(embeddings(source, state, data), labels, data, k)
+        }
 
     state, folder = fresh, this.workdir and this.workdir / "teacher"
     if source.method and config.teacher.path:
@@ -174,14 +189,14 @@ def teaching(this: Run) -> Judged:
 
 
 def judging(this: Run, state: State | None, fresh: State | None, folder: Path | None) -> Judged:
-    """The teacher of a trained state, frozen, and how good it is beside the `fresh` one: embeddings
-    and verdict are kept in `folder`, for all that read this teacher."""
+    """The teacher of a trained state, frozen, and how good it is beside the `fresh` one: what it
+    says of all images, and its verdict, are kept in `folder`, for all that read this teacher."""
     config, data, source = this.config, this.data, this.source
     assert source
     labels, k = this.labels.reference, config.rm.knn_k
     teacher = source.teacher(state)
     # Somebody else's table is not kept once more; and who keeps nothing writes nothing.
-    keeps = source.has_network and this.workdir is not None
+    keeps = source.is_network and this.workdir is not None
     dtype = str(convolution_dtype(config.model.precision))
     of_images = text_digest(fingerprint(teacher.frozen), data.fingerprint_of_all(), dtype)
     most = source.most_tested
@@ -196,27 +211,38 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
     )
     of_labels = text_digest(of_images, *asked)
 
-    def embed() -> dict[str, np.ndarray]:
-        return dict(zip(("train", "test"), source.embeddings(state, data), strict=True))
+    def ask() -> dict[str, np.ndarray]:
+        train, test = source.predictions(state, data)
+        asked = {"train": train.embedding, "test": test.embedding}
+        asked |= {"train_logits": train.logits, "test_logits": test.logits}
+        return {name: array for name, array in asked.items() if array is not None}
 
     def judge() -> dict[str, np.ndarray]:
-        untrained = None if fresh is None else lambda: source.embeddings(fresh, data)
-        embeddings = seen["train"], seen["test"]
-        verdict = worth.judge(embeddings, untrained, labels, data, k, tested)
+        untrained = None if fresh is None else lambda: embeddings(source, fresh, data)
+        verdict = worth.judge((train, test), untrained, labels, data, k, tested)
         told = dataclasses.asdict(verdict)
         return {name: np.asarray(x) for name, x in told.items() if x is not None}
 
     folder = folder if keeps else None
-    seen = handover.kept(folder, f"embeddings-{of_images}", embed)
+    seen = handover.kept(folder, f"embeddings-{of_images}", ask)
+    train, test = (
+        Prediction(seen.get(f"{part}_logits"), seen.get(part)) for part in ("train", "test")
+    )
     found = handover.kept(folder, f"verdict-{of_labels}", judge)
     judged = Judged(
-        config.teacher.kind, source, teacher, seen["train"], seen["test"],
+        config.teacher.kind, source, teacher, train.embedding, test.embedding,
         Verdict(**{name: float(accuracy) for name, accuracy in found.items()}),
-        len(data.test_images) if tested is None else len(tested),
+        len(data.test_images) if tested is None else len(tested), train.logits, test.logits,
     )  # fmt: skip
     if hosts.is_writer() and (warning := judged.warning()):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return judged
+
+
+def embeddings(source: Source, state: State, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Of the training and the test images, by a teacher that has them."""
+    train, test = source.predictions(state, data)
+    return train.embedding, test.embedding
 
 
 def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
@@ -227,8 +253,9 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     """
     config, data, split = this.config, this.seen, this.split
     images = split.data.train_images
-    guide = teacher if stage == "student" and config.rgrl.k > 0 else None
     method = build(this, stage, teacher)
+    is_related = teacher is not None and stage == "student" and config.rgrl.k > 0
+    reads = is_related or needs_classifier(this, stage)
     network = method.network
     assert isinstance(network, Classifier)
     predict = inference.predictor(network)
@@ -246,7 +273,8 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     task = learners_task(this)
     state, look = fit(
         method, method.init(this.key("student"), jnp.asarray(images[:1]), task), images, task,
-        key=this.key("student epochs"), checkpoints=checkpoints(this, stage, guide),
+        key=this.key("student epochs"),
+        checkpoints=checkpoints(this, stage, teacher if reads else None),
         log=this.log.stage(stage), evaluate=evaluate, learning_rate=learning_rate(this),
         checkpoint_every=config.checkpoint_every, workers=config.dataset.workers,
     )  # fmt: skip
@@ -260,28 +288,33 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
                 f"probabilities an image, {(task.num_images, task.num_classes)}"
             )
         belief[split.index] = samples.known(known, otherwise=belief[split.index])
+    division = method.divided(state)
+    if division is not None:
+        division = of_all(division, split.index, belief, this.labels.given)
     title = method.title
-    if guide:
-        title += f" + {guide.source.term}"
+    if teacher and is_related:
+        title += f" + {teacher.source.term}"
     elif stage == "baseline" and config.method.baseline == config.method.name:
         title += " alone"
-    student = Student(title, train, test, this.log.history(stage))
+    alone = networks_alone(jax.device_get(networks), network)
+    parameters = sum(leaf.size for one in alone for leaf in jax.tree.leaves(one.params))
+    student = Student(title, train, test, this.log.history(stage), parameters)
     model = Model(
-        network, networks_alone(jax.device_get(networks), network),
+        network, alone,
         data.image_shape, data.class_numbers or data.class_names,
         encoder=this.encoder if config.model.kind == "mlp" else None,
     )  # fmt: skip
-    return Trained(student, model, belief)
+    return Trained(student, model, belief, division)
 
 
 def build(this: Run, stage: str, teacher: Judged | None) -> Method:
-    """The method of a stage as the config describes it, its relation term with it if it is the
-    student and there is a teacher."""
+    """The method of a stage as the config describes it; with its relation term, if it is the
+    student and there is a teacher; and with the teacher itself, if it learns from a classifier."""
     config, data, split = this.config, this.seen, this.split
     below = backbone(config)
     linear = Linear(data.num_classes, alone=below is None)
     network = Classifier(below, linear, *data.mean_std())
-    relation = start = None
+    relation = start = guide = None
     rgrl, train = config.rgrl, config.train
     if teacher and stage == "student" and rgrl.k > 0:
         seen = teacher.teacher.of_images(split.index)
@@ -289,6 +322,8 @@ def build(this: Run, stage: str, teacher: Judged | None) -> Method:
             seen, network.embedding_size, rgrl.k, rgrl.alpha, rgrl.beta, rgrl.relation_norm,
             rgrl.teacher_view,
         )  # fmt: skip
+    if teacher and needs_classifier(this, stage):
+        guide = guiding(teacher, split.index)
     if teacher and rgrl.init_from_teacher:
         start = teacher.source.start(teacher.teacher)
     learner = Learner(
@@ -298,10 +333,26 @@ def build(this: Run, stage: str, teacher: Judged | None) -> Method:
             train.grad_clip,
         ),
         this.loss, config.loss.name, relation, start, config.augment.pad, config.augment.flip,
+        guide,
     )  # fmt: skip
     name = this.methods()[stage]
     method = methods.build(name, learner, checking.method_parameters(config, name))
     return Folded(method, train.folds) if train.folds > 1 else method
+
+
+def needs_classifier(this: Run, stage: str) -> bool:
+    """Whether the method of a stage learns from a trained classifier."""
+    return checking.built_method(this.config, this.methods()[stage]).needs_classifier
+
+
+def guiding(teacher: Judged, index: np.ndarray) -> Guide:
+    """A teacher that is a classifier, as a learner of some of the training images, int [n], has
+    it."""
+    said = teacher.train_logits, teacher.train_embedding
+    train = Prediction(*(None if part is None else part[index] for part in said))
+    known = teacher.source.known
+    of_images = cast(ClassifierTeacher, teacher.teacher.of_images(index))
+    return Guide(of_images, train, known.accuracy if known else None)
 
 
 def backbone(config: ConfigDict) -> ResNet | MLP | None:

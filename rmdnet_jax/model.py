@@ -26,6 +26,7 @@ from rmdnet_jax.encoders import classical, extraction, opening
 from rmdnet_jax.encoders.interface import Asked, Encoder
 from rmdnet_jax.evaluation import classification, label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
+from rmdnet_jax.export import onnx_graph
 from rmdnet_jax.machine import devices, hosts
 from rmdnet_jax.methods import inference
 from rmdnet_jax.methods.interface import Weights
@@ -186,6 +187,25 @@ class Model:
         except OSError as error:
             reason = cut(error.strerror or error, 80)
             raise InputError(f"cannot write the model to {cut(folder)} ({reason})") from error
+
+    def to_onnx(self, path: str | Path) -> None:
+        """Writes the classifier as an ONNX file, for whatever runs these without this package.
+
+        Its input is "image", uint8 [N, H, W, 3], or "features", float32 [N, D], of a model that
+        reads feature vectors, an encoder's among them: its head alone is written. Normalisation and
+        softmax are in the file; its output is "probabilities", float32 [N, C], as `predict_proba`
+        gives them. Its metadata has class_names (JSON), side (of square pictures, in pixels) and
+        encoder (the name of its file).
+
+        Raises:
+          InputError: the package onnx is missing, the file is no .onnx or cannot be written.
+        """
+        metadata = {"class_names": onnx_graph.as_text(self.classes)}
+        if len(self.image_shape) == 3 and self.image_shape[0] == self.image_shape[1]:
+            metadata["side"] = str(self.image_shape[0])
+        if self.encoder:
+            metadata["encoder"] = shown(self.encoder.path.name)
+        onnx_graph.write(path, self.network, self.weights, self.image_shape, metadata)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import augment
+from rmdnet_jax.data import augment, sources
 from rmdnet_jax.losses import relation
 from rmdnet_jax.methods import registry
 from rmdnet_jax.models.resnet import ResNet
@@ -160,3 +160,29 @@ def test_the_peers_crops_and_hues_are_ours():
     shift = np.array([-0.5, -0.1, 0.1, 0.3], np.float32)
     turned = peer.hue(theirs_in, torch.tensor(shift)).permute(0, 2, 3, 1)
     np.testing.assert_allclose(turned, augment.adjust_hue(images, shift), atol=1e-5)
+
+
+@pytest.mark.parametrize("has_people", [False, True])
+def test_annotators_are_made_as_they_are_described(has_people, tmp_path, monkeypatch):
+    pytest.importorskip("cleanlab", reason="cleanlab is missing (pip install cleanlab)")
+    true, of = np.arange(3000) % 4, ""
+    if has_people:
+        images = np.zeros((3000, 8, 8, 3), np.uint8)
+        human = np.where(np.arange(3000) % 5, true, (true + 1) % 4)
+        of = str(tmp_path / "people.npz")
+        np.savez(of, x_train=images, y_train=true, x_test=images, y_test=true, human_random1=human)
+    out = tmp_path / "voted.npz"
+    monkeypatch.setattr("sys.argv", ["annotators.py", f"--make={out}", f"--of={of}"])
+    script = importlib.import_module("annotators")
+    script.main()
+    data = sources.load("npz", str(out))
+    said = np.stack(list(data.label_sets.values()), axis=1)
+    truth = data.true_labels[:, None]
+    given = said >= 0
+    assert given.any(axis=1).all()
+    assert 0.45 < given.mean() < 0.65
+    wrong = [(column != truth[:, 0])[column >= 0].mean() for column in said.T]
+    expected = (0.2, *script._WRONG[1:]) if has_people else script._WRONG
+    np.testing.assert_allclose(wrong, expected, atol=0.05)
+    if has_people:  # the others take the next class for each, as the first does
+        assert (((said - truth) % 4)[given] <= 1).all()

@@ -12,7 +12,7 @@ from rmdnet_jax import config
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import checking, fields
 from rmdnet_jax.methods import registry as method_registry
-from rmdnet_jax.methods.interface import Method, Teacher
+from rmdnet_jax.methods.interface import ClassifierTeacher, Method, Teacher
 from rmdnet_jax.teachers import registry as teacher_registry
 from rmdnet_jax.teachers.source import Source
 
@@ -101,12 +101,14 @@ def test_the_quoted_field_is_the_real_one():
 def test_the_seams_and_files_that_the_page_names_are_there():
     (table,) = re.findall(r"^\| seam .*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"^\| `(\w+)[`(]", table, re.MULTILINE)) | {"step"}
-    for name in ("order", "between_epochs", "networks", "belief", "frozen", "learners"):
-        assert name in named
+    seams = {"order", "between_epochs", "networks", "belief", "frozen", "learners"}
+    for name in seams | {"needs_classifier", "needs_embedding", "takes_relation"}:
+        assert name in named or f"`{name}`" in table
         assert hasattr(Method, name)
     for protocol, names in (
-        (Source, ("fresh", "method", "teacher", "embeddings", "watch")),
+        (Source, ("fresh", "method", "teacher", "predictions", "watch")),
         (Teacher, ("size", "frozen", "embed", "of_images")),
+        (ClassifierTeacher, ("classify",)),
     ):
         for name in names:
             assert hasattr(protocol, name)

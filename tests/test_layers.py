@@ -13,7 +13,7 @@ LAYERS = [
     {"runs"},
     {"experiment"},
     {"model", "report"},
-    {"training", "config"},
+    {"training", "config", "export"},
     {"evaluation"},
     {"teachers"},
     {"methods", "encoders"},

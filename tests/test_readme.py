@@ -18,7 +18,7 @@ import rmdnet_jax
 from configs import rgrl_cifar10, rgrl_cifar100
 from rmdnet_jax.data import noise
 from rmdnet_jax.losses import robust
-from rmdnet_jax.runs import sweep
+from rmdnet_jax.runs import exporting, sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -45,7 +45,12 @@ LAUNCHES = sorted(
         for command in re.findall(r"python launch\.py [^'\n]*", line)  # also in ssh's quotes
     }
 )
-COMMANDS = [command for command in LAUNCHES if "--predict" not in command]
+COMMANDS = [
+    command
+    for command in LAUNCHES
+    if not any(flag in command for flag in ("--predict", "--export", "--apply"))
+]
+APPLIED = [command for command in LAUNCHES if "--apply" in command]
 
 
 def flags_of(command):
@@ -57,7 +62,7 @@ def flags_of(command):
     return flags
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + APPLIED)
 def test_commands_name_configs_and_fields_that_there_are(command, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
     flags = flags_of(command)
@@ -68,7 +73,7 @@ def test_commands_name_configs_and_fields_that_there_are(command, monkeypatch):
     swept = flags.pop("sweep", [])
     if swept:
         sweep.parse(fields, swept)
-    for flag in flags.keys() - {"config", "workdir", "distributed"}:
+    for flag in flags.keys() - {"config", "workdir", "distributed", "apply", "out"}:
         value = fields
         for name in flag.removeprefix("config.").split("."):
             assert name in value, flag
@@ -88,11 +93,21 @@ def test_no_two_documented_experiments_share_a_workdir():
 
 def test_what_is_predicted_with_is_left_by_a_documented_run():
     workdirs = {flags_of(command).get("workdir") for command in COMMANDS}
-    predictions = [flags_of(command) for command in LAUNCHES if command not in COMMANDS]
+    predictions = [flags_of(command) for command in LAUNCHES if "--predict" in command]
     assert predictions
     for flags in predictions:
         assert flags.keys() == {"predict", "workdir"}
         assert flags["workdir"] in workdirs
+
+
+def test_what_is_exported_is_of_a_documented_run_and_in_every_format():
+    workdirs = {flags_of(command).get("workdir") for command in COMMANDS}
+    found = [flags_of(command) for command in LAUNCHES if "--export" in command]
+    assert {flags["export"] for flags in found} == exporting.FORMATS.keys()
+    for flags in found:
+        assert flags.keys() == {"export", "workdir", "out"}
+        assert flags["workdir"] in workdirs
+        assert Path(flags["out"]).suffix == exporting.FORMATS[flags["export"]]
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if "python launch.py" not in line])

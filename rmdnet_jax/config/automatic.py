@@ -226,6 +226,8 @@ def fill(
     choose("loss.name", LOSS, "robust, whatever the rate of wrong labels")
     if config.rgrl.k is None and config.model.kind == "mlp":
         choose("rgrl.k", 0.0, "a network on the features has nothing to learn from them")
+    if config.rgrl.k is None and not configuration.built_method(config).takes_relation:
+        choose("rgrl.k", 0.0, f"{config.method.name} has no place for the relation term")
     if config.rgrl.k is None:
         choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
                f"{num_classes} classes: as K = 1 weighs beside cross entropy")  # fmt: skip
@@ -236,7 +238,7 @@ def _is_unread(config: ConfigDict, field: str) -> bool:
     """Whether nothing will read a field: nobody needs a line on it."""
     if field in ("model.width", "model.stem"):
         return config.model.kind == "mlp"
-    trains_teacher = config.teacher.kind not in ("encoder", "none")
+    trains_teacher = config.teacher.kind not in ("encoder", "supervised", "none")
     return field in ("rm.batch_size", "rm.epochs") and not trains_teacher
 
 

@@ -66,7 +66,18 @@ def _check_together(config: ConfigDict) -> None:
             f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; right is "
             f"{' or '.join(others)}"
         )
+    if source and source.needs_path and not teacher.path:
+        raise InputError(
+            f"config.teacher.kind = {teacher.kind!r} without config.teacher.path; right is the "
+            "workdir of a finished run, a folder that Model.save wrote, an .onnx classifier, or a "
+            ".npy or .npz of logits"
+        )
     guided = teacher.kind != "none" and rgrl.k != 0
+    if rgrl.init_from_teacher and source and source.has_classifier:
+        raise InputError(
+            f"config.rgrl.init_from_teacher with config.teacher.kind = {teacher.kind!r}; right is "
+            "False"
+        )
     if rgrl.init_from_teacher and train.epochs and not guided:
         raise InputError(
             "config.rgrl.init_from_teacher needs a teacher; right is a config.teacher.kind other "
@@ -96,22 +107,23 @@ def _check_together(config: ConfigDict) -> None:
                     f"which does not read it; right is {usual}, or 'steps'"
                 )
     weighs = guided and not is_open and rgrl.k is not None and train.epochs
-    if weighs and kind and (networks := built_method(config).learners) > 1:
-        raise InputError(
-            f"config.method.name = {method.name!r} trains {networks} networks, and the "
-            "relation term goes with one; right is config.teacher.kind = 'none'"
-        )
+    if train.epochs and not is_open:
+        for field in ("name", "baseline"):
+            _check_classifier(config, field, source)
+    if weighs and kind:
+        _check_relation(config)
     if source and not source.has_network:
-        right_values = {
-            "rgrl.teacher_view": "same", "rgrl.teacher_embedding": "backbone", "teacher.width": 0,
-        }  # fmt: skip
+        right_values: dict[str, Any] = {"rgrl.teacher_embedding": "backbone", "teacher.width": 0}
+        if not source.sees_views:
+            right_values = {"rgrl.teacher_view": "same"} | right_values
         for name, right in right_values.items():
             if get(config, name) != right:
                 raise InputError(
-                    f"config.{name} is {get(config, name)!r} with a {source.title}, which is no "
-                    f"network of ours; right is {right!r}"
+                    f"config.{name} is {get(config, name)!r} with a {source.title}, which does "
+                    f"not read it; right is {right!r}"
                 )
     _check_encoder(config)
+    _check_open(config)
     if config.model.kind == "mlp":
         _check_features(config, guided)
     elif config.model.kind and (config.train.folds or 1) > 1:
@@ -124,6 +136,33 @@ def _check_together(config: ConfigDict) -> None:
         raise InputError(
             f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
             f"config.model.width, {config.model.width}"
+        )
+
+
+def _check_relation(config: ConfigDict) -> None:
+    """Raises InputError for a method that cannot carry the relation term."""
+    method = built_method(config)
+    if method.learners == 1 and method.takes_relation:
+        return
+    reason = "has no place for the relation term"
+    if method.learners > 1:
+        reason = f"trains {method.learners} networks, and the relation term goes with one"
+    raise InputError(
+        f"config.method.name = {config.method.name!r} {reason}; right is --config.rgrl.k=0"
+    )
+
+
+def _check_classifier(config: ConfigDict, field: str, source: Any) -> None:
+    """Raises InputError for a method, or baseline, that learns from a classifier that is not there;
+    `source` is the teacher's kind, None without one."""
+    name = config.method[field]
+    is_there = source and source.has_classifier
+    if name and not is_there and built_method(config, name).needs_classifier:
+        right = [kind for kind in teachers.kinds() if teachers.get(kind).has_classifier]
+        raise InputError(
+            f"config.method.{field} = {name!r} learns from a trained classifier and "
+            f"config.teacher.kind is {config.teacher.kind!r}; right is "
+            f"--config.teacher.kind={right[0]} --config.teacher.path=WORKDIR"
         )
 
 
@@ -149,13 +188,30 @@ def _check_encoder(config: ConfigDict) -> None:
         )
 
 
+def _check_open(config: ConfigDict) -> None:
+    """Raises InputError for open-set pictures of two sources, or that nothing asks for."""
+    noise, classes = config.noise, tuple(config.dataset.open_classes)
+    if noise.open_path and classes:
+        raise InputError(
+            f"config.noise.open_path is {noise.open_path} with config.dataset.open_classes = "
+            f"{classes}; right is one of both"
+        )
+    if noise.open_path and noise.kind != "universal" and not noise.open_share:
+        raise InputError(
+            f"config.noise.open_path is {noise.open_path} with config.noise.kind = "
+            f"{noise.kind!r} and config.noise.open_share = 0, which take none; right is "
+            "config.noise.open_share > 0, or config.noise.kind = 'universal'"
+        )
+
+
 def _check_features(config: ConfigDict, guided: bool) -> None:
     """Raises InputError for what does not go with a network on feature vectors."""
     kind = config.teacher.kind
-    if kind not in ("encoder", "none", None):
+    right = [name for name in teachers.kinds() if not teachers.get(name).has_network]
+    if kind not in (*right, "none", None):
         raise InputError(
             f"config.teacher.kind = {kind!r} with config.model.kind = 'mlp', which sees no "
-            "pictures; right is encoder or none"
+            f"pictures; right is {', '.join(right)} or none"
         )
     if config.rgrl.init_from_teacher:
         raise InputError("config.rgrl.init_from_teacher with config.model.kind = 'mlp'; right is "
@@ -169,12 +225,14 @@ def _check_features(config: ConfigDict, guided: bool) -> None:
 
 
 def wants_teacher(config: ConfigDict) -> bool:
-    """Whether anything will read a teacher: K = 0 is the method alone, and a teacher that costs
-    nothing is judged all the same."""
+    """Whether anything will read a teacher: K = 0 is the method alone, unless it learns from a
+    classifier, and a teacher that costs nothing is judged all the same."""
     kind = config.teacher.kind
     if kind == "none":
         return False
-    return config.rgrl.k > 0 or not config.train.epochs or teachers.get(kind).is_free
+    is_read = config.rgrl.k > 0 or not config.train.epochs or teachers.get(kind).is_free
+    names = filter(None, (config.method.name, config.method.baseline))
+    return is_read or any(built_method(config, name).needs_classifier for name in names)
 
 
 def get(config: ConfigDict, field: str) -> Any:
@@ -235,13 +293,15 @@ def method_parameters(config: ConfigDict, name: str) -> dict[str, Any]:
     return config[name].to_dict() if name in config else {}
 
 
-def built_method(config: ConfigDict) -> Any:
-    """The config's method without what it learns with, to be asked what it is.
+def built_method(config: ConfigDict, name: str = "") -> Any:
+    """The config's method, or the one of that name, without what it learns with, to be asked what
+    it is.
 
     Raises:
       InputError: there is no such method, or its fields do not go together.
     """
-    return methods.build(config.method.name, None, method_parameters(config, config.method.name))
+    name = name or config.method.name
+    return methods.build(name, None, method_parameters(config, name))
 
 
 def text() -> str:

@@ -43,6 +43,12 @@ _HIDDEN = Rule(
     "up to four whole numbers from 2 to 16,384",
     lambda units: len(units) <= 4 and all(is_of(n, int) and 2 <= n <= 16384 for n in units),
 )
+_CLASSES = Rule(
+    "different class numbers from 0",
+    lambda classes: (
+        all(is_of(n, int) and n >= 0 for n in classes) and len(set(classes)) == len(classes)
+    ),
+)
 _PAIR = Rule(
     "two class numbers", lambda pair: len(pair) == 2 and all(is_of(one, int) for one in pair)
 )
@@ -68,6 +74,12 @@ def _dataset() -> dict[str, Field]:
     return {
         "name": field("cifar10", "digits, own, or a name of tensorflow-datasets"),
         "path": field("", "a folder or manifest of pictures, a .npz, or prepared TFDS sets"),
+        "root": field("", "folder that a manifest's paths are in; empty: its own"),
+        "corrections": field("", "a corrections.csv, or several: a,b (docs/corrections.md)"),
+        "open_classes": field(
+            (), "numbers of classes left out; noise may take their pictures as open ones", _CLASSES
+        ),
+        "skip": field(0, "training images left out at the start, before train_size", _COUNT),
         "train_size": field(0, "the first images only; 0 is all", _COUNT),
         "test_size": field(0, "the first test images only; 0 is all", _COUNT),
         "image_size": field(0, "side to resize pictures to; 0: all have one size", side),
@@ -94,7 +106,12 @@ def _dataset() -> dict[str, Field]:
 def _noise() -> dict[str, Field]:
     return {
         "kind": field("symmetric", "of rmdnet_jax/data/noise.py (docs/method.md), or human"),
-        "rate": field(0.4, "share of wrong labels", SHARE),
+        "rate": field(0.4, "share of wrong labels; of kind universal among all images", SHARE),
+        "rho2": field(0.0, "share of kind universal's wrong labels that are of open ones", SHARE),
+        "open_path": field(
+            "", "open pictures, of none of the classes: a folder, or a .npz or .npy of images"
+        ),
+        "open_share": field(0.0, "of all images, open ones added; no kind universal", BELOW_1),
         "seed": field(0, "of the draw", whole(0, 2**63 - 1)),
         "exact": field(False, "flip exactly round(rate * n) of each class; no kind instance"),
         "field": field("", "of the data: the labels of kind human"),
@@ -149,7 +166,9 @@ def _teacher() -> dict[str, Field]:
     kinds = one_of(*teachers.kinds(), "none")
     return {
         "kind": field("simsiam", "where the teacher is from; none: no relation term", kinds),
-        "path": field("", "a finished teacher's workdir"),
+        "path": field(
+            "", "a finished teacher's workdir; supervised: also a saved model, .onnx, .npy or .npz"
+        ),
         "width": field(0, "of the teacher's ResNet; 0 is model.width", whole(0, 1024)),
     }
 
@@ -240,7 +259,8 @@ def _report() -> dict[str, Field]:
         "remark": field("", "said at the end of a run and on its page"),
         # CIFAR-10's ship and truck, as the paper's Figures 5 to 7.
         "tsne_classes": field((-2, -1), "the two classes that t-SNE shows", _PAIR),
-        "gallery": field(100, "most suspicious images on the page; 0 is none", whole(0, 10_000)),
+        "gallery": field(500, "most suspicious images on the page; 0 is none", whole(0, 10_000)),
+        "audit": field(True, "look for duplicates, outliers and pictures that show nothing"),
     }
 
 

@@ -82,8 +82,14 @@ class OnnxEncoder:
         return self.session.run([self.output], {self.input: x})[0]
 
 
-def read(path: Path, asked: Asked) -> OnnxEncoder:
+def read(path: Path, asked: Asked, classes: int = 0) -> OnnxEncoder:
     """The encoder of a file, tried on two pictures.
+
+    Args:
+      path: the file.
+      asked: how it is to be used.
+      classes: of a classifier, whose output of so many columns then stands in the embedding's
+        place; 0 is an encoder.
 
     Raises:
       InputError: onnxruntime is missing, it cannot read or run the file, or what comes out is no
@@ -120,7 +126,7 @@ def read(path: Path, asked: Asked) -> OnnxEncoder:
             + f", which is more than an encoder's; {_RIGHT}"
         )
     normalised, mean, std = _normalisation(dtype, metadata, asked, path)
-    output = _output(session, asked.output, path)
+    output = _logits(session, classes) if classes else _output(session, asked.output, path)
     used = Asked(side, normalised if normalised in PRESETS else None, output)
     how = output, str(side), str(mean.tolist()), str(std.tolist())
     encoder = OnnxEncoder(
@@ -240,6 +246,17 @@ def _output(session: Any, asked: str, path: Path) -> str:
         return rank not in (0, *_HOW), bad, not good, rank
 
     return min((one for one in outputs), key=unlike).name
+
+
+def _logits(session: Any, classes: int) -> str:
+    """The name of the output that is most like logits, or probabilities, of so many classes."""
+
+    def unlike(one: Any) -> tuple[bool, ...]:
+        name = one.name.lower()
+        is_told = len(one.shape or ()) == 2 and one.shape[1] == classes
+        return not is_told, *(part not in name for part in _BAD_NAMES)
+
+    return min(session.get_outputs(), key=unlike).name
 
 
 def _tried(encoder: OnnxEncoder, shape: list, path: Path) -> OnnxEncoder:

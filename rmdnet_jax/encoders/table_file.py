@@ -1,8 +1,9 @@
-"""Embeddings that were made elsewhere, from a .npy or .npz: a row a picture, put in the data's
-order."""
+"""Embeddings, or a classifier's logits, that were made elsewhere, from a .npy or .npz: a row a
+picture, put in the data's order."""
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,44 +16,71 @@ from rmdnet_jax.machine import memory
 # Of the host's memory, what a table may take.
 _MEMORY_SHARE = 0.5
 
-RIGHT = (
-    "right is a .npz of `train` [N, D] and `test` [M, D], or of `embeddings` [K, D] with `paths` "
-    "[K] or, for rmdnet_jax.fit, `index` [K], or a .npy of rows in the images' order, training "
-    "images first"
-)
+
+class Rows(NamedTuple):
+    """What a file is to hold.
+
+    Attributes:
+      field: of the config, that names the file.
+      what: the rows' name, in the file too.
+      needs_test: whether there must be rows of the test images.
+    """
+
+    field: str
+    what: str
+    needs_test: bool
+
+    @property
+    def right(self) -> str:
+        """For an error: what would be right."""
+        test = "`test` [M, D]" if self.needs_test else "perhaps `test` [M, D]"
+        return (
+            f"right is a .npz of `train` [N, D] and {test}, or of `{self.what}` [K, D] with "
+            "`paths` [K] or, for rmdnet_jax.fit, `index` [K], or a .npy of rows in the images' "
+            "order, training images first"
+        )
 
 
-def read(path: Path, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The embeddings of the training and of the test images, float32 [N, D] and [M, D].
+EMBEDDINGS = Rows("config.encoder.path", "embeddings", needs_test=True)
+LOGITS = Rows("config.teacher.path", "logits", needs_test=False)
+
+
+def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the training and of the test images, float32 [N, D] and [M, D], or [0, D] where
+    the file has none of the test images and needs none.
 
     Args:
       path: the file.
       data: whose images they are of; its files and places join the rows.
+      kind: what they are.
 
     Raises:
-      InputError: it is no such file, a picture has no row, or rows are no embeddings.
+      InputError: it is no such file, a picture has no row, or rows are not of the kind.
     """
-    where = f"config.encoder.path, {path}"
-    held = _held(path)
+    where = f"{kind.field}, {path}"
+    held = _held(path, kind)
     names = set(held)
     if path.suffix.lower() == ".npy":
-        rows = _floats(held["rows"], where)
+        rows = _floats(held["rows"], where, kind)
         if (places := _places(data)) is not None:
             return _placed(rows, places, sum(map(len, places)) + len(data.skipped_files), where)
         if data.train_files is not None:
-            raise InputError(f"{where}: rows of a .npy have an order, and files have none; {RIGHT}")
+            raise InputError(
+                f"{where}: rows of a .npy have an order, and files have none; {kind.right}"
+            )
         counts = len(data.train_images), len(data.test_images)
-        if len(rows) != sum(counts):
+        is_whole = len(rows) == sum(counts)
+        if not (is_whole or (not kind.needs_test and len(rows) == counts[0])):
             raise InputError(
                 f"{where}, has {len(rows):,} rows for {counts[0]:,} training and {counts[1]:,} "
                 "test images; right is a row each, training images first"
             )
         return rows[: counts[0]], rows[counts[0] :]
-    if names >= {"train", "test"}:
-        return _split(held, data, where)
-    if "embeddings" in names and names & {"paths", "index"}:
-        return _joined(held, data, where)
-    raise _unlike(held, where)
+    if names >= ({"train", "test"} if kind.needs_test else {"train"}):
+        return _split(held, data, where, kind)
+    if kind.what in names and names & {"paths", "index"}:
+        return _joined(held, data, where, kind)
+    raise _unlike(held, where, kind)
 
 
 def size(path: Path) -> int:
@@ -61,19 +89,20 @@ def size(path: Path) -> int:
     Raises:
       InputError: it is no such file.
     """
-    where, held = f"config.encoder.path, {path}", _held(path)
-    for name in ("rows", "train", "embeddings"):
+    kind = EMBEDDINGS
+    where, held = f"{kind.field}, {path}", _held(path, kind)
+    for name in ("rows", "train", kind.what):
         if name in held:
-            return _floats(held[name], where).shape[1]
-    raise _unlike(held, where)
+            return _floats(held[name], where, kind).shape[1]
+    raise _unlike(held, where, kind)
 
 
-def _held(path: Path) -> dict[str, np.ndarray]:
+def _held(path: Path, kind: Rows) -> dict[str, np.ndarray]:
     """The arrays of a file by name; that of a .npy is "rows"."""
-    where = f"config.encoder.path, {path}"
+    where = f"{kind.field}, {path}"
     largest = _MEMORY_SHARE * memory.host_bytes()
     if not os.path.isfile(path):
-        raise InputError(f"{where}, is no file; {RIGHT}")
+        raise InputError(f"{where}, is no file; {kind.right}")
     try:
         is_one = path.suffix.lower() == ".npy"
         return {"rows": npy.load(path)} if is_one else npy.load_all(path, largest)
@@ -81,8 +110,8 @@ def _held(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{where}, cannot be read: {error}") from error
 
 
-def _unlike(held: dict[str, np.ndarray], where: str) -> InputError:
-    return InputError(f"{where}, holds {', '.join(sorted(map(shown, held)))}; {RIGHT}")
+def _unlike(held: dict[str, np.ndarray], where: str, kind: Rows) -> InputError:
+    return InputError(f"{where}, holds {', '.join(sorted(map(shown, held)))}; {kind.right}")
 
 
 def _places(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
@@ -105,52 +134,57 @@ def _placed(
     return train, test
 
 
-def _floats(array: np.ndarray, where: str) -> np.ndarray:
+def _floats(array: np.ndarray, where: str, kind: Rows) -> np.ndarray:
     if array.dtype.kind != "f" or array.ndim != 2:
-        raise InputError(f"{where}: embeddings are {array.dtype} {array.shape}; {RIGHT}")
+        raise InputError(f"{where}: {kind.what} are {array.dtype} {array.shape}; {kind.right}")
     rows = as_images(array)
     check_features(rows, where)
     return rows
 
 
-def _split(held: dict[str, np.ndarray], data: Dataset, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _split(
+    held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
+) -> tuple[np.ndarray, np.ndarray]:
     if _places(data) is not None or data.train_files is not None:
         raise InputError(
             f"{where}: train and test, but which images are held out is drawn here; right is "
-            "`embeddings` with `paths`, or for rmdnet_jax.fit with `index`, or a .npy"
+            f"`{kind.what}` with `paths`, or for rmdnet_jax.fit with `index`, or a .npy"
         )
-    train, test = (_floats(held[name], f"{where}: {name}") for name in ("train", "test"))
+    train = _floats(held["train"], f"{where}: train", kind)
+    test = train[:0]
+    if "test" in held:
+        test = _floats(held["test"], f"{where}: test", kind)
     for name, rows, images in (
         ("train", train, data.train_images), ("test", test, data.test_images),
     ):  # fmt: skip
-        if len(rows) != len(images):
+        if name in held and len(rows) != len(images):
             raise InputError(
                 f"{where}: {name} has {len(rows):,} rows for {len(images):,} images; right is a "
                 "row an image, in the images' order"
             )
     if train.shape[1] != test.shape[1]:
         raise InputError(
-            f"{where}: train has {train.shape[1]} features and test {test.shape[1]}; {RIGHT}"
+            f"{where}: train has {train.shape[1]} features and test {test.shape[1]}; {kind.right}"
         )
     return train, test
 
 
 def _joined(
-    held: dict[str, np.ndarray], data: Dataset, where: str
+    held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
     """By path, or by the image's place in what the user gave."""
-    rows = _floats(held["embeddings"], f"{where}: embeddings")
+    rows = _floats(held[kind.what], f"{where}: {kind.what}", kind)
     by = "paths" if "paths" in held else "index"
     keys = held[by]
     is_right = keys.dtype.kind in ("U" if by == "paths" else "iu")
     if keys.shape != (len(rows),) or not len(keys) or not is_right:
         raise InputError(
-            f"{where}: {by} are {keys.dtype} {keys.shape} beside {len(rows):,} rows; {RIGHT}"
+            f"{where}: {by} are {keys.dtype} {keys.shape} beside {len(rows):,} rows; {kind.right}"
         )
     wanted: tuple
     if by == "paths":
         if data.train_files is None or data.test_files is None:
-            raise InputError(f"{where}: paths, but {data.name} has no files; {RIGHT}")
+            raise InputError(f"{where}: paths, but {data.name} has no files; {kind.right}")
         names = [shown(str(key)) for key in keys]
         wanted = data.train_files, data.test_files
     else:
@@ -165,11 +199,13 @@ def _joined(
     if len(place) != len(names):
         twice = next(name for i, name in enumerate(names) if place[name] != i)
         raise InputError(f"{where}: {by} has {twice!r} twice; right is one row a picture")
+    if not kind.needs_test and not any(name in place for name in wanted[1]):
+        wanted = wanted[0], ()
     missing = [name for part in wanted for name in part if name not in place]
     if missing:
         raise InputError(
             f"{where}: {len(missing):,} of {sum(map(len, wanted)):,} pictures have no row, first "
             f"{missing[0]!r}; {by} begins with {names[0]!r}"
         )
-    train, test = (rows[[place[name] for name in part]] for part in wanted)
+    train, test = (rows[np.array([place[name] for name in part], int)] for part in wanted)
     return train, test

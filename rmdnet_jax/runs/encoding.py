@@ -39,6 +39,14 @@ class Encoded(NamedTuple):
     test: np.ndarray
     story: str
 
+    def take(self, train_rows: np.ndarray, test_rows: np.ndarray) -> "Encoded":
+        """Those of some pictures of each split, int [n] without repeats."""
+        train, test = (
+            part if len(rows) == len(part) else part[rows]
+            for part, rows in ((self.train, train_rows), (self.test, test_rows))
+        )
+        return self._replace(train=train, test=test)
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

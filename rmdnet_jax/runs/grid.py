@@ -23,6 +23,7 @@ from rmdnet_jax.base.errors import CollapsedError, DivergedError, InputError, Wo
 from rmdnet_jax.base.text import shown
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config import default
+from rmdnet_jax.data import open_set
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.runs import preparation, single, workdirs
 from rmdnet_jax.teachers import registry
@@ -174,6 +175,11 @@ def _teacher(config: ConfigDict, folder: Path, seed: int) -> Cell:
     alone.teacher.kind = config.teacher.kind
     alone.dataset.validation = 0.0
     alone.noise.kind = "none"
+    noise = config.noise
+    if asked := open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share):
+        # It learns from the pictures that its students see, open ones with them.
+        alone.noise.open_share, alone.noise.open_path = asked, noise.open_path
+        alone.noise.seed = noise.seed
     alone.model.width = config.teacher.width or config.model.width
     alone.augment.flip = config.augment.flip
     alone.train.epochs = 0

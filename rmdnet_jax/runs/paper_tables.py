@@ -38,6 +38,7 @@ class Setting:
       teacher: teacher.kind.
       k: 0 is no relation term, for which the teacher is "none".
       changes: fields of the method that have another value than in its recipe.
+      rho2: of the noise universal, whose rate is rho1.
     """
 
     dataset: str
@@ -48,6 +49,7 @@ class Setting:
     teacher: str = "none"
     k: float = 0.0
     changes: tuple[tuple[str, float], ...] = ()
+    rho2: float = 0.0
 
     @property
     def name(self) -> str:
@@ -57,7 +59,15 @@ class Setting:
             what = f"{self.loss}-{guide}"
         else:
             what = ",".join([self.method, *(f"{field}={v:g}" for field, v in self.changes)])
-        return f"{self.dataset}-{what}-{self.noise}-{self.rate:g}"
+        rates = f"{self.rate:g}" + (f"-{self.rho2:g}" if self.noise == "universal" else "")
+        return f"{self.dataset}-{what}-{self.noise}-{rates}"
+
+    @property
+    def column(self) -> str:
+        """The heading of its column."""
+        if self.noise == "universal":
+            return f"rho1 {self.rate:g}, rho2 {self.rho2:g}"
+        return f"{self.noise} {self.rate:g}"
 
 
 def run(config: ConfigDict, workdir: Path, command: str) -> None:
@@ -104,12 +114,15 @@ def table_name(entry: dict) -> str:
 def setting(config: ConfigDict, entry: dict) -> Setting:
     """What an entry is run with: the recipe's values where the table has none."""
     dataset, title, column = entry["dataset"], entry["method"], (entry["noise"], entry["rate"])
-    method = title.lower().replace("-", "_").replace("+", "_plus")
+    method = title.lower().replace("-", "_").replace(" ", "_").replace("+", "_plus")
     if method in config.methods[dataset]:
         recipe = _recipe(config, dataset, method, *column)
         given = entry.get("parameters", {})
         changes = tuple((field, v) for field, v in given.items() if v != recipe.get(field))
-        return Setting(dataset, "ce", *column, method, changes=changes)
+        learns_from = methods.get(recipe["name"]).needs_classifier
+        teacher = "supervised" if learns_from else "none"
+        rho2 = entry.get("rho2", 0.0)
+        return Setting(dataset, "ce", *column, method, teacher, changes=changes, rho2=rho2)
     loss = title.partition("+")[0].lower()
     is_guided = "+" in title and entry.get("k") != 0
     if not is_guided:
@@ -151,9 +164,9 @@ def experiment(config: ConfigDict, one: Setting, seed: int) -> ConfigDict:
     fields = _recipe(config, one.dataset, one.method, one.noise, one.rate) | dict(one.changes)
     set_method(cell, one.method, {one.method: fields})
     cell.rgrl.k, cell.teacher.kind = one.k, one.teacher
-    if one.teacher != "simsiam":
+    if one.teacher not in ("simsiam", "supervised"):
         cell.teacher.path = ""
-    cell.noise.kind, cell.noise.rate = one.noise, one.rate
+    cell.noise.kind, cell.noise.rate, cell.noise.rho2 = one.noise, one.rate, one.rho2
     cell.seed = cell.noise.seed = seed
     cell.report.tsne_points = 0
     return cell
@@ -198,7 +211,7 @@ def _score(
         for name in ("test_accuracy", "best_test_accuracy")
     )
     return tables.Score(
-        tuple(row.items()), f"{one.noise} {one.rate:g}", last, best, diverged,
+        tuple(row.items()), one.column, last, best, diverged,
         entry.get("accuracy"), entry.get("spread"), entry.get("panel"), entry.get("x"),
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """From a config to what every stage of a run needs; whatever cannot be run is refused here, before
 anything is compiled or written."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,8 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
 from rmdnet_jax.config import automatic
 from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.data import corrections, open_set, sources, validation
 from rmdnet_jax.data import labels as label_source
-from rmdnet_jax.data import sources, validation
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
@@ -26,14 +27,15 @@ from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.encoders.resnet_file import ResNetEncoder
 from rmdnet_jax.experiment import Run
 from rmdnet_jax.losses import robust
-from rmdnet_jax.machine import devices, hosts
+from rmdnet_jax.machine import devices, hosts, memory
 from rmdnet_jax.methods.interface import Method, Task
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.torch_weights import Pretrained
-from rmdnet_jax.runs import encoding
+from rmdnet_jax.runs import classifier, encoding
 from rmdnet_jax.runs.encoding import Encoded
 from rmdnet_jax.teachers import registry as teachers
-from rmdnet_jax.teachers.source import Recipe, Source
+from rmdnet_jax.teachers.judged import Judged, Verdict
+from rmdnet_jax.teachers.source import Recipe, Source, Trained
 from rmdnet_jax.training import checkpoints, chunks, handover
 from rmdnet_jax.training.logging import RunLog
 
@@ -46,6 +48,9 @@ _OF_THE_HOST = (
     "dataset.cache", "dataset.memory_budget", "dataset.workers", "encoder.cache", "report.",
     "tensorboard",
 )  # fmt: skip
+
+# Of the config's group `noise`: what says which open pictures are added.
+_OPEN = ("open_path", "open_share")
 
 
 def prepare(
@@ -63,27 +68,40 @@ def prepare(
     """
     configuration.check(config, automatic.FIELDS)
     encoding_source = encoding.source(config)  # before pictures are decoded, which may take long
-    config, chosen, data = load(config, data, encoding_source)
+    config, chosen, whole = load(config, data, encoding_source)
     encoding_source = encoding_source or encoding.source(config)  # one that was chosen
     loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
-    labels = label_source.give(data, **config.noise)
-    begun = _begun(encoding_source, config, chosen, data, labels)
+    whole, given = labelled(config, whole)
+    corrected = corrections.all_applied(whole, given, config.dataset.corrections)
+    data, labels = corrected.data, corrected.labels
+    # An encoder sees the images that are left out, too: what is kept of it then stays good.
+    begun = _begun(encoding_source, config, chosen, whole, given)
+    taught = _classifier(config, whole, given, workdir)
     log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
 
-    def of(encoded: Encoded | None, complete: Callable[[], Run] | None = None) -> Run:
-        return _run(config, chosen, data, labels, loss, encoded, workdir, log, complete)
+    def of(
+        encoded: Encoded | None,
+        found: classifier.Found | None,
+        complete: Callable[[], Run] | None = None,
+    ) -> Run:
+        rows = corrected.train_rows, corrected.test_rows
+        seen = encoded and encoded.take(*rows)
+        known = found.trained(data, *rows) if found else None
+        return _run(config, chosen, data, labels, loss, seen, known, workdir, log, complete)
 
     def complete() -> Run:
-        return of(encoding_source.finished(begun, data) if encoding_source and begun else begun)
+        encoded = encoding_source.finished(begun, whole) if encoding_source and begun else begun
+        return of(encoded, taught.finished() if taught else None)
 
     _check_kinds(config, data, begun)
-    this = of(begun, complete)
+    this = of(begun, taught, complete)
     _check_sizes(config, this.seen, this.split)
     _check_report(config, data)
     _check_loss(config, loss, data.num_classes)
     source = this.source
     if source and source.method and config.teacher.path:
         handover.find(config.teacher.path, experiment.teacher_description(this)).close()
+    _check_embeddings(this)
     for stage, name in this.methods().items():
         _check_method(this, stage, name)
     return this
@@ -96,6 +114,7 @@ def _run(
     labels: Labels,
     loss: robust.Loss,
     encoded: Encoded | None,
+    known: Trained | None,
     workdir: Path | None,
     log: RunLog,
     complete: Callable[[], Run] | None,
@@ -115,7 +134,7 @@ def _run(
             teacher.path, teacher.width or model.width, model.stem, tuple(model.blocks),
             experiment.convolution_dtype(model.precision), config.augment.flip,
             rgrl.teacher_embedding == "projector", config.rm.to_dict(),
-            (encoded.train, encoded.test) if encoded else None, pretrained, model.block,
+            (encoded.train, encoded.test) if encoded else None, pretrained, model.block, known,
         )  # fmt: skip
         source = teachers.get(teacher.kind).build(recipe, data)
     story = encoded.story if encoded and data.are_pictures else ""
@@ -151,6 +170,14 @@ def _begun(
         config.encoder.normalisation = begun.encoder.normalised
         chosen["encoder.normalisation"] = reason
     return begun
+
+
+def _classifier(
+    config: ConfigDict, data: Dataset, labels: Labels, workdir: Path | None
+) -> classifier.Found | None:
+    """The trained classifier that is the teacher, if anything reads one."""
+    wants = configuration.wants_teacher(config) and teachers.get(config.teacher.kind).has_classifier
+    return classifier.find(config, data, labels.given, workdir) if wants else None
 
 
 def _check_kinds(config: ConfigDict, data: Dataset, encoded: Encoded | None) -> None:
@@ -211,6 +238,8 @@ def _of_elsewhere(source: Source | None) -> str | None:
     """A hash of a teacher that is not trained here, a table say."""
     if source is None or source.has_network:
         return None
+    if source.known:
+        return source.known.digest
     return fingerprint(source.teacher(None).frozen)
 
 
@@ -219,11 +248,13 @@ def load(
     data: Dataset | PictureFiles | None = None,
     source: encoding.Source | None = None,
 ) -> tuple[ConfigDict, dict[str, str], Dataset]:
-    """The config with what it leaves open chosen for its data, the reasons by field, and the data.
+    """The config with what it leaves open chosen for its data, the reasons by field, and the data,
+    without the open pictures that `labelled` adds.
 
     Args:
       config: not changed.
-      data: instead of what config.dataset names; pictures are decoded here.
+      data: instead of what config.dataset names, all of it but dataset.open_classes, where they
+        have not left it yet; pictures are decoded here.
       source: what config.encoder names.
 
     Raises:
@@ -232,53 +263,90 @@ def load(
     configuration.check(config, automatic.FIELDS)
     devices.check()
     given = config.dataset
-    found = data or _find(config)
+    found = data or find(config)
     source = source or encoding.source(config)
     if isinstance(found, Dataset):
         found.check()
-    config, chosen = _filling(found, given.train_size, source)(config)
+    config, chosen = _filling(found, config, source)(config)
     configuration.check(config)
     # Before pictures are decoded, which may take long.
     robust.get(config.loss.name, **configuration.loss_parameters(config))
-    data = data if isinstance(data, Dataset) else sources.read(
-        found, given.train_size, given.test_size, config.dataset.image_size, given.max_broken,
-        given.memory_budget,
+    read = data if isinstance(data, Dataset) else sources.read(
+        found, image_size=config.dataset.image_size, max_broken=given.max_broken,
+        memory_budget=given.memory_budget,
     )  # fmt: skip
-    return config, chosen, data
+    if classes := _to_leave(read, config):
+        read = open_set.without_classes(read, classes).check()
+    if data is None and given.skip:
+        told = f"without the first {given.skip:,} training images"
+        read = dataclasses.replace(read, changes=(*read.changes, told))
+    return config, chosen, read
+
+
+def labelled(config: ConfigDict, data: Dataset) -> tuple[Dataset, Labels]:
+    """The data of a config with the open pictures that its noise asks for, and the labels that are
+    drawn or taken for all of it.
+
+    Raises:
+      InputError: the noise is not of this data.
+    """
+    noise = config.noise.to_dict()
+    open_pictures = {name: noise.pop(name) for name in _OPEN}
+    asked = {name: noise[name] for name in ("kind", "rate", "seed", "rho2")}
+    data = open_set.added(data, **asked, **open_pictures).check()
+    if data.is_on_disk and data.nbytes <= memory.budget(config.dataset.memory_budget):
+        data = data.in_memory()
+    return data, label_source.give(data, **noise)
 
 
 def filling(config: ConfigDict) -> Fill:
     """What chooses for this config's data: for it, or others that differ from it elsewhere than in
-    `dataset`. No data is kept.
+    `dataset` and the open pictures of `noise`. No data is kept.
 
     Raises:
       InputError: as `load`, as far as that can be known without decoding pictures.
     """
     configuration.check(config, automatic.FIELDS)
     devices.check()
-    return _filling(_find(config), config.dataset.train_size, encoding.source(config))
+    return _filling(find(config), config, encoding.source(config))
 
 
-def _find(config: ConfigDict) -> Dataset | PictureFiles:
+def find(config: ConfigDict) -> Dataset | PictureFiles:
+    """What config.dataset names, as sources.find has it, with as many images as it says, and those
+    of dataset.open_classes still in it."""
     given = config.dataset
-    return sources.find(
-        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache
-    )
+    found = sources.find(
+        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache,
+        given.root,
+    )  # fmt: skip
+    if isinstance(found, Dataset):
+        found.check()
+    classes = tuple(given.open_classes)
+    return open_set.chosen(found, classes, given.skip, given.train_size, given.test_size)
+
+
+def _to_leave(found: Dataset | PictureFiles, config: ConfigDict) -> tuple[int, ...]:
+    """The classes of dataset.open_classes, where they have not left the data yet."""
+    is_done = isinstance(found, Dataset) and found.pool is not None
+    return () if is_done else tuple(config.dataset.open_classes)
 
 
 def _filling(
-    found: Dataset | PictureFiles, train_size: int, source: encoding.Source | None
+    found: Dataset | PictureFiles, config: ConfigDict, source: encoding.Source | None
 ) -> Fill:
     features = source.size if source else 0
     if isinstance(found, PictureFiles):
-        size, sides = len(found.train), found.short_sides
+        sides = found.short_sides
     else:
-        size, sides = len(found.train_images), np.array([min(found.image_shape[:2])])
+        sides = np.array([min(found.image_shape[:2])])
         features = features if found.are_pictures else found.image_shape[0]
+    classes, noise = _to_leave(found, config), config.noise
+    known = open_set.known_images(found, classes)
+    asked = open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share)
     return partial(
         automatic.fill,
-        num_train=min(size, train_size or size),
-        num_classes=len(found.class_names),
+        num_train=known + open_set.count(known, asked),
+        num_classes=len(found.class_names) - len(classes),
         short_sides=sides,
         backend=jax.default_backend(),
         resizable=isinstance(found, PictureFiles),
@@ -342,10 +410,47 @@ def _check_loss(config: ConfigDict, loss: robust.Loss, num_classes: int) -> None
         ) from error
 
 
+def _check_embeddings(this: Run) -> None:
+    """Raises InputError for a classifier without the embeddings that something reads."""
+    config, source = this.config, this.source
+    if source is None or not source.has_classifier:
+        return
+    size, path = source.teacher(None).size, config.teacher.path
+    right = "a teacher of one network, with its weights (a workdir, or what Model.save wrote)"
+    if this.methods() and config.rgrl.k > 0 and not size:
+        raise InputError(
+            f"config.rgrl.k is {config.rgrl.k:g} and {path} (config.teacher.path) has logits and "
+            f"no embeddings to relate to; right is --config.rgrl.k=0, or {right}"
+        )
+    for name in this.methods().values():
+        if configuration.built_method(config, name).needs_embedding and not (
+            source.is_network and size
+        ):
+            raise InputError(
+                f"method {name!r} reads the teacher's embeddings of the student's views, which "
+                f"{path} (config.teacher.path) does not give; right is {right}"
+            )
+
+
+def _unasked(this: Run) -> Judged | None:
+    """A classifier that has not been asked yet, with zeros for what it says: a method may look at
+    what it is before anything is compiled."""
+    source = this.source
+    if source is None or not source.has_classifier:
+        return None
+    teacher, zero = source.teacher(None), np.float32(0)
+    count = len(this.data.train_images)
+    return Judged(
+        this.config.teacher.kind, source, teacher,
+        np.broadcast_to(zero, (count, teacher.size)) if teacher.size else None, None,
+        Verdict(), 0, np.broadcast_to(zero, (count, this.data.num_classes)),
+    )  # fmt: skip
+
+
 def _check_method(this: Run, stage: str, name: str) -> None:
     """Raises InputError for a method that cannot be made; a user's own is traced, too: what its
     step returns, and whether its state can be stored."""
-    method = experiment.build(this, stage, None)
+    method = experiment.build(this, stage, _unasked(this))
     method.check(experiment.learners_task(this))
     if ":" not in name:
         return

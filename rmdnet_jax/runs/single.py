@@ -84,4 +84,6 @@ def _open(this: experiment.Run) -> None:
     budget = host_memory.budget(config.dataset.memory_budget)
     lines = console.opening(this.data, budget, this.labels, str(dtype), this.workdir)
     seen = [f"encoder  {this.encoder_story}"] if this.encoder_story else []
+    if this.source and this.source.known:
+        seen.append(f"teacher  {this.source.known.origin}")
     print(lines, *seen, *console.choices(config, this.chosen), sep="\n", flush=True)

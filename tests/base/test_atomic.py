@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.atomic import folder_atomic, open_atomic
 
 
 def test_the_file_holds_what_was_written(tmp_path):
@@ -81,3 +81,36 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
         file.write("x")
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "atomic")}
     assert len(modes) == 1
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "above" / "folder"
+    with folder_atomic(place) as folder:
+        (folder / "file").write_text("whole")
+        assert not place.exists()
+    assert (place / "file").read_text() == "whole"
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_an_error_leaves_no_folder(tmp_path):
+    def fill():
+        with folder_atomic(tmp_path / "folder") as folder:
+            (folder / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_takes_the_place_of_an_empty_one_and_of_nothing_else(tmp_path):
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    with folder_atomic(tmp_path / "empty") as folder:
+        (folder / "file").write_text("new")
+    assert (tmp_path / "empty" / "file").read_text() == "new"
+    with pytest.raises(OSError, match="not empty"), folder_atomic(tmp_path / "full") as folder:
+        (folder / "file").write_text("new")
+    assert (tmp_path / "full" / "file").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 2

@@ -169,6 +169,14 @@ def test_on_a_cpu_pictures_without_an_encoder_are_seen_by_the_built_in_one():
     assert fill(backend="cpu", num_features=9, **{"encoder.path": None})[0].encoder.path == ""
 
 
+def test_what_learns_from_a_classifier_has_no_relation_term_and_trains_no_teacher():
+    known = {"teacher.kind": "supervised", "teacher.path": "runs/t", "method.name": "kd"}
+    config, reasons = fill(**known)
+    assert config.rgrl.k == 0
+    assert reasons["rgrl.k"] == "kd has no place for the relation term"
+    assert not {"rm.epochs", "rm.batch_size"} & reasons.keys()
+
+
 @pytest.mark.parametrize(("num_classes", "recipes"), [(10, rgrl_cifar10), (100, rgrl_cifar100)])
 @pytest.mark.parametrize("loss", ["ce", "gce", "mae", "rce", "nce", "nce_agce"])
 def test_k_is_the_recipes_for_as_many_classes(num_classes, recipes, loss):

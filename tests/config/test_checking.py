@@ -206,8 +206,35 @@ def test_an_encoder_has_no_network_that_sees_views():
         "rgrl.teacher_embedding": "projector",
         "teacher.width": 8,
     }.items():
-        with pytest.raises(InputError, match=rf"config\.{field} is .* which is no network of ours"):
+        with pytest.raises(InputError, match=rf"config\.{field} is .* which does not read it"):
             checking.check(config(**table, **{field: value}))
+
+
+def test_a_trained_classifier_has_a_path_and_sees_views():
+    known = {"teacher.kind": "supervised", "teacher.path": "runs/t"}
+    checking.check(config(**known, **{"rgrl.teacher_view": "own"}))
+    checking.check(config(**known, **{"model.kind": "mlp", "model.hidden": (8,)}))
+    for fields, says in (
+        ({"teacher.path": ""}, "'supervised' without config.teacher.path; right is the workdir"),
+        ({"teacher.width": 8}, "teacher.width is 8 with a trained classifier, which does not read"),
+        ({"rgrl.init_from_teacher": True}, "init_from_teacher with .*'supervised'; right is False"),
+    ):
+        with pytest.raises(InputError, match=says):
+            checking.check(config(**known | fields))
+
+
+def test_a_method_that_learns_from_a_classifier_has_one_and_no_relation_term():
+    known = {"teacher.kind": "supervised", "teacher.path": "runs/t"}
+    checking.check(config(**known, **{"method.name": "kd", "rgrl.k": 0.0}))
+    with pytest.raises(InputError, match=r"'kd' has no place for .*; right is --config.rgrl.k=0"):
+        checking.check(config(**known, **{"method.name": "kd"}))
+    for kind in ("none", "simsiam", "encoder"):
+        for field in ("name", "baseline"):
+            made = config(**{"teacher.kind": kind, f"method.{field}": "kd"})
+            says = rf"method\.{field} = 'kd' learns from a trained classifier .* is '{kind}'; right"
+            with pytest.raises(InputError, match=says):
+                checking.check(made)
+    checking.check(config(**{"method.name": "kd", "train.epochs": 0}))  # nothing learns
 
 
 @pytest.mark.parametrize("kind", ["random", "none"])
@@ -225,6 +252,10 @@ def test_a_path_belongs_to_a_teacher_that_is_there_already(kind):
         ({"teacher.kind": "none"}, False),
         ({"rgrl.k": 0.0}, False),
         ({"rgrl.k": 0.0, "train.epochs": 0}, True),  # stage RM alone
+        ({"rgrl.k": 0.0, "teacher.kind": "supervised"}, False),
+        ({"rgrl.k": 0.0, "teacher.kind": "supervised", "method.name": "kd"}, True),
+        ({"rgrl.k": 0.0, "teacher.kind": "supervised", "method.baseline": "kd"}, True),
+        ({"rgrl.k": 0.0, "teacher.kind": "none", "method.baseline": "kd"}, False),
     ],
 )
 def test_a_teacher_is_wanted_where_somebody_reads_it(fields, wanted):

@@ -15,6 +15,10 @@ from rmdnet_jax.config import automatic, checking
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods import registry as methods
+from rmdnet_jax.methods.network import Classifier
+from rmdnet_jax.model import Model
+from rmdnet_jax.models.heads import Linear
+from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.runs import preparation
 from rmdnet_jax.training import chunks
 
@@ -30,12 +34,14 @@ def configs_can_be_imported(monkeypatch):
 
 
 def choices(module):
-    """What may follow the colon; None is nothing."""
+    """What may follow the colon; None is nothing. What learns from a trained classifier is refused
+    without one."""
     if hasattr(module, "LOSSES"):
         return [None, *module.LOSSES]
     takes_method = "method" in module.get_config.__code__.co_varnames
     own = getattr(module, "METHODS", {})
-    return [None, *sorted({*methods.names(), *own} if takes_method else ())]
+    alone = {name for name in methods.names() if not methods.get(name).needs_classifier}
+    return [None, *sorted({*alone, *own} if takes_method else ())]
 
 
 def made(name, classes, **label_sets):
@@ -65,11 +71,31 @@ def test_every_config_and_every_choice_of_it_can_be_started(name):
         robust.get(config.loss.name, **checking.loss_parameters(config))
 
 
+def with_others(config, folder):
+    """The config with what others have made, where it needs that: open-set pictures, and a trained
+    classifier of the classes that are left."""
+    if config.noise.kind != "universal":
+        return config
+    config.dataset.skip, config.noise.rho2 = 0, 0.25
+    classes = 10 - len(config.dataset.open_classes)
+    if not config.dataset.open_classes:
+        np.save(folder / "open.npy", np.zeros((40, 8, 8, 3), np.uint8))
+        config.noise.open_path = str(folder / "open.npy")
+    half = np.full(3, 0.5, np.float32)
+    network = Classifier(ResNet(1, blocks=(1,)), Linear(classes), half, half)
+    weights = network.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.uint8))
+    names = tuple(map(str, range(classes)))
+    Model(network, (jax.device_get(weights),), (8, 8, 3), names).save(folder / "teacher")
+    config.teacher.path = str(folder / "teacher")
+    return config
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.usefixtures("lenient_promotion")
-def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name):
+def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name, tmp_path):
     """Traced, not computed; tests/system/test_runs.py runs each, where time is no matter."""
     config = shrunk(importlib.import_module(f"configs.{name}").get_config())
+    config = with_others(config, tmp_path)
     classes = 100 if "100" in name else 10  # its noise is made for those
     labels = np.arange(200, dtype=np.int32) % classes
     data = made("made", classes, **({config.noise.field: labels} if config.noise.field else {}))
@@ -77,13 +103,15 @@ def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name):
     seen = run.split.data.train_images
     example = jax.ShapeDtypeStruct((1, *seen.shape[1:]), seen.dtype)
     key, task = jax.random.key(0), experiment.learners_task(run)
-    taking = [experiment.build(run, stage, None) for stage in run.methods()]
+    teacher = experiment.teaching(run) if config.teacher.kind == "supervised" else None
+    taking = [experiment.build(run, stage, teacher) for stage in run.methods()]
     if run.source and not taking:
         taking = [run.source.method]
     assert taking
     for method in taking:
         state = jax.eval_shape(lambda key, x, of=method: of.init(key, x, task), key, example)
-        rows = 8 * run.config.train.folds + 8 if run.config.train.folds > 1 else 8
+        order = jax.eval_shape(lambda key, s, of=method: of.order(s, key, task), key, state)
+        rows = order.shape[1]
         after, metrics, _ = chunks.first_step(method, state, seen.shape[1:], seen.dtype, rows)
         assert jax.tree.structure(after) == jax.tree.structure(state)
         assert metrics["loss"].shape == ()

@@ -375,3 +375,14 @@ def test_without_the_package_the_line_says_how_to_get_it(tmp_path, monkeypatch):
     path = make(tmp_path / "e.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "right is pip install onnxruntime" in reading(path)
+
+
+@pytest.mark.parametrize("outputs", [("embedding", "scores"), ("a", "probs", "logits")])
+def test_of_a_classifier_the_output_of_a_column_a_class_is_read(outputs, tmp_path):
+    path = make(tmp_path / "c.onnx", side=16, outputs=outputs)
+    found = read(path, Asked(), classes=5)
+    assert (found.output, found.size) == (outputs[-1], 5)
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    expected = read(path, Asked(output=outputs[-1])).embed(pictures)
+    np.testing.assert_array_equal(found.embed(pictures), expected)
+    assert read(path, Asked()).output == outputs[0]  # as an encoder it is another

@@ -231,3 +231,19 @@ def test_a_table_that_memory_does_not_hold_is_refused(saved, monkeypatch):
     monkeypatch.setattr("rmdnet_jax.machine.memory.host_bytes", lambda: 100)
     with pytest.raises(InputError, match=r"cannot be read: .* there is memory for"):
         table_file.read(saved(train=TRAIN, test=TEST), data())
+
+
+def test_logits_are_read_as_embeddings_are_and_need_no_test_images(saved):
+    kind = table_file.LOGITS
+    check(table_file.read(saved(ROWS), data(), kind))
+    check(table_file.read(saved(train=TRAIN, test=TEST), data(), kind))
+    paths = np.array([*FILES["train_files"], *FILES["test_files"]])
+    check(table_file.read(saved(logits=ROWS, paths=paths), data(**FILES), kind))
+    for rows in (saved(TRAIN), saved(train=TRAIN)):
+        check(table_file.read(rows, data(), kind), TRAIN, TEST[:0])
+    alone = saved(logits=TRAIN, paths=paths[:N])
+    check(table_file.read(alone, data(**FILES), kind), TRAIN, TEST[:0])
+    with pytest.raises(InputError, match=r"config.teacher.path, .*1 of .* pictures have no row"):
+        table_file.read(saved(logits=ROWS[:-1], paths=paths[:-1]), data(**FILES), kind)
+    with pytest.raises(InputError, match=r"embeddings; right .* perhaps `test` .* of `logits`"):
+        table_file.read(saved(embeddings=ROWS), data(), kind)

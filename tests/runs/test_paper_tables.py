@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAPER = paper_tables.paper()
 RMDNET = [f"table{number}" for number in range(1, 6)]
 GSS = ["gss_table3", "gss_figure3", "gss_figure4"]
-TABLES = RMDNET + GSS
+MODUL = ["modul_table1", "modul_table5"]
+TABLES = RMDNET + GSS + MODUL
 COMMAND = "python launch.py --config=configs/paper_tables.py:table1"
 
 
@@ -85,6 +86,7 @@ def test_there_are_as_many_cells_as_the_paper_has_different_ones():
     assert {table: len(cells(config(table))) for table in TABLES} == {
         "table1": 180, "table2": 16, "table3": 12, "table4": 18, "table5": 12,
         "gss_table3": 126, "gss_figure3": 9, "gss_figure4": 6,
+        "modul_table1": 72, "modul_table5": 36,
     }  # fmt: skip
     # 16 of Table 2, 12 of Table 3 less the 2 of CE there, 18 of Table 4; Table 5 has no new.
     assert len({cell.name for table in RMDNET[1:] for cell in cells(config(table))}) == 44
@@ -107,6 +109,29 @@ def test_cells_are_what_their_entries_say():
         assert (changed.train.epochs, changed.model.width) == (240, 64)
     assert guided.teacher.config.seed == 0
     assert guided.teacher.config.rm.epochs == 1000
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "fields"),
+    [
+        ("modul_table1", "modul-universal-0.25-0.75", {}),
+        ("modul_table1", "vkd-universal-0.5-0.25", {"weight": 0.1}),
+        ("modul_table1", "kd-universal-0.5-0.25", {"weight": 0.0}),
+        ("modul_table5", "modul_no_mixup-universal-0.5-0.5", {"delta": 0.0}),
+        ("modul_table5", "modul_no_category-universal-0.5-0.5", {"category": False}),
+    ],
+)
+def test_moduls_cells_have_both_rates_and_a_trained_teacher(table, name, fields):
+    found = {cell.name: cell for cell in cells(config(table))}
+    cell = found[f"cifar10-{name}-seed0"]
+    assert cell.teacher is None  # it is there before
+    changed = cell.config
+    assert changed.teacher.kind == "supervised"
+    assert changed.teacher.path == "runs/modul_cifar10-teacher"
+    rates = f"{changed.noise.rate:g}-{changed.noise.rho2:g}"
+    assert name.endswith(f"universal-{rates}")
+    assert fields.items() <= changed[changed.method.name].to_dict().items()
+    assert changed.dataset.skip == 25_000
 
 
 def test_a_k_that_the_paper_does_not_print_is_the_recipes():

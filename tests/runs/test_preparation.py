@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import automatic, checking, default
-from rmdnet_jax.data import instance_noise
+from rmdnet_jax.data import instance_noise, pictures, sources
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.runs import preparation
 
@@ -258,6 +259,122 @@ def test_noise_by_the_image_is_of_the_pictures_whatever_an_encoder_sees_of_them(
     encoded = preparation.prepare(config, None, data)
     assert encoded.seen.image_shape == (3,)
     np.testing.assert_array_equal(encoded.labels.given, expected)
+
+
+def digits(**noise):
+    """The digits without 8 and 9, under a noise that may take these as open pictures."""
+    config = default()
+    config.dataset.name, config.dataset.open_classes = "digits", (8, 9)
+    config.teacher.kind = "none"
+    config.noise.update(noise)
+    return config
+
+
+def test_open_pictures_are_of_the_classes_that_were_left_out(tmp_path):
+    config = digits(kind="universal", rate=0.5, rho2=0.5)
+    config.dataset.skip, config.dataset.train_size, config.dataset.test_size = 280, 700, 100
+    run = preparation.prepare(config, None)
+    images = sources.load("digits")
+    known = np.flatnonzero(images.train_labels < 8)[280:980]
+    eights_and_nines = {image.tobytes() for image in images.train_images[images.train_labels > 7]}
+    np.testing.assert_array_equal(run.data.train_images[:700], images.train_images[known])
+    assert len(run.data.train_images) == 700 + 233
+    assert {image.tobytes() for image in run.data.train_images[700:]} <= eights_and_nines
+    assert (run.data.num_classes, len(run.data.test_images)) == (8, 100)
+    assert run.labels.rate_open == 233 / 933
+    assert run.labels.rate_realised == pytest.approx(0.5, abs=0.05)
+    assert run.labels.given.max() == 7
+    left = "without the classes 8, 9: 283 training and 71 test images left out"
+    assert run.data.changes[:2] == (left, "without the first 280 training images")
+    assert run.data.changes[2].startswith("233 open pictures of the classes 8, 9 added")
+
+
+def test_a_teachers_and_a_students_images_are_two_parts(tmp_path):
+    teachers = digits(kind="none")
+    teachers.dataset.train_size = 280
+    students = digits(kind="universal", rate=0.5, rho2=0.5)
+    students.dataset.skip, students.dataset.train_size = 280, 600
+    parts = [preparation.prepare(config, None).data for config in (teachers, students)]
+    seen = [{image.tobytes() for image in part.train_images} for part in parts]
+    assert len(seen[0]) == 280
+    assert not seen[0] & seen[1]
+    assert parts[0].true_labels is None
+    assert parts[0].pool
+
+
+def test_what_is_chosen_goes_by_the_images_and_classes_that_there_are():
+    config = digits(kind="universal", rate=0.5, rho2=0.5)
+    config.dataset.train_size = 800
+    config = automatic.leave_open(config)
+    config.teacher.kind, config.model.kind = "none", "resnet"
+    filled, _, data = preparation.load(config)
+    assert len(data.train_images) == 800
+    alone, _ = automatic.fill(
+        config, num_train=1067, num_classes=8, short_sides=np.array([16]),
+        backend=jax.default_backend(), resizable=False, devices=jax.device_count(),
+    )  # fmt: skip
+    assert filled.to_dict() == alone.to_dict()
+    assert preparation.filling(config)(config)[0].to_dict() == filled.to_dict()
+
+
+def test_data_that_was_loaded_before_gets_its_open_pictures_once():
+    config = digits(kind="symmetric", open_share=0.1)
+    loaded = preparation.load(config)[2]
+    one, again = (preparation.prepare(config, None, data) for data in (loaded, None))
+    np.testing.assert_array_equal(one.data.train_images, again.data.train_images)
+    np.testing.assert_array_equal(one.labels.given, again.labels.given)
+    assert one.labels.rate_open == pytest.approx(0.1, abs=1e-3)
+
+
+def test_open_pictures_of_files_stand_beside_files(tmp_path):
+    made = np.random.default_rng(0).integers(0, 256, (2, 16, 10, 20, 3), np.uint8)
+    for place, images in zip(("own/a", "own/b"), made, strict=True):
+        (tmp_path / place).mkdir(parents=True)
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / place / f"{i}.png")
+    (tmp_path / "web" / "far").mkdir(parents=True)
+    for i in range(9):
+        Image.fromarray(made[0, i].transpose(1, 0, 2)).save(tmp_path / f"web/far/{i}.png")
+    config = default()
+    config.dataset.name, config.dataset.path = "own", str(tmp_path / "own")
+    config.dataset.image_size, config.dataset.cache = 8, str(tmp_path / "cache")
+    config.train.batch_size = config.rm.batch_size = 8
+    config.noise.kind, config.noise.open_share = "none", 0.2
+    config.noise.open_path = str(tmp_path / "web")
+    for budget in (0.0, 1e-9):
+        config.dataset.memory_budget = budget
+        run = preparation.prepare(config, None)
+        assert run.data.is_on_disk == (budget > 0)
+        assert run.data.train_images.shape == (26 + 6, 8, 8, 3)
+        for at in range(26, 32):
+            file = run.data.train_files[at]
+            expected = pictures.decode(file, file, (8, 8, 3), resize=True)
+            np.testing.assert_array_equal(run.data.train_images[at], expected)
+        assert run.labels.rate_open == 6 / 32
+        assert run.data.squares(20)[0][31].shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"noise.open_path": "x.npy"}, "is one of both"),
+        ({"noise.open_path": "x.npy", "dataset.open_classes": ()}, "which take none; right is"),
+        ({"noise.open_share": 0.9}, "asks for 10,386 open pictures .* are 283 of the classes"),
+        ({"noise.rho2": 0.5}, "only universal reads it"),
+        ({"noise.kind": "universal", "noise.open_share": 0.1}, "whose share is rate . rho2"),
+        ({"noise.kind": "universal", "noise.rho2": 0.5, "dataset.open_classes": ()}, "none; right"),
+        ({"dataset.open_classes": (8, 8)}, "different class numbers from 0"),
+        ({"dataset.open_classes": (8, 10)}, "right is numbers from 0 to 9"),
+        ({"dataset.skip": 1200}, "skip 1200 of digits; right is 0 .none. to 1153"),
+    ],
+)
+def test_open_pictures_that_cannot_be_are_refused_in_a_line(tmp_path, changes, says):
+    config = digits()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(InputError, match=says) as caught:
+        preparation.prepare(config, tmp_path / "w")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_table_of_other_images_is_refused(tmp_path):

@@ -22,6 +22,10 @@ _FLAGS = (
     "--disable-sync",
 )
 
+# Keys that are no characters, and Windows' numbers of them.
+_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+         "ArrowDown": 40}  # fmt: skip
+
 # Seconds for any answer; a start on a busy machine takes ten.
 _PATIENCE = 60
 
@@ -49,9 +53,13 @@ class Page:
         self.send("Emulation.setScriptExecutionDisabled", value=not scripts)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.go(url)
+
+    def go(self, url):
+        """Opens an address in the same browser."""
+        self._events.clear()
         self.send("Page.navigate", url=url)
-        while "Page.loadEventFired" not in self._events:
-            self._receive()
+        self._wait_for("Page.loadEventFired")
 
     def resize(self, width):
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=900,
@@ -64,13 +72,50 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def press(self, key):
-        """Presses and lets go of a key: "Tab", "Enter", "ArrowDown"."""
-        code = {"Tab": 9, "Enter": 13, "ArrowDown": 40}[key]
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        text = {"text": "\r"} if key == "Enter" else {}
-        self.send("Input.dispatchKeyEvent", type="keyDown", **common, **text)
-        self.send("Input.dispatchKeyEvent", type="keyUp", **common)
+    def press(self, key, shift=False):
+        """Presses and lets go of a key: "Tab", "Enter", "ArrowDown", or a character."""
+        common = {"key": key, "windowsVirtualKeyCode": _KEYS.get(key) or ord(key.upper())}
+        common |= {"code": key} if key in _KEYS else {}
+        text = (
+            {"text": "\r" if key == "Enter" else key} if key not in _KEYS or key == "Enter" else {}
+        )
+        modifiers = 8 if shift else 0
+        self.send("Input.dispatchKeyEvent", type="keyDown", modifiers=modifiers, **common, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", modifiers=modifiers, **common)
+
+    def click(self, selector, shift=False):
+        """Clicks into the middle of the first element that a CSS selector finds."""
+        x, y = self.evaluate(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1,
+                      modifiers=8 if shift else 0)  # fmt: skip
+
+    def reload(self):
+        """Loads the page anew."""
+        self._events.clear()
+        self.send("Page.reload")
+        self._wait_for("Page.loadEventFired")
+
+    def download(self, folder, act):
+        """The text of the file that comes into a folder when `act()` is called."""
+        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder),
+                  eventsEnabled=True)  # fmt: skip
+        self._events.clear()
+        self._downloaded = None
+        act()
+        while self._downloaded is None:
+            self._receive()
+        return (folder / self._downloaded).read_bytes().decode()
+
+    def choose_file(self, selector, path):
+        """Gives an <input type=file> a file, as its dialog does."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        found = self.send("DOM.querySelector", nodeId=root, selector=selector)
+        self.send("DOM.setFileInputFiles", files=[str(path)], nodeId=found["nodeId"])
 
     def screenshot(self, path):
         """A PNG of the whole page, to look at."""
@@ -89,6 +134,10 @@ class Page:
                 assert "error" not in answer, (method, answer)
                 return answer["result"]
 
+    def _wait_for(self, event):
+        while event not in self._events:
+            self._receive()
+
     def _receive(self):
         while b"\0" not in self._read:
             ready, _, _ = select.select([self._from], [], [], _PATIENCE)
@@ -106,6 +155,10 @@ class Page:
             self.problems.append(params["entry"]["text"])
         elif method == "Runtime.consoleAPICalled":
             self.problems.append(params["args"])
+        elif method == "Browser.downloadWillBegin":
+            self._begun = params["suggestedFilename"]
+        elif method == "Browser.downloadProgress" and params["state"] == "completed":
+            self._downloaded = self._begun
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
             self.fetched += [] if url.startswith("data:") else [url]

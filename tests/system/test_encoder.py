@@ -257,7 +257,7 @@ def test_a_sweep_learns_on_features(tmp_path):
     ("fields", "says"),
     [
         ({"model.kind": "resnet"}, "'resnet' on own, which is feature vectors; right is mlp"),
-        ({"teacher.kind": "simsiam"}, "sees no pictures; right is encoder or none"),
+        ({"teacher.kind": "simsiam"}, "sees no pictures; right is encoder, supervised or none"),
         ({"rgrl.k": 1.0}, r"hidden = \(\), a linear model, whose embedding is the features"),
         ({"rgrl.init_from_teacher": True}, "init_from_teacher needs a teacher"),
         ({"encoder.path": "x.npy"}, "no file 'x.npy'"),

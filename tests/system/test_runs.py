@@ -25,6 +25,8 @@ EVERYTHING = {
     "teacher",
     "student",
     "model",
+    "model_card.md",
+    "pred_probs.npz",
 }
 
 

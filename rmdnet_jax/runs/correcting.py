@@ -1,0 +1,324 @@
+"""A corrected data set in a folder of its own (--apply): the originals stay as they are."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from rmdnet_jax.base.atomic import folder_atomic
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import brief, cut, shown
+from rmdnet_jax.config import automatic
+from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.data import annotators, corrections, lazy_images, pictures
+from rmdnet_jax.data.corrections import Applied
+from rmdnet_jax.data.picture_files import PictureFiles
+from rmdnet_jax.data.picture_reader import progress
+from rmdnet_jax.runs import preparation
+
+# In the folder that is written: the report, and what is the data set.
+REPORT, MANIFEST, ARRAYS = "applied.json", "manifest.csv", "data.npz"
+
+# Pairs of classes that the terminal tells of; the report has all.
+_TOLD = 5
+
+# Of a manifest's rows: the file in the data set's folder, its class, split and true class.
+_Row = tuple[str, str, str, str]
+
+
+def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
+    """Writes what a config's data is after corrections; returns what to say of it, in lines.
+
+    Pictures in files: manifest.csv, whose paths are in the folder where the pictures are
+    (dataset.root); with `how` also the pictures, as train/CLASS/FILE and test/CLASS/FILE, and the
+    manifest is of these. Other data: data.npz, as dataset.name=npz reads it. applied.json counts
+    what was done.
+
+    Args:
+      config: that of the run whose labels were looked at. Its labels are those that the run gave,
+        corrected by dataset.corrections, if there are any.
+      files: the corrections, as `corrections.files` takes them.
+      out: a folder that is new or empty. It appears whole or not at all.
+      how: "copy", "link" (hard links, copies where there can be none) or "".
+
+    Raises:
+      InputError: the config, the data or a correction cannot be used, or `out` is there, cannot be
+        written, or cannot hold a name.
+    """
+    if not isinstance(config, ConfigDict) or "table" in config:
+        raise InputError("--apply with a table of the paper; right is the config of one run")
+    configuration.check(config, automatic.FIELDS)
+    place = Path(os.path.realpath(os.path.expanduser(out)))
+    _check_new(place, out)
+    given_files = corrections.files(files)
+    if not given_files:
+        raise InputError("--apply names no file; right is --apply=corrections.csv")
+    read = [corrections.read(file) for file in given_files]
+    found = preparation.find(config)
+    if isinstance(found, PictureFiles):
+        _check_place(place, found, out, how, config.dataset.cache)
+    elif how:
+        raise InputError(
+            f"--{how} with {found.name}, which is no pictures in files; right is --apply without it"
+        )
+    if isinstance(found, PictureFiles) and config.noise.open_path:
+        raise InputError(
+            f"--apply with config.noise.open_path = {cut(config.noise.open_path)}, whose pictures "
+            "are not the data set's; right is the config without it"
+        )
+    config, _, data = preparation.load(config, found)
+    data, labels = preparation.labelled(config, data)
+    after = corrections.all_applied(data, labels, config.dataset.corrections)
+    for rows in read:
+        after = after.then(rows)
+    before = (len(data.train_labels), len(data.test_labels)), labels.rate_realised
+    try:
+        with folder_atomic(place) as folder:
+            if isinstance(found, PictureFiles):
+                written = _write_pictures(folder, found, after, how)
+            else:
+                _write_arrays(folder / ARRAYS, after)
+                written = Counter[str]()
+            report = _report(after, *before) | {"files": dict(written)}
+            (folder / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {cut(out)} ({error.filename or ''}: {error.strerror or error}); right "
+            "is another --out"
+        ) from error
+    return "\n".join([*_told(report, out), _next(config, found, out, how)])
+
+
+def _check_new(place: Path, out: str) -> None:
+    if os.path.lexists(place) and not (os.path.isdir(place) and not os.listdir(place)):
+        raise InputError(f"{cut(out)!r} (--out) is there already; right is a new or empty folder")
+
+
+def _check_place(place: Path, found: PictureFiles, out: str, how: str, cache: str) -> None:
+    """Raises InputError for a place in a folder of classes, of which it would be one itself, and
+    for pictures that are in the cache alone, from which they may go."""
+    kept = os.path.realpath(os.path.expanduser(cache)) if cache else None
+    root = Path(os.path.realpath(found.root))
+    if kept and not how and root.is_relative_to(kept):
+        raise InputError(
+            f"the pictures of {found.name} have been taken out of their file into the cache; right "
+            "is --copy or --link, which make them files of the corrected data set"
+        )
+    if found.place == found.root and place.is_relative_to(os.path.realpath(found.root)):
+        raise InputError(
+            f"{cut(out)!r} (--out) is in the data set's own folder, {cut(found.root)}; right is "
+            "one beside it"
+        )
+
+
+def _write_pictures(folder: Path, found: PictureFiles, after: Applied, how: str) -> Counter[str]:
+    """Writes the manifest, and with `how` the pictures; returns how many files are of what kind."""
+    rows = _rows(found, after)
+    written: Counter[str] = Counter()
+    if how:
+        moved = _placed(rows)
+        for (file, *_), target in progress(zip(rows, moved, strict=True), "writing", len(rows)):
+            written[_put(found.root / file, folder / target, how)] += 1
+        rows = [(target, *row[1:]) for target, row in zip(moved, rows, strict=True)]
+    if wrong := next(filter(None, map(_unlisted, rows)), None):
+        if not how:
+            raise InputError(f"{wrong}, in a manifest; right is --copy or --link")
+        written["no manifest: a name cannot be in one"] += 1
+        return written
+    is_known = any(row[3] for row in rows)
+    votes = _votes(after, found)
+    with open(folder / MANIFEST, "w", encoding="utf-8", newline="") as manifest:
+        # With "\r\n" a name with either in it gets quotes.
+        writer = csv.writer(manifest, lineterminator="\r\n")
+        columns = ("path", "label", "split", "true_label")[: 4 if is_known else 3]
+        writer.writerow([*columns, *votes])
+        for number, row in enumerate(rows):  # training first, of which alone votes are kept
+            said = (column[number] if number < len(column) else "" for column in votes.values())
+            writer.writerow([*row[: len(columns)], *said])
+    return written
+
+
+def _rows(found: PictureFiles, after: Applied) -> list[_Row]:
+    """A row a picture that stays, training first."""
+    data, labels = after.data, after.labels
+    raw = {shown(name): name for name in found.class_names}
+    names = [raw[name] for name in data.class_names]
+    listed: dict[str, list[str]] = {}
+    for file in (*found.train.files, *found.test.files):
+        listed.setdefault(shown(file), []).append(file)
+    truth = labels.true
+    knows_test = truth is not None if data.tests_truth is None else data.tests_truth
+    rows: list[_Row] = []
+    for split, files, given, true in (
+        ("train", data.train_files, labels.given, truth),
+        ("test", data.test_files, data.test_labels, data.test_labels if knows_test else None),
+    ):
+        # Where the true class is none of those that there are, a manifest has no true label.
+        known = ["" for _ in given] if true is None else [names[n] if n >= 0 else "" for n in true]
+        for path, label, right in zip(files or (), given, known, strict=True):
+            if len(listed.get(path, ())) != 1:
+                raise InputError(
+                    f"{len(listed.get(path, ()))} files of {found.name} are called {cut(path)}; "
+                    "right is one: to rename others, or no pictures that a noise adds"
+                )
+            rows.append((listed[path][0], names[label], split, right))
+    return rows
+
+
+def _votes(after: Applied, found: PictureFiles) -> dict[str, list[str]]:
+    """What annotators say of the training pictures, by column of a manifest."""
+    raw = {shown(name): name for name in found.class_names}
+    names = [raw[name] for name in after.data.class_names]
+    return {
+        column: [names[label] if label >= 0 else "" for label in labels]
+        for column, labels in after.data.label_sets.items()
+        if column.startswith(annotators.PREFIX)
+    }
+
+
+def _unlisted(row: _Row) -> str:
+    """Why a row cannot be in a manifest; "" of most."""
+    path, label, *_ = row
+    try:
+        "".join(row).encode()
+    except UnicodeEncodeError:
+        return f"{cut(path)} is a name, or of a class, that is no UTF-8"
+    is_other = label != unicodedata.normalize("NFC", label.strip())
+    return f"the class {brief(label)} would lose characters" if is_other else ""
+
+
+def _placed(rows: Sequence[_Row]) -> list[str]:
+    """Where each picture goes in a folder of classes: its file's name, with a number where another
+    of the class is called so.
+
+    Raises:
+      InputError: a class or a file has a name that such a folder cannot have.
+    """
+    taken: set[str] = set()
+    places = []
+    for file, label, split, _ in rows:
+        if "/" in label or label.startswith(".") or len(os.fsencode(label)) > 255:
+            raise InputError(
+                f"the class {brief(label)} cannot be a folder's name; right is the manifest alone, "
+                "without --copy and --link"
+            )
+        name = os.path.basename(file)
+        if not pictures.is_picture(name) or name.startswith("."):
+            raise InputError(
+                f"{cut(file)} is no picture by its name, and would be passed over in a folder; "
+                "right is the manifest alone, without --copy and --link"
+            )
+        stem, suffix = os.path.splitext(name)
+        number = 1
+        # Names that differ in case alone are one on some systems.
+        while (key := f"{split}/{label}/{unicodedata.normalize('NFC', name).casefold()}") in taken:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        taken.add(key)
+        places.append(f"{split}/{label}/{name}")
+    return places
+
+
+def _put(source: Path, target: Path, how: str) -> str:
+    """Makes a picture be in another place, too; returns how: "linked" or "copied"."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if how == "link":
+        try:
+            os.link(os.path.realpath(source), target)
+            return "linked"
+        except OSError:  # on another disk, or one without links: a copy, or else its error
+            pass
+    shutil.copy2(source, target)
+    return "copied"
+
+
+def _write_arrays(file: Path, after: Applied) -> None:
+    """Writes a .npz as sources.load_npz reads it; the labels are those that training reads."""
+    data, labels = after.data, after.labels
+    arrays: dict[str, np.ndarray] = {
+        **data.label_sets,
+        "x_train": lazy_images.decoded(data.train_images),
+        "y_train": labels.given,
+        "x_test": lazy_images.decoded(data.test_images),
+        "y_test": data.test_labels,
+        "class_names": np.array(data.class_names, str),
+    }
+    if labels.true is not None:
+        arrays["y_train_true"] = labels.true
+    # Not numpy.savez, for which a label set cannot be called "file".
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _report(after: Applied, sizes: tuple[int, int], rate: float | None) -> dict:
+    """What applied.json says: counts of images, shares in [0, 1]."""
+    return {
+        "verdicts": {name: after.verdicts.get(name, 0) for name in corrections.VERDICTS},
+        "changed": [
+            {"from": before, "to": now, "labels": count}
+            for (before, now), count in sorted(after.pairs.items(), key=lambda pair: -pair[1])
+        ],
+        "train_images_before": sizes[0],
+        "train_images": len(after.data.train_labels),
+        "test_images_before": sizes[1],
+        "test_images": len(after.data.test_labels),
+        "wrong_labels_before": rate,
+        "wrong_labels": after.labels.rate_realised,
+    }
+
+
+def _told(report: dict, out: str) -> list[str]:
+    changed = report["changed"]
+    count = sum(pair["labels"] for pair in changed)
+    told = ", ".join(f"{p['from']} -> {p['to']} {p['labels']:,}" for p in changed[:_TOLD])
+    told += ", ..." if len(changed) > _TOLD else ""
+    verdicts = ", ".join(f"{name} {number:,}" for name, number in report["verdicts"].items())
+    lines = [
+        f"verdicts   {verdicts}",
+        f"corrected  {count:,} labels" + (f" ({told})" if told else ""),
+        "images     {:,} to train on of {:,}, {:,} to test on of {:,}".format(
+            *(report[name] for name in (
+                "train_images", "train_images_before", "test_images", "test_images_before"
+            ))
+        ),
+    ]  # fmt: skip
+    if report["wrong_labels"] is not None:
+        shares = "{wrong_labels_before:.2%} before, {wrong_labels:.2%} now".format(**report)
+        lines.append(f"wrong      {shares}, of the training labels")
+    files = "".join(f", {number:,} {what}" for what, number in report["files"].items())
+    return [*map(shown, lines), f"written    {shown(out)}, {REPORT} in it{files}"]
+
+
+def _next(config: ConfigDict, found: object, out: str, how: str) -> str:
+    """The fields that read what was written."""
+    fields = {"dataset.path": os.path.join(out, ARRAYS)}
+    if isinstance(found, PictureFiles):
+        fields = {
+            "dataset.name": "own",
+            "dataset.path": out if how else os.path.join(out, MANIFEST),
+        }
+        fields |= {} if how else {"dataset.root": str(found.root)}
+    if config.dataset.corrections:
+        fields["dataset.corrections"] = ""
+    for name in ("skip", "train_size", "test_size"):  # what is written has no more than they chose
+        if config.dataset[name]:
+            fields[f"dataset.{name}"] = "0"
+    if tuple(config.dataset.open_classes):
+        fields["dataset.open_classes"] = "()"
+    if config.noise.kind != "none":
+        fields["noise.kind"] = "none"
+        fields |= {f"noise.{name}": "" for name in ("field", "map", "matrix") if config.noise[name]}
+    return "to go on   " + " ".join(
+        shlex.quote(f"--config.{name}={shown(value)}") for name, value in fields.items()
+    )
