@@ -10,9 +10,10 @@ python benchmarks/methods.py configs/modul_cifar10.py:robust,small --out runs/mo
 
 Every run has a folder under --out, and what is finished there is not done again. Fields of a method
 are its defaults, for all data, and none was chosen by these labels: rates of wrong labels are
-estimated, and dividemix.lambda_u is 0. Last (best) is the test accuracy after the last epoch, and
-the highest after any, which nobody can choose without true labels. Images of the batches are the
-same for all; DivideMix and GSS-SSL learn four views of them for each network.
+estimated, and dividemix.lambda_u is 0. But modul.rotations is 1, a quarter of the cost. Last (best)
+is the test accuracy after the last epoch, and the highest after any, which nobody can choose
+without true labels. Images of the batches are the same for all; DivideMix and GSS-SSL learn four
+views of them for each network.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Any
 import stopwatch
 from ml_collections import ConfigDict
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import checking
 from rmdnet_jax.runs import grid, preparation
 from rmdnet_jax.runs.grid import Cell
@@ -90,11 +92,13 @@ _KINDS = {
 
 def configured(base: ConfigDict, row: str, noise: str, seed: int, flags: dict) -> ConfigDict:
     """The config of a row under a noise, "symmetric:0.4", "human:FIELD" or "universal:RHO1"."""
+    if set_by_row := flags.keys() & (own := (ROWS | TAUGHT)[row]).keys():
+        raise InputError(f"--flags sets {min(set_by_row)}, which the row {row} sets to {own}")
     kind, _, which = noise.partition(":")
     of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
     usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
     seeds = {"seed": seed, "noise.seed": seed, "noise.kind": kind}
-    values = _ALONE | usual | seeds | of_noise | flags | (ROWS | TAUGHT)[row]
+    values = _ALONE | usual | seeds | of_noise | flags | own
     return checking.with_values(base, values, "--flags ")
 
 

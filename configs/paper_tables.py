@@ -91,13 +91,13 @@ MODUL |= {
 MODUL_SCALES = {
     "full": {},
     "small": {
-        "dataset": {"skip": 20_000, "train_size": 7_500},
+        "dataset": {"train_size": 7_500},
         "model": {"stem": "imagenet", "width": 8},
         "train": {"epochs": 20, "lr": 0.05},
         "checkpoint_every": 5.0,
     },
     "tiny": {
-        "dataset": {"skip": 20_000, "train_size": 400, "test_size": 500},
+        "dataset": {"train_size": 400, "test_size": 500},
         "model": {"stem": "imagenet", "width": 4},
         "train": {"epochs": 2, "lr": 0.05},
     },

@@ -88,7 +88,7 @@ def fit(
         rows = as_images(pictures)
         data: Dataset | PictureFiles = Dataset(
             "own", rows[kept], numbers[kept], rows[tested], numbers[tested], {},
-            train_index=kept, test_index=tested, **of_classes,
+            train_index=kept, test_index=tested, in_one_list=True, **of_classes,
         )  # fmt: skip
     else:
         train, test = (

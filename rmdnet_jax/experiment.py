@@ -31,6 +31,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import checking
 from rmdnet_jax.data import validation
 from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.label_kinds import Division
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.encoders.interface import Encoder
 from rmdnet_jax.evaluation import classification, worth
@@ -39,7 +40,6 @@ from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.machine import devices, hosts
 from rmdnet_jax.methods import inference, optimizers, samples
 from rmdnet_jax.methods import registry as methods
-from rmdnet_jax.methods.division import Division, of_all
 from rmdnet_jax.methods.folds import Folded
 from rmdnet_jax.methods.interface import (
     ClassifierTeacher,
@@ -288,9 +288,8 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
                 f"probabilities an image, {(task.num_images, task.num_classes)}"
             )
         belief[split.index] = samples.known(known, otherwise=belief[split.index])
-    division = method.divided(state)
-    if division is not None:
-        division = of_all(division, split.index, belief, this.labels.given)
+    said = teacher.train_logits if teacher else None
+    division = method.divided(state, split.index, this.labels.given, said)
     title = method.title
     if teacher and is_related:
         title += f" + {teacher.source.term}"
@@ -366,13 +365,17 @@ def backbone(config: ConfigDict) -> ResNet | MLP | None:
 
 def learners_task(this: Run) -> Task:
     """What learners learn from: the given labels but those held out."""
-    return task_of(this.config, this.split.labels.given, this.data.num_classes)
+    return task_of(
+        this.config, this.split.labels.given, this.data.num_classes, this.seen.image_shape
+    )
 
 
-def task_of(config: ConfigDict, given: np.ndarray, classes: int) -> Task:
+def task_of(
+    config: ConfigDict, given: np.ndarray, classes: int, image_shape: tuple[int, ...]
+) -> Task:
     """That of learners of these labels, int32 [N]."""
     train = config.train
-    return Task(given, classes, train.batch_size, train.epochs, train.folds)
+    return Task(given, classes, train.batch_size, train.epochs, train.folds, image_shape)
 
 
 def learning_rate(this: Run) -> Any:

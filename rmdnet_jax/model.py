@@ -18,7 +18,7 @@ from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, one_line, shown
-from rmdnet_jax.data import given_images, lazy_images, pictures
+from rmdnet_jax.data import given_images, label_kinds, lazy_images, pictures
 from rmdnet_jax.data.dataset import as_images, check_features, check_labels, with_three_channels
 from rmdnet_jax.data.given_images import GivenImages
 from rmdnet_jax.data.lazy_images import Images, LazyImages
@@ -149,7 +149,7 @@ class Model:
         if issues.neighbour_score is not None:
             columns["neighbour_score"] = issues.neighbour_score
         columns["is_issue"] = issues.is_issue
-        columns["kind"] = np.array(label_issues.KINDS)[issues.kind]
+        columns["kind"] = np.array(label_kinds.KINDS)[issues.kind]
         if self.files is not None:
             columns["path"] = np.asarray(self.files)
         order = label_issues.ranking(issues)

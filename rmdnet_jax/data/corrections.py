@@ -341,8 +341,6 @@ def _taken(data: Dataset, rows: Mapping[str, np.ndarray]) -> Dataset:
         taken = taken.take(rows["train"])
     if len(rows["test"]) < len(data.test_labels):
         taken = taken.take_test(rows["test"])
-        if taken.test_index is None:
-            taken = dataclasses.replace(taken, test_index=rows["test"])
     originals = data.originals
     if originals is None:
         return taken

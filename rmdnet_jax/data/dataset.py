@@ -33,7 +33,7 @@ _SAMPLE = 10_000
 
 
 # The true label of an image that shows none of the classes (open-set noise).
-OPEN = -1
+NO_CLASS = -1
 
 # Feature vectors that are looked at together.
 _CHECKED = 4096
@@ -76,11 +76,13 @@ class Dataset:
       train_digests, test_digests: uint8 [N, 16] and [M, 16], a hash of what each image is decoded
         from, or None where the source has none.
       true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
-        right ones beside them; OPEN for an image that shows none of the classes. Given labels and
-        test labels are always classes.
+        right ones beside them; NO_CLASS for an image that shows none of the classes. Given labels
+        and test labels are always classes.
       train_files, test_files: the path of each image as the user knows it, or None.
       train_index, test_index: int64 [N] and [M], ascending, the place of each image in what the
         user gave; None is 0 to N - 1 and 0 to M - 1.
+      in_one_list: whether these are places in one list of both splits (rmdnet_jax.fit), and not
+        in one list each.
       class_numbers: the user's own integers that the classes stand for; None: they go by name.
       tests_truth: whether test_labels are known to be true; None: if the training images' are.
       skipped_files: what the source found and could not use.
@@ -105,6 +107,7 @@ class Dataset:
     test_files: tuple[str, ...] | None = None
     train_index: np.ndarray | None = None
     test_index: np.ndarray | None = None
+    in_one_list: bool = False
     class_numbers: tuple[int, ...] | None = None
     tests_truth: bool | None = None
     skipped_files: tuple[SkippedFile, ...] = ()
@@ -245,9 +248,7 @@ class Dataset:
             label_sets={field: labels[key] for field, labels in self.label_sets.items()},
             train_digests=part(self.train_digests),
             true_labels=part(self.true_labels),
-            train_index=np.arange(len(self.train_labels))[key]
-            if self.train_index is None
-            else self.train_index[key],
+            train_index=_places(self.train_index, len(self.train_labels))[key],
             train_files=files_of(self.train_files, key),
             originals=None,
         )
@@ -260,7 +261,7 @@ class Dataset:
             test_labels=self.test_labels[key],
             test_digests=None if self.test_digests is None else self.test_digests[key],
             test_files=files_of(self.test_files, key),
-            test_index=None if self.test_index is None else self.test_index[key],
+            test_index=_places(self.test_index, len(self.test_labels))[key],
             originals=None,
         )
 
@@ -361,6 +362,11 @@ def first(
     return slice(skip, skip + train_size if train_size else None), slice(test_size or None)
 
 
+def _places(index: np.ndarray | None, size: int) -> np.ndarray:
+    """int64 [size], what an index of a `Dataset` says."""
+    return np.arange(size) if index is None else index
+
+
 def files_of(files: tuple[str, ...] | None, key: slice | np.ndarray) -> tuple[str, ...] | None:
     """Some of the paths of images, if they have any: a slice or an array of indices."""
     return None if files is None else tuple(files[i] for i in np.arange(len(files))[key])
@@ -425,16 +431,18 @@ def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) ->
 
 
 def check_true_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
-    """Raises InputError unless `labels` is int [size] with values in [0, num_classes), or OPEN, and
-    some image shows a class."""
+    """Raises InputError unless `labels` is int [size] with values in [0, num_classes), or NO_CLASS,
+    and some image shows a class."""
     check_label_array(labels, size, where)
-    if size and (labels.min() < OPEN or labels.max() >= num_classes):
+    if size and (labels.min() < NO_CLASS or labels.max() >= num_classes):
         raise InputError(
             f"{where} run from {labels.min()} to {labels.max()}; right is 0 to {num_classes - 1} "
-            f"({num_classes} classes), or {OPEN} for none of them"
+            f"({num_classes} classes), or {NO_CLASS} for none of them"
         )
-    if size and labels.max() == OPEN:
-        raise InputError(f"{where} are all {OPEN}, none of the classes; right is a class at least")
+    if size and labels.max() == NO_CLASS:
+        raise InputError(
+            f"{where} are all {NO_CLASS}, none of the classes; right is a class at least"
+        )
 
 
 def check_label_array(labels: np.ndarray, size: int, where: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, listed
 from rmdnet_jax.data import annotators, instance_noise, lazy_images, noise
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Labels:
 
     Attributes:
       given: int32 [N], what training reads.
-      true: int32 [N], OPEN of an image that shows none of the classes; or None where nobody knows
-        them (noise kind "none", which gives the labels as they are, on data without true ones).
+      true: int32 [N], NO_CLASS of an image that shows none of the classes; or None where nobody
+        knows them (noise kind "none", which gives the labels as they are, on data without true
+        ones).
       kind: the noise's kind.
       rate_asked: the config's; None where the labels were not drawn.
       rate_realised: share of given labels that differ from the true ones, as all of open images
@@ -59,14 +60,14 @@ class Labels:
 
     @property
     def reference(self) -> np.ndarray:
-        """The best labels there are to judge a teacher with: true ones, some of which may be OPEN,
-        or the given."""
+        """The best labels there are to judge a teacher with: true ones, some of which may be
+        NO_CLASS, or the given."""
         return self.given if self.true is None else self.true
 
     @property
     def rate_open(self) -> float | None:
         """Share of these images that show none of the classes; None without true labels."""
-        return None if self.true is None else float(np.mean(self.true == OPEN))
+        return None if self.true is None else float(np.mean(self.true == NO_CLASS))
 
     def take(self, index: np.ndarray) -> "Labels":
         """Those of some images; rates and transition stay those of all."""
@@ -90,8 +91,8 @@ def give(
 
     Args:
       data: unless `kind` is "none", its true_labels, or else its train_labels, are the truth that
-        noise is drawn from and measured against. An image whose true label is OPEN keeps the label
-        that `data` gives it; noise is drawn for the others.
+        noise is drawn from and measured against. An image whose true label is NO_CLASS keeps the
+        label that `data` gives it; noise is drawn for the others.
       kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data. What
         "instance" looks at are the training images of `data`. For "universal" the open images are
         in the data already (`open_set.added`).
@@ -127,7 +128,7 @@ def give(
             "own; right is False"
         )
     true = data.truth
-    known = true != OPEN
+    known = true != NO_CLASS
     people = annotators.of(data.label_sets) if kind in ("human", "none") else None
     if people:
         annotators.check(people.labels, data.num_classes)

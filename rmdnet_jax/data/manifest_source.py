@@ -19,7 +19,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, one_line
 from rmdnet_jax.data import annotators, picture_files
 from rmdnet_jax.data.class_order import in_order
-from rmdnet_jax.data.dataset import OPEN
+from rmdnet_jax.data.dataset import NO_CLASS
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 
 SUFFIXES = (".csv", ".parquet")
@@ -229,7 +229,7 @@ def _split(
     label_sets: Mapping[str, np.ndarray] | None = None,
 ) -> Split:
     def numbers(names: list[str]) -> np.ndarray:
-        return np.array([number[name] if name else OPEN for name in names], np.int32)
+        return np.array([number[name] if name else NO_CLASS for name in names], np.int32)
 
     true = None if true_labels is None else numbers(true_labels)
     return Split(files, numbers(labels), true, label_sets=label_sets or {})

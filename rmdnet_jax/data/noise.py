@@ -17,7 +17,7 @@ import numpy as np
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import npy
 from rmdnet_jax.data.cifar100_classes import coarse_labels
-from rmdnet_jax.data.dataset import OPEN, check_labels, check_true_labels
+from rmdnet_jax.data.dataset import NO_CLASS, check_labels, check_true_labels
 
 KINDS = (
     "none",
@@ -176,7 +176,7 @@ def realised(true: np.ndarray, given: np.ndarray, num_classes: int) -> tuple[flo
     """What the noise came to: the share of wrong labels and the empirical transition matrix.
 
     Args:
-      true: integers [N] in [0, num_classes), or dataset.OPEN of an image of no class.
+      true: integers [N] in [0, num_classes), or dataset.NO_CLASS of an image of no class.
       given: integers [N] in [0, num_classes).
       num_classes: C.
 
@@ -191,7 +191,7 @@ def realised(true: np.ndarray, given: np.ndarray, num_classes: int) -> tuple[flo
     true, given = np.asarray(true), np.asarray(given)
     check_true_labels(true, true.size, num_classes, "true labels")
     check_labels(given, true.size, num_classes, "given labels")
-    is_known = true != OPEN
+    is_known = true != NO_CLASS
     pairs = (true.astype(np.int64) * num_classes + given.astype(np.int64))[is_known]
     counts = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
     absent = counts.sum(axis=1) == 0

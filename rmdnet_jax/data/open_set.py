@@ -13,7 +13,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import listed
 from rmdnet_jax.data import dataset as datasets
 from rmdnet_jax.data import lazy_images, noise, open_source
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.data.open_pool import Pool
 from rmdnet_jax.data.picture_files import PictureFiles
@@ -110,7 +110,7 @@ def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
     anew, in order.
 
     The training images that leave, and show one of `classes` or none at all, are its `pool`. An
-    image that stays and shows one of them is OPEN now. In label sets these classes are OPEN too:
+    image that stays and shows one of them is NO_CLASS now. In label sets these classes are NO_CLASS too:
     one that has them cannot be trained on.
 
     Args:
@@ -124,7 +124,7 @@ def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
         return data
     check_classes(classes, data.num_classes, data.name)
     stay = [number for number in range(data.num_classes) if number not in classes]
-    number = np.full(data.num_classes, OPEN, np.int32)
+    number = np.full(data.num_classes, NO_CLASS, np.int32)
     number[stay] = np.arange(len(stay), dtype=np.int32)
 
     def renumbered(labels: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
         np.isin(labels, classes) for labels in (data.train_labels, data.test_labels)
     )
     train, test = np.flatnonzero(~is_left), np.flatnonzero(~is_tested_left)
-    pooled = np.flatnonzero(is_left & np.isin(data.truth, (*classes, OPEN)))
+    pooled = np.flatnonzero(is_left & np.isin(data.truth, (*classes, NO_CLASS)))
     kept, left = data.take(train).take_test(test), data.take(pooled)
     names = listed((data.class_names[one] for one in classes), _MOST_NAMED)
     told = (
@@ -194,7 +194,7 @@ def added(
     wanted = count(len(data.train_images), share(kind, rate, rho2, open_share))
     if not wanted:
         return data
-    if kind == _KIND and (own := np.count_nonzero(data.truth == OPEN)):
+    if kind == _KIND and (own := np.count_nonzero(data.truth == NO_CLASS)):
         raise InputError(
             f"noise.kind is {_KIND} and {own:,} training images of {data.name} show none of the "
             "classes already; right is another kind, and noise.open_share for more of them"
@@ -214,7 +214,7 @@ def with_open(data: Dataset, pool: Pool, count: int, seed: int) -> Dataset:
     Which they are and in what order, and their given labels, uniform over the classes and the same
     in every label set, depends on `seed` and the number of pictures in the pool alone; what is
     added of a smaller count is the beginning of what is added of a larger one. Their true label is
-    OPEN. The true labels of the others, where the source knows none, are then its labels.
+    NO_CLASS. The true labels of the others, where the source knows none, are then its labels.
 
     Args:
       data: checked.
@@ -257,7 +257,7 @@ def with_open(data: Dataset, pool: Pool, count: int, seed: int) -> Dataset:
         data,
         train_images=lazy_images.joined(data.train_images, pool.images),
         train_labels=labelled(data.train_labels),
-        true_labels=labelled(data.truth, np.full(count, OPEN)),
+        true_labels=labelled(data.truth, np.full(count, NO_CLASS)),
         label_sets={field: labelled(labels) for field, labels in data.label_sets.items()},
         train_digests=_joined_digests(data, pool),
         train_files=files,

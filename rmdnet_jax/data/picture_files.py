@@ -47,9 +47,10 @@ class Split:
     Attributes:
       files: their paths in the root folder.
       labels: int32 [N].
-      true_labels: int32 [N], where they are known beside the given ones; dataset.OPEN of a picture
-        that shows none of the classes.
-      index: int64 [N], the place of each in a list that a user gave.
+      true_labels: int32 [N], where they are known beside the given ones; dataset.NO_CLASS of a
+        picture that shows none of the classes.
+      index: int64 [N], the place of each in the one list of both splits that a user gave; None
+        where there is no such list.
       label_sets: as Dataset has them, int32 [N] by name.
     """
 
@@ -123,17 +124,7 @@ class PictureFiles:
         skipped = (*self.skipped, *(SkippedFile(shown(f), broken[f]) for f in sorted(broken)))
         lost = [file for file in skipped if file.is_picture]
         listed = len(self.train) + len(self.test) + len(lost) - len(broken)
-        if len(lost) > max_broken * listed:
-            named = [f"{file.path}: {file.reason}" for file in lost[:_NAMED]]
-            if more := len(lost) - len(named):
-                named.append(f"and {more:,} more")
-            share = math.ceil(100 * len(lost) / listed) / 100
-            right = f", or --config.dataset.max_broken={share:g}" if share < 1 else ""
-            raise InputError(
-                f"{len(lost):,} of {listed:,} files of {self.place} cannot be used "
-                f"({'; '.join(named)}), which is more than dataset.max_broken, {max_broken:g}; "
-                f"right is to mend or remove them{right}"
-            )
+        check_lost(lost, listed, str(self.place), max_broken)
         train, test = (
             split.take(np.array([file not in broken for file in split.files], bool))
             for split in (self.train, self.test)
@@ -202,6 +193,7 @@ class PictureFiles:
             test_files=tuple(map(shown, found.test.files)),
             train_index=found.train.index,
             test_index=found.test.index,
+            in_one_list=found.test.index is not None,
             class_numbers=found.class_numbers,
             skipped_files=found.skipped,
             not_cached=not_cached,
@@ -296,6 +288,21 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
         cache=kept,
     )
     return found.without(broken | told["broken"], max_broken)
+
+
+def check_lost(lost: Sequence[SkippedFile], listed: int, place: str, max_broken: float) -> None:
+    """Raises InputError if the lost are more than the share `max_broken` of the files of a place."""
+    if len(lost) <= max_broken * listed:
+        return
+    named = [f"{file.path}: {file.reason}" for file in lost[:_NAMED]]
+    if more := len(lost) - len(named):
+        named.append(f"and {more:,} more")
+    share = math.ceil(100 * len(lost) / listed) / 100
+    right = f", or --config.dataset.max_broken={share:g}" if share < 1 else ""
+    raise InputError(
+        f"{len(lost):,} of {listed:,} files of {place} cannot be used ({'; '.join(named)}), which "
+        f"is more than dataset.max_broken, {max_broken:g}; right is to mend or remove them{right}"
+    )
 
 
 def in_turns(files: Mapping[str, Sequence[str]]) -> list[tuple[int, str]]:

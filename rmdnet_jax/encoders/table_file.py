@@ -117,8 +117,10 @@ def _unlike(held: dict[str, np.ndarray], where: str, kind: Rows) -> InputError:
 def _places(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     """Where the images of both splits stand in the one list that a user gave (rmdnet_jax.fit), if
     there is one."""
-    if data.train_index is None or data.test_index is None:
+    if not data.in_one_list:
         return None
+    assert data.train_index is not None
+    assert data.test_index is not None
     return data.train_index, data.test_index
 
 

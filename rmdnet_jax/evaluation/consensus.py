@@ -10,7 +10,7 @@ from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.text import cell, shown
 from rmdnet_jax.data import annotators
 from rmdnet_jax.data.annotators import Annotators, Consensus
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.labels import Labels
 
 # In the workdir.
@@ -40,7 +40,7 @@ def summarise(consensus: Consensus, labels: Labels) -> dict[str, float]:
         "consensus_differs": int((consensus.labels != labels.given).sum()),
     }
     if labels.true is not None:
-        known = labels.true != OPEN
+        known = labels.true != NO_CLASS
         for name, said in (("majority", consensus.majority), ("consensus", consensus.labels)):
             told[f"{name}_wrong"] = float((said != labels.true)[known].mean())
     return told

@@ -3,19 +3,20 @@ the classes."""
 
 import numpy as np
 
-from rmdnet_jax.data.dataset import OPEN as NONE
-from rmdnet_jax.evaluation.label_issues import CLOSED, KINDS, OPEN, LabelIssues
+from rmdnet_jax.data.dataset import NO_CLASS
+from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, KINDS, OPEN
+from rmdnet_jax.evaluation.label_issues import LabelIssues
 
 
 def true(given: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """What labels are, int8 [N], places in KINDS.
+    """What labels are, int8 [N], of data/label_kinds.py.
 
     Args:
       given: int [N].
-      truth: int [N], the true labels; data.dataset.OPEN of an image of no class.
+      truth: int [N], the true labels; data.dataset.NO_CLASS of an image of no class.
     """
-    kind = np.where(given != truth, KINDS.index(CLOSED), 0).astype(np.int8)
-    kind[truth == NONE] = KINDS.index(OPEN)
+    kind = np.where(given != truth, CLOSED, CLEAN).astype(np.int8)
+    kind[truth == NO_CLASS] = OPEN
     return kind
 
 
@@ -35,7 +36,7 @@ def quality(issues: LabelIssues, truth: np.ndarray) -> dict:
     confusion = np.zeros((len(KINDS), len(KINDS)), np.int64)
     np.add.at(confusion, (kind, issues.kind), 1)
     right = np.diagonal(confusion)
-    is_closed = kind == KINDS.index(CLOSED)
+    is_closed = kind == CLOSED
     refined = int((issues.suggested == truth)[is_closed].sum())
     return {
         "confusion": confusion.tolist(),

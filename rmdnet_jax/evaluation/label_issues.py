@@ -11,13 +11,10 @@ import numpy as np
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell, of_cell
-from rmdnet_jax.methods.division import Division
+from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, KINDS, OPEN, Division
 
 # Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3
-
-# What a label may be: right, that of another class, or of a picture that shows none of the classes.
-KINDS = CLEAN, CLOSED, OPEN = "clean", "closed", "open"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +30,7 @@ class LabelIssues:
         is no second.
       is_issue: bool [N], the labels to be changed or looked at: as many of the most suspicious as
         labels are estimated to be wrong, if another class is suggested.
-      kind: int8 [N], places in KINDS: "clean" unless it is an issue, then "closed" or "open".
+      kind: int8 [N], of data/label_kinds.py: CLEAN unless it is an issue, then CLOSED or OPEN.
     """
 
     index: np.ndarray
@@ -49,9 +46,9 @@ class LabelIssues:
 def kinds(is_issue: np.ndarray, is_open: np.ndarray | None = None) -> np.ndarray:
     """int8 [N], places in KINDS, of labels that are issues or not, bool [N]; of the issues those
     whose picture shows none of the classes, bool [N], are open."""
-    kind = np.where(is_issue, KINDS.index(CLOSED), KINDS.index(CLEAN)).astype(np.int8)
+    kind = np.where(is_issue, CLOSED, CLEAN).astype(np.int8)
     if is_open is not None:
-        kind[is_issue & is_open] = KINDS.index(OPEN)
+        kind[is_issue & is_open] = OPEN
     return kind
 
 
@@ -128,7 +125,7 @@ def divided(
       given, index: as `score` takes them.
     """
     parts = score(belief, neighbours, given, 0, index)
-    is_issue = division.part != KINDS.index(CLEAN)
+    is_issue = division.part != CLEAN
     return dataclasses.replace(
         parts,
         suggested=division.label,
@@ -146,7 +143,7 @@ def accepted(issues: LabelIssues, is_reviewed: np.ndarray) -> LabelIssues:
         issues,
         score=np.where(is_reviewed, 0, issues.score),
         is_issue=is_issue,
-        kind=np.where(is_reviewed, KINDS.index(CLEAN), issues.kind).astype(np.int8),
+        kind=np.where(is_reviewed, CLEAN, issues.kind).astype(np.int8),
     )
 
 

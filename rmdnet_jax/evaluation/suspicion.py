@@ -7,9 +7,9 @@ import numpy as np
 
 from rmdnet_jax.data import noise, transition, unseen
 from rmdnet_jax.data.dataset import Dataset
+from rmdnet_jax.data.label_kinds import CLEAN, OPEN, Division
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.evaluation import classification, knn, label_issues, open_set
-from rmdnet_jax.methods.division import CLEAN, OPEN, Division
 
 # Neighbours in the teacher's space that have a say on a label.
 _NEIGHBOURS = 50
@@ -69,11 +69,12 @@ def suspect(
         found = transition.estimate(neighbours, labels.given)
     else:
         found = transition.estimate(belief, labels.given, learned=True)
+    if division:
+        found = _noise_of(division, labels.given, data.num_classes)
     rate = found.rate or 0
     issues = label_issues.score(train, neighbours, labels.given, rate, data.train_index)
     if division:
         issues = label_issues.divided(division, train, neighbours, labels.given, data.train_index)
-        found = _noise_of(division, labels.given, data.num_classes)
     elif embeddings and tells_open:
         is_open = open_set.is_open(embeddings[0], labels.given, data.num_classes, issues.is_issue)
         issues = dataclasses.replace(issues, kind=label_issues.kinds(issues.is_issue, is_open))

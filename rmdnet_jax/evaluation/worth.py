@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rmdnet_jax.data import lazy_images
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.evaluation import classification, knn
 from rmdnet_jax.methods.interface import Prediction
@@ -27,13 +27,13 @@ def knn_accuracy(
 
     Args:
       embeddings: of both.
-      labels: int [N], the best there are of the training images; those that are OPEN have no vote.
+      labels: int [N], the best there are of the training images; those of NO_CLASS have no vote.
       data: whose images they are.
       k: neighbours that vote.
       tested: places of the test images to ask for, int [m]; None is all.
     """
     bank, queries = embeddings
-    if not (votes := labels != OPEN).all():
+    if not (votes := labels != NO_CLASS).all():
         bank, labels = bank[votes], labels[votes]
     wanted = data.test_labels
     if tested is not None:

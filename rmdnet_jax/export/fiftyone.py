@@ -9,7 +9,7 @@ from pathlib import Path
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, shown
-from rmdnet_jax.evaluation import label_issues
+from rmdnet_jax.data import label_kinds
 from rmdnet_jax.evaluation.label_issues import LabelIssues
 
 
@@ -43,7 +43,7 @@ def write(path: Path, issues: LabelIssues, classes: Sequence[object], files: Seq
                 "suggested": names[issues.suggested[place]],
                 "score": round(float(issues.score[place]), 6),
                 "is_issue": bool(issues.is_issue[place]),
-                "kind": label_issues.KINDS[issues.kind[place]],
+                "kind": label_kinds.KINDS[issues.kind[place]],
             },
         }
     with open_atomic(path) as text:

@@ -9,6 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.text import shown
+from rmdnet_jax.data import label_kinds
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
 
@@ -48,7 +49,7 @@ def write(path: Path, issues: LabelIssues, classes: Sequence[object], files: Seq
             "given_label": names[issues.given[place]],
             "score": score,
             "is_issue": bool(issues.is_issue[place]),
-            "kind": label_issues.KINDS[issues.kind[place]],
+            "kind": label_kinds.KINDS[issues.kind[place]],
         }
         predictions = [{"model_version": "rmdnet_jax", "score": score, "result": [result]}]
         tasks.append({"data": data, "predictions": predictions})

@@ -15,9 +15,9 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import BELOW_1, number
 from rmdnet_jax.losses import soft
 from rmdnet_jax.machine import cpu
-from rmdnet_jax.methods.dividemix import cycled, surest
 from rmdnet_jax.methods.interface import Batch, Guide, Look, Metrics, State, Task, Weights
 from rmdnet_jax.methods.learner import Learner, LearnerMethod
+from rmdnet_jax.methods.select import cycled, surest
 
 # The channel's parameters, and their learning rate under Adam (the authors' code).
 _CHANNEL, _CHANNEL_LR = "channel", 1e-3
@@ -56,18 +56,17 @@ class DFND(LearnerMethod[DFNDState]):
         """The paper's."""
         return "DFND"
 
-    def init(self, key: jax.Array, example: jax.Array, task: Task) -> DFNDState:
-        """A fresh network, and a channel that spreads errors evenly.
-
-        Raises:
-          InputError: nobody says how accurate the teacher is.
-        """
-        accuracy = self.accuracy or self._guide.accuracy
-        if not accuracy:
+    def check(self, task: Task) -> None:
+        """Raises InputError where nobody says how accurate the teacher is."""
+        if not (self.accuracy or self._guide.accuracy):
             raise InputError(
-                "DFND needs the teacher's accuracy, and its run left no results.json; right is "
+                "DFND needs the teacher's accuracy, and nothing beside it says it; right is "
                 "--config.dfnd.accuracy=0.9, say"
             )
+
+    def init(self, key: jax.Array, example: jax.Array, task: Task) -> DFNDState:
+        """A fresh network, and a channel that spreads errors evenly."""
+        accuracy = self.accuracy or self._guide.accuracy
         state = self.learner.init(key, example)
         channel = {_CHANNEL: {"theta": jnp.zeros((task.num_classes,) * 2, jnp.float32)}}
         params = {"1": state.params["1"] | channel}
@@ -95,7 +94,8 @@ class DFND(LearnerMethod[DFNDState]):
         self, state: DFNDState, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[DFNDState, Metrics, None]:
         """One update. Metrics: distilled_loss, channel_loss; train_accuracy, agreement with the
-        teacher. Nothing is said for the memory: most pictures are never learned."""
+        given labels, and teacher_agreement. Nothing is said for the memory: most pictures are never
+        learned."""
         view_key, _ = jax.random.split(key)
         view = self.learner.view(view_key, batch.image)
         said = self._guide.teacher.classify(frozen, view, batch.index).logits
@@ -104,14 +104,17 @@ class DFND(LearnerMethod[DFNDState]):
         def loss(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, None]]:
             own = params["1"]
             student, stats = self.learner.network.train(Weights(own, state.batch_stats["1"]), view)
-            matrix = channel(own[_CHANNEL]["theta"], state.selection["accuracy"])
+            log_a = log_channel(own[_CHANNEL]["theta"], state.selection["accuracy"])
             log_p = jax.nn.log_softmax(student.logits)
-            of_label = jax.nn.logsumexp(log_p + jnp.log(matrix.T[label]), axis=1)
+            of_label = jax.nn.logsumexp(log_p + log_a.T[label], axis=1)
             distilled = soft.distillation(student.logits, said, self.temperature).mean()
             unlikely = -of_label.mean()
-            agreement = (student.logits.argmax(axis=1) == label).astype(jnp.float32).mean()
+            agreement = {"train_accuracy": batch.label, "teacher_agreement": label}
             metrics = {"distilled_loss": distilled, "channel_loss": unlikely}
-            metrics |= {"train_accuracy": agreement}
+            metrics |= {
+                name: (student.logits.argmax(axis=1) == wanted).astype(jnp.float32).mean()
+                for name, wanted in agreement.items()
+            }
             return distilled + unlikely, ({"1": stats}, metrics, None)
 
         return self._with_channel.minimised(state, loss)
@@ -129,12 +132,14 @@ class DFND(LearnerMethod[DFNDState]):
         return guide
 
 
-def channel(theta: jax.Array, accuracy: jax.Array) -> jax.Array:
-    """A, float32 [C, C], rows of sum 1: the accuracy on the diagonal, and the rest by the softmax
-    of the other entries of a row of theta, float32 [C, C]."""
+def log_channel(theta: jax.Array, accuracy: jax.Array) -> jax.Array:
+    """log A, float32 [C, C], where rows of A have the sum 1: the accuracy on the diagonal, and the
+    rest by the softmax of the other entries of a row of theta, float32 [C, C]."""
     is_own = jnp.eye(len(theta), dtype=bool)
-    others = jax.nn.softmax(jnp.where(is_own, -jnp.inf, theta))
-    return jnp.where(is_own, accuracy, (1 - accuracy) * others)
+    # Small enough to be no choice, and finite, so that an accuracy of 1 leaves no NaN.
+    others = jax.nn.log_softmax(jnp.where(is_own, -1e30, theta))
+    rest = jnp.log(jnp.maximum(1 - accuracy, jnp.finfo(jnp.float32).tiny))
+    return jnp.where(is_own, jnp.log(accuracy), rest + others)
 
 
 def _and_channel(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

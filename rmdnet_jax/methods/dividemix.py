@@ -17,7 +17,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import SHARE, number, whole
 from rmdnet_jax.losses import soft
 from rmdnet_jax.machine import hosts
-from rmdnet_jax.methods import averages, mixture, targets
+from rmdnet_jax.methods import averages, mixture, select, targets
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, S, State, Task, Weights
 from rmdnet_jax.methods.learner import LearnerMethod
 from rmdnet_jax.methods.mixup import mixup
@@ -142,7 +142,7 @@ class DivideMix(Division[DivideMixState]):
         labelled = state.division["labelled"]
         parts = (labelled[0], ~labelled[0], labelled[1], ~labelled[1])
         drawn = [
-            cycled(one, part, task.steps * task.batch_size)
+            select.cycled(one, part, task.steps * task.batch_size)
             for one, part in zip(keys, parts, strict=True)
         ]
         return jnp.stack(drawn, axis=1).reshape(task.steps, -1)
@@ -217,7 +217,7 @@ class DivideMix(Division[DivideMixState]):
                     file=sys.stderr,
                     flush=True,
                 )
-        labelled = [surest(w, count) for w, count in zip(clean, taken, strict=True)]
+        labelled = [select.surest(w, count) for w, count in zip(clean, taken, strict=True)]
         return {
             "clean": jnp.asarray(clean, jnp.float32),
             "labelled": jnp.asarray(np.stack(labelled)),
@@ -299,27 +299,6 @@ def clean_shares(logits: np.ndarray, given: np.ndarray) -> np.ndarray:
     width = np.ptp(losses)
     scaled = (losses - losses.min()) / (width or 1)
     return mixture.responsibilities(mixture.fit(scaled), scaled)[:, 0]
-
-
-def surest(clean: np.ndarray, count: int) -> np.ndarray:
-    """The `count` largest of float [N], as bool [N]; of equal ones the first."""
-    chosen = np.zeros(len(clean), bool)
-    chosen[np.argsort(-clean, kind="stable")[:count]] = True
-    return chosen
-
-
-def cycled(key: jax.Array, members: jax.Array, size: int) -> jax.Array:
-    """int32 [size]: the places of the members in an order that the key draws, as often as it takes;
-    of all, where none is a member.
-
-    Args:
-      key: PRNG key.
-      members: bool [N]; no shape depends on their number.
-    """
-    members = members | ~members.any()
-    drawn = jax.random.uniform(key, members.shape)
-    order = jnp.argsort(jnp.where(members, drawn, 2)).astype(jnp.int32)
-    return order[jnp.arange(size, dtype=jnp.int32) % members.sum(dtype=jnp.int32)]
 
 
 def _agreement(lessons: Sequence[Lesson], labelled: jax.Array) -> jax.Array:

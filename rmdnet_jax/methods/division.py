@@ -2,18 +2,16 @@
 that show none of the classes (MODUL, section IV-A). On the host, once, and the same everywhere."""
 
 import sys
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
+from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, OPEN, Division
 from rmdnet_jax.losses import evidential
 from rmdnet_jax.machine import hosts
 from rmdnet_jax.methods import mixture
 
-# What a label may be, as evaluation/label_issues.py has them by name.
-CLEAN, CLOSED, OPEN = range(3)
 _NAMES = ("right labels", "labels of another class", "pictures of no class")
 
 # MODUL's mixture: its components, and the means up to which one is clean and from which it is of
@@ -22,21 +20,6 @@ _COMPONENTS, _MOST_CLEAN, _LEAST_CLOSED = 20, 0.3, 0.9
 
 # A part of the pictures that is worth a warning.
 _FEW = 0.01
-
-
-class Division(NamedTuple):
-    """Of N pictures.
-
-    Attributes:
-      part: int8 [N]: CLEAN, CLOSED or OPEN.
-      label: int32 [N], the given label of a clean picture, the teacher's class of another; of an
-        open one it means nothing.
-      clean: float32 [N] in [0, 1], how surely the given label is right.
-    """
-
-    part: np.ndarray
-    label: np.ndarray
-    clean: np.ndarray
 
 
 def by_evidence(logits: np.ndarray, given: np.ndarray) -> Division:
@@ -85,29 +68,6 @@ def by_teacher(logits: np.ndarray, given: np.ndarray) -> Division:
 
 
 DIVISIONS = {"sl": by_evidence, "teacher": by_teacher}
-
-
-def of_all(
-    division: Division, index: np.ndarray, belief: np.ndarray, given: np.ndarray
-) -> Division:
-    """That of N images of which only some were divided: of the others a label is right where the
-    belief favours it, and of another class elsewhere.
-
-    Args:
-      division: of n images.
-      index: int [n], their places.
-      belief: float [N, C], probabilities.
-      given: int [N].
-    """
-    said = belief.argmax(axis=1)
-    whole = Division(
-        np.where(said == given, CLEAN, CLOSED).astype(np.int8),
-        said.astype(np.int32),
-        belief[np.arange(len(given)), given].astype(np.float32),
-    )
-    for all_of, some in zip(whole, division, strict=True):
-        all_of[index] = some
-    return whole
 
 
 def warn(division: Division) -> None:

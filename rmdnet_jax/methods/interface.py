@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rmdnet_jax.data.label_kinds import Division
 from rmdnet_jax.data.transition import Noise
-from rmdnet_jax.methods.division import Division
 
 
 @flax.struct.dataclass
@@ -87,6 +87,7 @@ class Task:
       epochs: of the training.
       folds: of 2 or more, each part of the images is left out of a training of its own
         (methods/folds.py).
+      image_shape: of an image, (H, W, 3); or (D,), feature vectors.
     """
 
     given: np.ndarray
@@ -94,6 +95,7 @@ class Task:
     batch_size: int
     epochs: int
     folds: int = 1
+    image_shape: tuple[int, ...] = (32, 32, 3)
 
     @property
     def num_images(self) -> int:
@@ -257,9 +259,18 @@ class Method(Protocol[S]):
         """
         return look.remembered() if look.is_remembered else None
 
-    def divided(self, state: S) -> Division | None:
+    def divided(
+        self, state: S, index: np.ndarray, given: np.ndarray, said: np.ndarray | None
+    ) -> Division | None:
         """Which labels are right, of another class, or of images that show none of the classes, if
-        the method knows better than its belief says."""
+        the method knows better than its belief says.
+
+        Args:
+          state: at the end of training.
+          index: int [n], the places of its images among all N, of which others were held out.
+          given: int32 [N], the given labels of all.
+          said: float32 [N, C], the guide's logits of all; None without a guide.
+        """
         return None
 
 

@@ -4,7 +4,7 @@ may be of another class or of none (Tang et al., IEEE TIP 2024)."""
 import dataclasses
 import functools
 import sys
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import flax.struct
 import jax
@@ -14,20 +14,26 @@ import optax
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import OF_TYPE, SHARE, Rule, number, one_of
+from rmdnet_jax.data.label_kinds import CLOSED, OPEN, Division
 from rmdnet_jax.losses import contrastive
 from rmdnet_jax.machine import cpu, hosts, sharding
 from rmdnet_jax.methods import division as divisions
-from rmdnet_jax.methods import rotations
-from rmdnet_jax.methods.dividemix import cycled
-from rmdnet_jax.methods.division import CLOSED, OPEN, Division
-from rmdnet_jax.methods.interface import Batch, Guide, Look, Metrics, State, Task, Weights
+from rmdnet_jax.methods import rotations, select
+from rmdnet_jax.methods.interface import (
+    Batch,
+    Guide,
+    Look,
+    Metrics,
+    Prediction,
+    State,
+    Task,
+    Weights,
+)
 from rmdnet_jax.methods.learner import LearnerMethod
 from rmdnet_jax.methods.mixup import mixup
+from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models import chain
 from rmdnet_jax.models.heads import Linear
-
-# A row of `order` holds, one after the other, a labelled image and an open one.
-_PARTS = 2
 
 # Features of the space that student and teacher are compared in (the authors' code).
 _PROJECTED = 128
@@ -48,6 +54,57 @@ class ModulState(State):
     float32 [N] as methods/division.py has them, and prototypes, float32 [K, 128]."""
 
     division: dict[str, jax.Array]
+
+
+class _Mixed(NamedTuple):
+    """Of the category loss: x, mixed views float32 [B, ...], or None for the views themselves;
+    target float32 [B, C]; and known, the teacher's embeddings of x, float32 [B, D]."""
+
+    x: jax.Array | None
+    target: jax.Array
+    known: jax.Array
+
+
+class _Turned(NamedTuple):
+    """Of the rotation loss: views x and their quarter turns, and whether any image is open."""
+
+    x: jax.Array
+    turn: jax.Array
+    is_any: jax.Array
+
+
+class _Lesson(NamedTuple):
+    """What a step learns.
+
+    Attributes:
+      view: float32 [B, ...] of the labelled images.
+      said: the teacher's word on it.
+      given, label: int32 [B], the given and the refined labels.
+      mixed, turned: of the category and the rotation loss; None without it.
+    """
+
+    view: jax.Array
+    said: Prediction
+    given: jax.Array
+    label: jax.Array
+    mixed: _Mixed | None
+    turned: _Turned | None
+
+
+class _Passes:
+    """Passes of one network, each on the running statistics that the one before left."""
+
+    def __init__(self, network: Classifier, params: dict, stats: dict):
+        self.params, self.stats = params, stats
+        self._network = network
+
+    def run(self, x: jax.Array) -> Prediction:
+        said, self.stats = self._network.train(Weights(self.params, self.stats), x)
+        return said
+
+
+# A weight and a loss.
+_Term = tuple[Any, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +142,12 @@ class Modul(LearnerMethod[ModulState]):
     ] = "labelled"
 
     needs_classifier: ClassVar[bool] = True
-    needs_embedding: ClassVar[bool] = True
     takes_relation: ClassVar[bool] = False
+
+    @property
+    def needs_embedding(self) -> bool:  # type: ignore[override]
+        """Whether anything but the division and the labels is learned from the teacher."""
+        return self.alpha < 1 or self.beta > 0
 
     @property
     def title(self) -> str:
@@ -95,25 +156,24 @@ class Modul(LearnerMethod[ModulState]):
         return "MODUL" + ("" if loss == "ce" else f", {loss.upper()}")
 
     def check(self, task: Task) -> None:
-        """Raises InputError for too few images."""
-        if task.num_images < _PARTS * task.batch_size:
+        """Raises InputError for too few images, or oblong pictures that are to be turned."""
+        if not self._turns(task.image_shape):
+            return
+        if task.num_images < 2 * task.batch_size:
             raise InputError(
                 f"{self.title} takes a batch of labelled and one of open-set images of "
                 f"{task.num_images} and train.batch_size is {task.batch_size}; right is at most "
-                "half of the images"
+                "half of the images, or modul.gamma=0"
+            )
+        height, width, _ = task.image_shape
+        if height != width:
+            raise InputError(
+                f"{self.title} turns pictures by quarters and these are {height}x{width}; right "
+                "are squares (dataset.image_size), or modul.gamma=0"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ModulState:
-        """A fresh network, the same as other methods', with heads of its own.
-
-        Raises:
-          InputError: the pictures are not square, and cannot be turned.
-        """
-        if self._turns(example) and example.shape[1] != example.shape[2]:
-            raise InputError(
-                f"{self.title} turns pictures by quarters and these are {example.shape[1]}x"
-                f"{example.shape[2]}; right are squares (dataset.image_size), or modul.gamma=0"
-            )
+        """A fresh network, the same as other methods', with heads of its own."""
         state = self.learner.init(key, example)
         heads = cpu.jit_once(self._heads)(jax.random.fold_in(key, 1))
         params = {"1": state.params["1"] | heads}
@@ -134,20 +194,23 @@ class Modul(LearnerMethod[ModulState]):
         said = self._guide.train
         found = divisions.DIVISIONS[self.division](said.logits, look.given)
         divisions.warn(found)
-        embedding = jnp.asarray(said.embedding, jnp.float32)
-        projected = self._projected(state.params["1"], _OF_TEACHER, embedding)
-        prototypes = _prototypes(np.asarray(projected), found, said.logits.shape[1])
-        arrays = found._asdict() | {"prototypes": prototypes}
-        division = {name: jnp.asarray(array) for name, array in arrays.items()}
+        division = state.division | {name: jnp.asarray(x) for name, x in found._asdict().items()}
+        if self.beta:
+            embedding = jnp.asarray(said.embedding, jnp.float32)
+            projected = self._projected(state.params["1"], _OF_TEACHER, embedding)
+            prototypes = _prototypes(np.asarray(projected), found, said.logits.shape[1])
+            division["prototypes"] = jnp.asarray(prototypes)
         return dataclasses.replace(state, division=division)
 
     def order(self, state: ModulState, key: jax.Array, task: Task) -> jax.Array:
-        """int32 [task.steps, 2 * batch size], a labelled and an open image in turn; a part with
-        fewer images than an epoch takes of it starts again from its first."""
+        """int32 [task.steps, 2 * batch size], a labelled and an open image in turn, or labelled
+        ones alone where none is turned; a part with fewer images than an epoch takes of it starts
+        again from its first."""
         is_open = state.division["part"] == OPEN
-        size = task.steps * task.batch_size
+        parts = (~is_open, is_open) if self._turns(task.image_shape) else (~is_open,)
         keys = jax.random.split(key)
-        drawn = [cycled(*pair, size) for pair in zip(keys, (~is_open, is_open), strict=True)]
+        size = task.steps * task.batch_size
+        drawn = [select.cycled(*pair, size) for pair in zip(keys, parts, strict=False)]
         return jnp.stack(drawn, axis=1).reshape(task.steps, -1)
 
     def step(
@@ -155,84 +218,43 @@ class Modul(LearnerMethod[ModulState]):
     ) -> tuple[ModulState, Metrics, None]:
         """One update. Metrics: label_loss, distilled_loss, category_loss, instance_loss and
         rotation_loss, without their weights, those that have one; train_accuracy, agreement with
-        the labels that are learned. Nothing is said for the memory: the teacher's division judges
-        the labels."""
-        parts = jax.tree.map(lambda x: x.reshape(-1, _PARTS, *x.shape[1:]), batch)
-        labelled, opened = (jax.tree.map(lambda x, n=n: x[:, n], parts) for n in range(_PARTS))
-        view_key, rest = jax.random.split(key)
-        mix_key, open_key, turn_key = jax.random.split(rest, 3)
-        division, teacher = state.division, self._guide.teacher
-        view = self.learner.view(view_key, labelled.image)
-        said = teacher.classify(frozen, view, labelled.index)
-        label = division["label"][labelled.index]
-        if self.refine == "view":
-            is_closed = division["part"][labelled.index] == CLOSED
-            label = jnp.where(is_closed, said.logits.argmax(axis=1).astype(label.dtype), label)
-        target = jax.nn.one_hot(label, said.logits.shape[1], dtype=jnp.float32)
-        has_category = self.beta > 0 and self.category
-        mixed, of_teacher = None, said.embedding
-        if has_category and self.delta:
-            mixed = mixup(mix_key, view, target, self.delta)
-            of_teacher = teacher.classify(frozen, mixed.x, labelled.index).embedding
-            target = mixed.y
-        turned = None
-        if self._turns(opened.image):
-            seen = self.learner.view(open_key, opened.image)
-            drawn = (
-                rotations.of_each(seen) if self.rotations > 1 else rotations.drawn(turn_key, seen)
-            )
-            turned = *drawn, (division["part"] == OPEN).any().astype(jnp.float32)
+        the given labels of clean and closed images, and refined_accuracy with their refined ones.
+        Nothing is said for the memory: the teacher's division judges the labels."""
+        lesson = self._lesson(state, batch, key, frozen)
 
         def loss(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, None]]:
-            own, stats = params["1"], state.batch_stats["1"]
-
-            def run(x: jax.Array, stats: dict) -> tuple[Any, dict]:
-                return self.network.train(Weights(own, stats), x)
-
-            student, stats = run(view, stats)
-            after = stats
-            labels = self.learner.loss(student.logits, label).mean()
-            terms: dict[str, tuple[Any, jax.Array]] = {"label_loss": (self.alpha, labels)}
+            passes = _Passes(self.network, params["1"], state.batch_stats["1"])
+            student = passes.run(lesson.view)
+            stats = passes.stats
+            terms = {"label_loss": self._label(lesson, student)}
             if self.alpha < 1:
-                adapted = self._adapted(own, student.embedding)
-                distilled = jnp.mean((adapted - said.embedding) ** 2)
-                terms["distilled_loss"] = 1 - self.alpha, distilled
-            if has_category:
-                of_student = student
-                if mixed:
-                    of_student, after = run(mixed.x, after)
-                both = (_OF_STUDENT, of_student.embedding), (_OF_TEACHER, of_teacher)
-                drawn_to = [
-                    contrastive.prototype(
-                        self._projected(own, *one), division["prototypes"], target,
-                        self.temperature,
-                    ).mean()
-                    for one in both
-                ]  # fmt: skip
-                terms["category_loss"] = self.beta, functools.reduce(jnp.add, drawn_to)
+                terms["distilled_loss"] = self._distilled(params["1"], lesson, student)
+            if lesson.mixed:
+                terms["category_loss"] = self._category(state, lesson, passes, student)
             if self.beta and self.instance != "off":
-                pair = (
-                    self._projected(own, _OF_STUDENT, student.embedding),
-                    self._projected(own, _OF_TEACHER, said.embedding),
-                )
-                terms["instance_loss"] = self.beta, self._instance(*sharding.whole(pair)).mean()
-            if turned:
-                x, turn, is_any = turned
-                of_open, after = run(x, after)
-                logits = _applied(_ROTATION, self._modules[_ROTATION], own, of_open.embedding)
-                recognised = optax.softmax_cross_entropy_with_integer_labels(logits, turn).mean()
-                terms["rotation_loss"] = self.gamma * is_any, recognised
+                terms["instance_loss"] = self._instance(params["1"], lesson, student)
+            if lesson.turned:
+                terms["rotation_loss"] = self._rotation(lesson.turned, passes)
             total = functools.reduce(jnp.add, [_weighted(*term) for term in terms.values()])
-            agreement = (student.logits.argmax(axis=1) == label).astype(jnp.float32).mean()
             metrics = {name: value for name, (_, value) in terms.items()}
-            kept = after if self.stats == "all" else stats
-            return total, ({"1": kept}, metrics | {"train_accuracy": agreement}, None)
+            agreement = {"train_accuracy": lesson.given, "refined_accuracy": lesson.label}
+            metrics |= {name: _agreement(student, label) for name, label in agreement.items()}
+            kept = passes.stats if self.stats == "all" else stats
+            return total, ({"1": kept}, metrics, None)
 
         return self.learner.minimised(state, loss)
 
-    def divided(self, state: ModulState) -> Division:
-        """The teacher's division, which is what it says of the labels."""
-        return Division(*(np.asarray(state.division[name]) for name in Division._fields))
+    def divided(
+        self, state: ModulState, index: np.ndarray, given: np.ndarray, said: np.ndarray | None
+    ) -> Division | None:
+        """The teacher's division: of the images that were learned the one they were learned by."""
+        own = Division(*(np.asarray(state.division[name]) for name in Division._fields))
+        if len(index) == len(given):
+            return own
+        whole = divisions.DIVISIONS[self.division](said, given)
+        for every, some in zip(whole, own, strict=True):
+            every[index] = some
+        return whole
 
     @property
     def _guide(self) -> Guide:
@@ -243,6 +265,8 @@ class Modul(LearnerMethod[ModulState]):
     @property
     def _modules(self) -> dict[str, Linear]:
         """The heads by name."""
+        if not self.needs_embedding:
+            return {_ROTATION: Linear(rotations.TURNS)}
         teacher, student = self._guide.teacher.size, self.network.embedding_size
         heads = {
             _OF_STUDENT: Linear(_PROJECTED),
@@ -260,28 +284,95 @@ class Modul(LearnerMethod[ModulState]):
             params |= chain.init({name: module}, [one], jnp.zeros((1, size), jnp.float32))[0]
         return params
 
-    def _adapted(self, params: dict, embedding: jax.Array) -> jax.Array:
-        """The student's embedding in the teacher's size."""
-        if _ADAPTER not in self._modules:
-            return embedding
-        return _applied(_ADAPTER, self._modules[_ADAPTER], params, embedding)
+    def _lesson(self, state: ModulState, batch: Batch, key: jax.Array, frozen: Any) -> _Lesson:
+        """What a step learns, by the teacher and the key."""
+        turns = self._turns(batch.image.shape[1:])
+        parts = jax.tree.map(lambda x: x.reshape(-1, 1 + turns, *x.shape[1:]), batch)
+        labelled = jax.tree.map(lambda x: x[:, 0], parts)
+        view_key, rest = jax.random.split(key)
+        mix_key, open_key, turn_key = jax.random.split(rest, 3)
+        division, teacher = state.division, self._guide.teacher
+        view = self.learner.view(view_key, labelled.image)
+        said = teacher.classify(frozen, view, labelled.index)
+        label = division["label"][labelled.index]
+        if self.refine == "view":
+            is_closed = division["part"][labelled.index] == CLOSED
+            label = jnp.where(is_closed, said.logits.argmax(axis=1).astype(label.dtype), label)
+        mixed = turned = None
+        if self.beta and self.category:
+            target = jax.nn.one_hot(label, said.logits.shape[1], dtype=jnp.float32)
+            mixed = _Mixed(None, target, said.embedding)
+            if self.delta:
+                x = mixup(mix_key, view, target, self.delta)
+                known = teacher.classify(frozen, x.x, labelled.index).embedding
+                mixed = _Mixed(x.x, x.y, known)
+        if turns:
+            seen = self.learner.view(open_key, parts.image[:, 1])
+            of_all = self.rotations == rotations.TURNS
+            drawn = rotations.of_each(seen) if of_all else rotations.drawn(turn_key, seen)
+            turned = _Turned(*drawn, (division["part"] == OPEN).any().astype(jnp.float32))
+        return _Lesson(view, said, labelled.label, label, mixed, turned)
+
+    def _label(self, lesson: _Lesson, student: Prediction) -> _Term:
+        return self.alpha, self.learner.loss(student.logits, lesson.label).mean()
+
+    def _distilled(self, params: dict, lesson: _Lesson, student: Prediction) -> _Term:
+        """Equation 20, through a linear layer where the embeddings have two sizes."""
+        embedding = student.embedding
+        if _ADAPTER in self._modules:
+            embedding = _applied(_ADAPTER, self._modules[_ADAPTER], params, embedding)
+        return 1 - self.alpha, jnp.mean((embedding - lesson.said.embedding) ** 2)
+
+    def _category(
+        self, state: ModulState, lesson: _Lesson, passes: _Passes, student: Prediction
+    ) -> _Term:
+        """Equations 15 and 16, of student and teacher."""
+        mixed = lesson.mixed
+        of_student = student if mixed.x is None else passes.run(mixed.x)
+        both = (_OF_STUDENT, of_student.embedding), (_OF_TEACHER, mixed.known)
+        drawn_to = [
+            contrastive.prototype(
+                self._projected(passes.params, *one), state.division["prototypes"], mixed.target,
+                self.temperature,
+            ).mean()
+            for one in both
+        ]  # fmt: skip
+        return self.beta, functools.reduce(jnp.add, drawn_to)
+
+    def _instance(self, params: dict, lesson: _Lesson, student: Prediction) -> _Term:
+        """Equation 13, over the whole batch wherever it lies."""
+        pair = sharding.whole(
+            (
+                self._projected(params, _OF_STUDENT, student.embedding),
+                self._projected(params, _OF_TEACHER, lesson.said.embedding),
+            )
+        )
+        if self.instance == "npair":
+            return self.beta, contrastive.npair(*pair).mean()
+        return self.beta, contrastive.infonce(*pair, _INFONCE_TEMPERATURE).mean()
+
+    def _rotation(self, turned: _Turned, passes: _Passes) -> _Term:
+        """Equations 17 and 18; of no open image it has no weight."""
+        embedding = passes.run(turned.x).embedding
+        logits = _applied(_ROTATION, self._modules[_ROTATION], passes.params, embedding)
+        recognised = optax.softmax_cross_entropy_with_integer_labels(logits, turned.turn)
+        return self.gamma * turned.is_any, recognised.mean()
 
     def _projected(self, params: dict, name: str, embedding: jax.Array) -> jax.Array:
         """float32 [B, 128] of norm 1."""
         return contrastive.unit(_applied(name, self._modules[name], params, embedding))
 
-    def _instance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
-        if self.instance == "npair":
-            return contrastive.npair(student, teacher)
-        return contrastive.infonce(student, teacher, _INFONCE_TEMPERATURE)
-
-    def _turns(self, images: jax.Array) -> bool:
-        """Whether there is a rotation loss of such images."""
-        return self.gamma > 0 and images.ndim == 4
+    def _turns(self, image_shape: tuple[int, ...]) -> bool:
+        """Whether images of this shape are turned."""
+        return self.gamma > 0 and len(image_shape) == 3
 
 
 def _applied(name: str, module: Linear, params: dict, x: jax.Array) -> jax.Array:
     return chain.apply({name: module}, params, {}, x, train=False)[0][name]
+
+
+def _agreement(student: Prediction, label: jax.Array) -> jax.Array:
+    return (student.logits.argmax(axis=1) == label).astype(jnp.float32).mean()
 
 
 def _weighted(weight: Any, loss: jax.Array) -> jax.Array:

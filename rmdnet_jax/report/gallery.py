@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from rmdnet_jax.data import lazy_images
+from rmdnet_jax.data import label_kinds, lazy_images
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.evaluation import label_issues
@@ -34,9 +34,9 @@ class Suspect:
       index: its place in the training set.
       picture: a data URI; None where the data is feature vectors.
       given, suggested: class numbers.
-      kind: of label_issues.KINDS; an open one shows none of the classes, and what is suggested is
+      kind: of label_kinds.KINDS; an open one shows none of the classes, and what is suggested is
         the class that it is most like.
-      true: class number, dataset.OPEN for none of the classes, or None where nobody knows it.
+      true: class number, dataset.NO_CLASS for none of the classes, or None where nobody knows it.
       score, student_score, neighbour_score: as in LabelIssues.
       file: its path as the user knows it, or None.
     """
@@ -64,7 +64,7 @@ def suspects(issues: LabelIssues, data: Dataset, labels: Labels, count: int) -> 
             picture=picture,
             given=int(issues.given[i]),
             suggested=int(issues.suggested[i]),
-            kind=label_issues.KINDS[issues.kind[i]],
+            kind=label_kinds.KINDS[issues.kind[i]],
             true=None if labels.true is None else int(labels.true[i]),
             score=float(issues.score[i]),
             student_score=float(issues.student_score[i]),

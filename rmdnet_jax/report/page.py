@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from rmdnet_jax.base.atomic import open_atomic
-from rmdnet_jax.data.dataset import OPEN
-from rmdnet_jax.evaluation import label_issues
+from rmdnet_jax.data import label_kinds
+from rmdnet_jax.data.dataset import NO_CLASS
 from rmdnet_jax.report import templates, terms
 from rmdnet_jax.report.gallery import Suspect
 
@@ -83,8 +83,8 @@ def write(
         cards=_CARDS,
         key=key(results, suspects, class_names),
         present=present,
-        kinds=[kind for kind in label_issues.KINDS if kind in kinds],
-        open=OPEN,
+        kinds=[kind for kind in label_kinds.KINDS if kind in kinds],
+        open=NO_CLASS,
         really_wrong=sum(suspect.true != suspect.given for suspect in suspects),
         class_names=class_names,
         facts=facts(results, config),

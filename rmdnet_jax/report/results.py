@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from rmdnet_jax.base.atomic import open_atomic
-from rmdnet_jax.data import transition
+from rmdnet_jax.data import label_kinds, transition
 from rmdnet_jax.data.annotators import Consensus
 from rmdnet_jax.evaluation import audit, classification, consensus, kinds, label_issues
 from rmdnet_jax.evaluation.audit import Audit
@@ -159,7 +159,7 @@ def summarise(outcome: Outcome) -> dict:
     if suspicion and labels.true is not None:
         quality = label_issues.quality(suspicion.train, labels.given != labels.true)
         results |= {f"label_issue_{name}": value for name, value in (quality or {}).items()}
-        if labels.rate_open or (suspicion.train.kind == label_issues.KINDS.index("open")).any():
+        if labels.rate_open or (suspicion.train.kind == label_kinds.OPEN).any():
             results["label_kinds"] = kinds.quality(suspicion.train, labels.true)
     histories = [student.history for student in outcome.students.values()]
     trained = [history for history in (outcome.teacher_history, *histories) if history]

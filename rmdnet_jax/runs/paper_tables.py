@@ -263,6 +263,7 @@ def _heading(config: ConfigDict) -> str:
 
 def _size(cell: ConfigDict) -> str:
     images = f"{cell.dataset.train_size:,}" if cell.dataset.train_size else "all"
+    images += f" after the first {cell.dataset.skip:,}" if cell.dataset.skip else ""
     size = f"{images} images, width {cell.model.width}, {cell.train.epochs} epochs"
     if cell.teacher.kind == "none":
         return size

@@ -365,7 +365,8 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
         size = config[field].batch_size
         images = len(data.train_images)
         if field == "train":
-            task = experiment.task_of(config, split.labels.given, data.num_classes)
+            given = split.labels.given
+            task = experiment.task_of(config, given, data.num_classes, data.image_shape)
             images = task.learned_from
         if size > images:
             raise InputError(

@@ -7,7 +7,7 @@ import pytest
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import instance_noise, labels, noise, sources
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 
 TRUE = (np.arange(600) % 3).astype(np.int32)
@@ -55,7 +55,7 @@ WITH_OPEN = dataclasses.replace(
     DATA,
     train_images=np.random.default_rng(1).integers(0, 256, IMAGES.shape, np.uint8),
     train_labels=HUMAN,
-    true_labels=np.where(IS_OPEN, OPEN, TRUE).astype(np.int32),
+    true_labels=np.where(IS_OPEN, NO_CLASS, TRUE).astype(np.int32),
 )
 
 

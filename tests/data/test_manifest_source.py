@@ -13,7 +13,7 @@ from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import annotators, manifest_source, sources
-from rmdnet_jax.data.dataset import OPEN
+from rmdnet_jax.data.dataset import NO_CLASS
 
 HEADER = ["path", "label", "split", "true_label"]
 
@@ -105,7 +105,7 @@ def test_a_training_picture_without_a_true_label_shows_none_of_the_classes(beast
     data = sources.load("manifest", str(write(folder, rows)))
     is_open = np.isin(data.train_files, [rows[2][0], rows[5][0]])
     assert is_open.sum() == 2
-    np.testing.assert_array_equal(data.true_labels == OPEN, is_open)
+    np.testing.assert_array_equal(data.true_labels == NO_CLASS, is_open)
     np.testing.assert_array_equal(data.true_labels[~is_open], data.train_labels[~is_open])
     assert data.train_labels.min() == 0
 
@@ -119,7 +119,7 @@ def test_such_a_picture_is_not_held_out_to_test_on(beasts):
     assert set(found.test.files) <= known
     assert len(found.test.files) > 0
     assert found.tests_truth
-    assert (found.train.true_labels == OPEN).sum() == 8
+    assert (found.train.true_labels == NO_CLASS).sum() == 8
 
 
 def test_true_labels_may_be_known_of_the_test_split_alone(beasts):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import noise
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, coarse_labels
-from rmdnet_jax.data.dataset import OPEN
+from rmdnet_jax.data.dataset import NO_CLASS
 
 # The coarse label of each fine label, as CIFAR-100's files have it.
 # fmt: off
@@ -407,7 +407,7 @@ def test_labels_that_are_not_labels(labels):
     with pytest.raises(InputError) as error:
         noise.corrupt(labels, "symmetric", 0.4, 10, 0)
     assert_one_line(error, "labels to corrupt", "right is")
-    if labels.dtype.kind == "i" and labels.min() == OPEN:
+    if labels.dtype.kind == "i" and labels.min() == NO_CLASS:
         labels = labels - 1
     with pytest.raises(InputError):
         noise.realised(labels, np.array([0, 1]), 10)
@@ -416,7 +416,7 @@ def test_labels_that_are_not_labels(labels):
 
 
 def test_images_of_no_class_are_wrong_and_in_no_row():
-    true, given = np.array([OPEN, 0, 0, 1, OPEN, 1]), np.array([2, 0, 1, 1, 0, 1])
+    true, given = np.array([NO_CLASS, 0, 0, 1, NO_CLASS, 1]), np.array([2, 0, 1, 1, 0, 1])
     rate, transition = noise.realised(true, given, 3)
     assert rate == 0.5
     np.testing.assert_array_equal(transition, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])

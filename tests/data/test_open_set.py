@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import labels, noise, open_set
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.data.open_pool import Pool
 
@@ -90,7 +90,7 @@ def test_clean_closed_and_open_are_the_shares_of_the_paper(rate, rho2):
         return
     data = open_set.added(make_large(), "universal", rate, 0, rho2) if rate * rho2 else make_large()
     found = labels.give(data, "universal", rate, seed=0, rho2=rho2, exact=True)
-    is_open = found.true == OPEN
+    is_open = found.true == NO_CLASS
     shares = ((found.given == found.true).mean(), (found.given != found.true)[~is_open].sum()
               / len(found.true), is_open.mean())  # fmt: skip
     wanted = (1 - rate, rate * (1 - rho2), rate * rho2)
@@ -112,7 +112,7 @@ def test_they_stand_behind_the_others_under_labels_of_the_classes():
     np.testing.assert_array_equal(joined.train_images[:SIZE], data.train_images)
     np.testing.assert_array_equal(joined.train_labels[:SIZE], data.train_labels)
     np.testing.assert_array_equal(joined.true_labels[:SIZE], data.train_labels)
-    assert (joined.true_labels[SIZE:] == OPEN).all()
+    assert (joined.true_labels[SIZE:] == NO_CLASS).all()
     assert set(joined.train_labels[SIZE:]) == set(range(5))
     np.testing.assert_array_equal(joined.label_sets["human"][:SIZE], data.label_sets["human"])
     np.testing.assert_array_equal(joined.label_sets["human"][SIZE:], joined.train_labels[SIZE:])
@@ -238,13 +238,13 @@ def test_nothing_is_added_where_nothing_is_asked_for():
 
 def test_universal_noise_wants_data_whose_images_all_show_a_class():
     true = made().train_labels.copy()
-    true[3] = OPEN
+    true[3] = NO_CLASS
     data = dataclasses.replace(made(true_labels=true), pool=pool())
     with pytest.raises(InputError, match="1 training images of five show none of the classes"):
         open_set.added(data, "universal", 0.5, 0, 0.5)
     more = open_set.added(data, "none", 0.0, 0, open_share=0.2)
-    assert (more.true_labels == OPEN).sum() == 101
-    assert more.true_labels[3] == OPEN
+    assert (more.true_labels == NO_CLASS).sum() == 101
+    assert more.true_labels[3] == NO_CLASS
 
 
 # Classes that are left out
@@ -279,16 +279,16 @@ def test_no_open_picture_is_one_of_the_data_or_of_the_test():
 
 def test_an_image_that_stays_and_shows_a_class_that_left_is_open():
     true = made().train_labels.copy()
-    true[0], true[1], true[4] = 4, OPEN, 2  # given 0, 1 and 4
+    true[0], true[1], true[4] = 4, NO_CLASS, 2  # given 0, 1 and 4
     kept = open_set.without_classes(made(true_labels=true), (4,))
-    np.testing.assert_array_equal(kept.true_labels[:4], [OPEN, OPEN, 2, 3])
+    np.testing.assert_array_equal(kept.true_labels[:4], [NO_CLASS, NO_CLASS, 2, 3])
     assert len(kept.pool) == 79  # the fifth image shows a class that stays
     assert not (kept.pool.images == made().train_images[4]).all(axis=(1, 2, 3)).any()
 
 
 def test_a_label_set_that_has_a_class_that_left_cannot_be_trained_on():
     kept = open_set.without_classes(made(), (1,))  # for which people took class 0 now and then
-    assert kept.label_sets["human"].min() == OPEN
+    assert kept.label_sets["human"].min() == NO_CLASS
     with pytest.raises(InputError, match="run from -1 to 3"):
         kept.check_training_labels(kept.label_sets["human"], "labels human")
 

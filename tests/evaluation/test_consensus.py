@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rmdnet_jax.data import corrections, labels
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.evaluation import consensus
 
 CLASSES = ("=cat", "dog", "emu")
@@ -89,7 +89,7 @@ def test_shares_of_wrong_labels_are_of_images_of_a_class(data):
     assert told["annotators"] == 4
     assert told["consensus_differs"] == 40
     assert told["consensus_wrong"] == 0
-    is_open = dataclasses.replace(given, true=np.where(np.arange(60) < 30, OPEN, TRUE))
+    is_open = dataclasses.replace(given, true=np.where(np.arange(60) < 30, NO_CLASS, TRUE))
     assert consensus.summarise(found, is_open)["consensus_wrong"] == 0
     unknown = dataclasses.replace(given, true=None)
     assert "consensus_wrong" not in consensus.summarise(found, unknown)

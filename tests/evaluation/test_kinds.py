@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, OPEN, Division
 from rmdnet_jax.evaluation import kinds, label_issues
-from rmdnet_jax.methods.division import CLEAN, CLOSED, OPEN, Division
 
 GIVEN = np.array([0, 1, 2, 0, 1, 2])
 TRUTH = np.array([0, 1, 0, 2, -1, -1])

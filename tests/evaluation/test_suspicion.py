@@ -5,10 +5,10 @@ import types
 import numpy as np
 import pytest
 
-from rmdnet_jax.data import noise, transition
+from rmdnet_jax.data import label_kinds, noise, transition
+from rmdnet_jax.data.label_kinds import Division
 from rmdnet_jax.evaluation import classification, knn, label_issues
 from rmdnet_jax.evaluation.suspicion import suspect
-from rmdnet_jax.methods.division import Division
 
 rng = np.random.default_rng(0)
 GIVEN, OF_TEST = rng.integers(0, 3, 60).astype(np.int32), rng.integers(0, 3, 8).astype(np.int32)
@@ -93,7 +93,7 @@ def test_of_the_issues_embeddings_may_tell_which_are_of_no_class(tells):
     labels = types.SimpleNamespace(given=given, review=None)
     logits, queries = generator.normal(size=(8, 4)), bank[:8]
     found = suspect(belief, logits, data, labels, (bank, queries), tells_open=tells).train
-    is_open = found.kind == label_issues.KINDS.index(label_issues.OPEN)
+    is_open = found.kind == label_kinds.OPEN
     assert not is_open[~found.is_issue].any()
     assert is_open[:400].sum() <= 4
     assert (is_open[400:].sum() > 20) == tells

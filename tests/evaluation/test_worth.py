@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.evaluation import knn, worth
 from rmdnet_jax.methods.interface import Prediction
@@ -28,7 +28,7 @@ def test_neighbours_elect_the_label():
 
 
 def test_images_of_no_class_have_no_vote():
-    labels = np.where(np.arange(30) < 24, OPEN, LABELS)
+    labels = np.where(np.arange(30) < 24, NO_CLASS, LABELS)
     assert worth.knn_accuracy(GOOD, labels, DATA, 1) == 1
     # With so many neighbours all vote, weighted by exp(similarity / 0.1): the nearest still win,
     # where a vote of -1 would be one of the last class.

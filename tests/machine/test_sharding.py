@@ -132,10 +132,17 @@ def folders(tmp_path_factory):
         ),
         (
             "modul",
-            {"label_loss", "distilled_loss", "category_loss", "instance_loss", "rotation_loss"},
+            {
+                "label_loss",
+                "distilled_loss",
+                "category_loss",
+                "instance_loss",
+                "rotation_loss",
+                "refined_accuracy",
+            },
         ),
         ("kd", {"label_loss", "distilled_loss"}),
-        ("dfnd", {"distilled_loss", "channel_loss"}),
+        ("dfnd", {"distilled_loss", "channel_loss", "teacher_agreement"}),
     ],
 )
 def test_losses_agree_step_by_step_with_one_device(folders, method, parts):

@@ -38,10 +38,10 @@ def fresh(method):
 
 
 def test_a_channel_has_the_accuracy_on_its_diagonal():
-    even = dfnd.channel(jnp.zeros((3, 3)), jnp.float32(0.9))
+    even = np.exp(dfnd.log_channel(jnp.zeros((3, 3)), jnp.float32(0.9)))
     np.testing.assert_allclose(even, 0.05 + 0.85 * np.eye(3), rtol=1e-6)
     theta = RNG.normal(size=(4, 4)).astype(np.float32)
-    found = np.asarray(dfnd.channel(jnp.asarray(theta), jnp.float32(0.7)))
+    found = np.exp(dfnd.log_channel(jnp.asarray(theta), jnp.float32(0.7)))
     for row, own in enumerate(theta.astype(np.float64)):
         expected = 0.3 * softmax(np.delete(own, row))
         np.testing.assert_allclose(np.delete(found[row], row), expected, rtol=1e-5)
@@ -91,7 +91,17 @@ def test_somebody_has_to_say_how_good_the_teacher_is(method, fresh):
     assert float(fresh.selection["accuracy"]) == pytest.approx(0.9)
     unknown = method(accuracy=None)
     with pytest.raises(InputError, match=r"--config\.dfnd\.accuracy"):
-        unknown.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), TASK)
+        unknown.check(TASK)
     told = dataclasses.replace(unknown, accuracy=0.8)
+    told.check(TASK)
     state = told.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), TASK)
     assert float(state.selection["accuracy"]) == pytest.approx(0.8)
+
+
+def test_a_teacher_without_a_mistake_leaves_no_nan(method, batch):
+    own = method(accuracy=1.0)
+    state = own.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), TASK)
+    for _ in range(3):
+        state, metrics, _ = own.step(state, batch, KEY, own.frozen)
+        assert np.isfinite(metrics["loss"])
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.methods import dividemix
+from rmdnet_jax.methods import dividemix, select
 from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.interface import Batch, Look, Prediction, Task, Weights
 from rmdnet_jax.methods.mixup import mixup
@@ -89,24 +89,24 @@ def test_equal_losses_leave_open_which_labels_are_right():
 
 
 def test_the_surest_are_taken_and_of_equal_ones_the_first():
-    chosen = dividemix.surest(np.array([0.2, 0.9, 0.5, 0.5, 0.9]), 3)
+    chosen = select.surest(np.array([0.2, 0.9, 0.5, 0.5, 0.9]), 3)
     np.testing.assert_array_equal(chosen, [False, True, True, False, True])
 
 
 @pytest.mark.parametrize("size", [3, 5, 14])
 def test_members_come_in_turn_and_again(size):
     members = jnp.asarray(np.isin(np.arange(12), [1, 4, 5, 9, 11]))
-    drawn = jax.jit(dividemix.cycled, static_argnums=2)(KEY, members, size)
+    drawn = jax.jit(select.cycled, static_argnums=2)(KEY, members, size)
     assert drawn.dtype == jnp.int32
     turn = np.asarray(drawn)[:5]
     assert len(set(turn)) == min(size, 5)
     assert set(turn) <= {1, 4, 5, 9, 11}
     np.testing.assert_array_equal(drawn, np.resize(turn, size))
-    assert (drawn != dividemix.cycled(jax.random.key(5), members, size)).any()
+    assert (drawn != select.cycled(jax.random.key(5), members, size)).any()
 
 
 def test_of_no_members_all_are_drawn():
-    drawn = dividemix.cycled(KEY, jnp.zeros(12, bool), 12)
+    drawn = select.cycled(KEY, jnp.zeros(12, bool), 12)
     assert sorted(drawn.tolist()) == list(range(12))
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from rmdnet_jax.evaluation import label_issues
+from rmdnet_jax.data import label_kinds
+from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, OPEN
 from rmdnet_jax.methods import division
-from rmdnet_jax.methods.division import CLEAN, CLOSED, OPEN
 
 
 def pictures(classes, top, size=400):
@@ -25,7 +25,7 @@ def pictures(classes, top, size=400):
 
 def test_names_and_numbers_agree():
     names = {CLEAN: "clean", CLOSED: "closed", OPEN: "open"}
-    assert {n: label_issues.KINDS[n] for n in names} == names
+    assert {n: label_kinds.KINDS[n] for n in names} == names
 
 
 @pytest.mark.parametrize("top", [10, 15, 20])

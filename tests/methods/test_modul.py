@@ -10,8 +10,9 @@ import pytest
 from scipy.special import log_softmax
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.methods.division import CLEAN, CLOSED, OPEN, Division
-from rmdnet_jax.methods.interface import Batch, Look, Task, Weights
+from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, OPEN, Division
+from rmdnet_jax.methods import division, rotations
+from rmdnet_jax.methods.interface import Batch, Look, Prediction, Task, Weights
 from rmdnet_jax.methods.mixup import mixup
 from rmdnet_jax.methods.modul import Modul
 from rmdnet_jax.methods.robust import Robust
@@ -27,6 +28,8 @@ LABEL = np.where(PART == CLEAN, GIVEN, (GIVEN + 1) % 3).astype(np.int32)
 ROWS = np.array([0, 2, 1, 6, 4, 10, 15, 14], np.int32)
 LABELLED, OPENED = ROWS[::2], ROWS[1::2]
 BATCH = Batch(jnp.asarray(IMAGES[ROWS]), jnp.asarray(GIVEN[ROWS]), jnp.asarray(ROWS))
+# The same where no image is turned.
+OF_LABELLED = jax.tree.map(lambda x: x[::2], BATCH)
 
 
 @pytest.fixture
@@ -136,7 +139,7 @@ def test_every_term_of_a_step_by_hand(method, size):
 def test_the_labels_alone_are_cross_entropy_bit_for_bit(method):
     own = method(pad=1, flip=True, alpha=1.0, beta=0.0, gamma=0.0)
     state = started(own)
-    after, metrics, _ = own.step(state, BATCH, KEY, own.frozen)
+    after, metrics, _ = own.step(state, OF_LABELLED, KEY, own.frozen)
     refined = Batch(
         jnp.asarray(IMAGES[LABELLED]), jnp.asarray(LABEL[LABELLED]), jnp.asarray(LABELLED)
     )
@@ -172,7 +175,8 @@ def test_a_term_that_is_off_is_not_computed_and_moves_nothing(method, changes, g
     """The switches of Table 5."""
     own = method(**changes)
     state = started(own)
-    after, metrics, _ = own.step(state, BATCH, KEY, own.frozen)
+    batch = BATCH if own.gamma else OF_LABELLED
+    after, metrics, _ = own.step(state, batch, KEY, own.frozen)
     for name in gone:
         assert name not in metrics
     for name in still:
@@ -193,7 +197,7 @@ def test_no_open_picture_is_the_step_without_rotations(method):
         state, division=state.division | {"part": jnp.asarray(np.minimum(PART, CLOSED))}
     )
     one, _, _ = with_term.step(none_open, BATCH, KEY, with_term.frozen)
-    two, _, _ = without.step(none_open, BATCH, KEY, without.frozen)
+    two, _, _ = without.step(none_open, OF_LABELLED, KEY, without.frozen)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one.params, two.params
     )
@@ -235,7 +239,7 @@ def test_the_teacher_can_label_the_view(method):
     said = teacher(once, normalised(IMAGES[LABELLED]))[0].argmax(axis=1)
     labels = np.where(PART[LABELLED] == CLOSED, said, LABEL[LABELLED])
     logits, _, _ = student(once, state, normalised(IMAGES[LABELLED]))
-    _, metrics, _ = view.step(state, BATCH, KEY, view.frozen)
+    _, metrics, _ = view.step(state, OF_LABELLED, KEY, view.frozen)
     assert metrics["loss"] == pytest.approx(of_labels(logits, labels), rel=1e-4)
 
 
@@ -252,7 +256,8 @@ def test_the_division_is_made_once_with_prototypes_of_the_fresh_projection(metho
     fresh = own.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), TASK)
     look = Look(GIVEN, tuple, tuple, tuple, tuple)
     state = own.between_epochs(fresh, 0, look)
-    found, said = own.divided(state), own.learner.guide.train
+    said = own.learner.guide.train
+    found = own.divided(state, np.arange(SIZE), GIVEN, said.logits)
     assert isinstance(found, Division)
     assert [x.dtype for x in found] == [np.int8, np.int32, np.float32]
     used = found.part != OPEN
@@ -281,12 +286,92 @@ def test_a_class_without_a_picture_has_no_prototype_and_no_nan(method, capsys):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(after.params))
 
 
-def test_pictures_must_be_square_to_be_turned(method):
-    example = jnp.zeros((1, 8, 6, 3), jnp.uint8)
+def test_pictures_that_are_turned_must_be_square_and_enough(method):
+    oblong = Task(GIVEN, 3, 4, 1, image_shape=(8, 6, 3))
     with pytest.raises(InputError, match=r"8x6.*modul\.gamma=0"):
-        method().init(KEY, example, TASK)
+        method().check(oblong)
+    few = Task(GIVEN, 3, 9, 1, image_shape=(8, 8, 3))
     with pytest.raises(InputError, match="at most half of the images"):
-        method().check(Task(GIVEN, 3, 9, 1))
+        method().check(few)
+    for task in (oblong, few):
+        method(gamma=0.0).check(task)
+
+
+def test_where_nothing_is_turned_a_step_is_of_labelled_images_alone(method):
+    own = method(gamma=0.0)
+    state = started(own)
+    order = np.asarray(own.order(state, KEY, TASK))
+    assert order.shape == (TASK.steps, TASK.batch_size)
+    assert (PART[order] != OPEN).all()
+    _, alone, _ = own.step(state, OF_LABELLED, KEY, own.frozen)
+    both = method()
+    _, metrics, _ = both.step(started(both), BATCH, KEY, both.frozen)
+    for name in ("label_loss", "distilled_loss", "instance_loss"):
+        np.testing.assert_allclose(alone[name], metrics[name], rtol=1e-5)
+
+
+def test_logits_alone_are_enough_for_the_labels_alone(method):
+    """A table of logits, or an ONNX classifier, has no embedding of a view."""
+    assert method().needs_embedding
+    own = method(alpha=1.0, beta=0.0)
+    assert not own.needs_embedding
+    guide = own.learner.guide
+    known = guide.train._replace(embedding=None)
+    learner = dataclasses.replace(own.learner, guide=dataclasses.replace(guide, train=known))
+    own = dataclasses.replace(own, learner=learner)
+    fresh = own.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), TASK)
+    assert set(fresh.params["1"]) == {"backbone", "classifier", "rotation"}
+    state = own.between_epochs(fresh, 0, Look(GIVEN, tuple, tuple, tuple, tuple))
+    _, metrics, _ = own.step(state, BATCH, KEY, own.frozen)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_other_forms_of_the_instance_and_the_rotation_loss(method):
+    own = method(instance="infonce", rotations=1)
+    state = started(own)
+    _, metrics, _ = own.step(state, BATCH, KEY, own.frozen)
+    view = normalised(IMAGES[LABELLED])
+    s = unit(of_head(state, "projection", student(own, state, view)[1]))
+    t = unit(of_head(state, "teacher_projection", teacher(own, view)[1]))
+    across, within = np.exp(s @ t.T / 0.3), np.exp(s @ s.T / 0.3)
+    np.fill_diagonal(within, 0)
+    expected = -np.log(np.diagonal(across) / (across.sum(axis=1) + within.sum(axis=1)))
+    assert metrics["instance_loss"] == pytest.approx(expected.mean(), rel=1e-4)
+    _, _, turn_key = jax.random.split(jax.random.split(KEY)[1], 3)
+    turned, turn = rotations.drawn(turn_key, normalised(IMAGES[OPENED]))
+    recognised = of_head(state, "rotation", student(own, state, turned)[1])
+    assert metrics["rotation_loss"] == pytest.approx(of_labels(recognised, turn), rel=1e-4)
+
+
+def test_the_log_tells_given_from_refined_labels(method):
+    own = method()
+    state = started(own)
+    said = student(own, state, normalised(IMAGES[LABELLED]))[0].argmax(axis=1)
+    _, metrics, _ = own.step(state, BATCH, KEY, own.frozen)
+    assert metrics["train_accuracy"] == (said == GIVEN[LABELLED]).mean()
+    assert metrics["refined_accuracy"] == (said == LABEL[LABELLED]).mean()
+
+
+def test_images_that_were_held_out_are_divided_by_the_same_teacher(method):
+    own = method()
+    index = np.arange(0, SIZE, 2)
+    logits = np.asarray(own.learner.guide.train.logits)
+    learned = Task(GIVEN[index], 3, 4, 2)
+    learner = dataclasses.replace(
+        own.learner,
+        guide=dataclasses.replace(own.learner.guide, train=Prediction(logits[index], None)),
+    )
+    part = Modul(learner, alpha=1.0, beta=0.0)
+    fresh = part.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), learned)
+    look = Look(GIVEN[index], tuple, tuple, tuple, tuple)
+    state = part.between_epochs(fresh, 0, look)
+    found = part.divided(state, index, GIVEN, logits)
+    whole = division.by_evidence(logits, GIVEN)
+    for every, by_all, learned_by in zip(
+        found, whole, division.by_evidence(logits[index], GIVEN[index]), strict=True
+    ):
+        np.testing.assert_array_equal(every[1::2], by_all[1::2])
+        np.testing.assert_array_equal(every[index], learned_by)
 
 
 def test_a_killed_run_goes_on_and_does_not_divide_again(method, trained, tmp_path, monkeypatch):

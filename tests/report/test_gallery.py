@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rmdnet_jax.data.dataset import OPEN, Dataset
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.evaluation.label_issues import LabelIssues, kinds
@@ -47,8 +47,8 @@ def test_the_most_suspicious_come_first_with_all_that_is_known_of_them():
 
 
 def test_a_truth_that_is_none_of_the_classes_stays_so():
-    labels = dataclasses.replace(LABELS, true=np.full(4, OPEN, np.int32))
-    assert {suspect.true for suspect in gallery.suspects(ISSUES, DATA, labels, 4)} == {OPEN}
+    labels = dataclasses.replace(LABELS, true=np.full(4, NO_CLASS, np.int32))
+    assert {suspect.true for suspect in gallery.suspects(ISSUES, DATA, labels, 4)} == {NO_CLASS}
 
 
 def test_feature_vectors_have_no_pictures():

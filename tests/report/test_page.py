@@ -11,7 +11,7 @@ from PIL import Image
 from rmdnet_jax.base import text
 from rmdnet_jax.config import default
 from rmdnet_jax.data import corrections
-from rmdnet_jax.data.dataset import OPEN
+from rmdnet_jax.data.dataset import NO_CLASS
 from rmdnet_jax.report import gallery, page
 
 RESULTS = {
@@ -135,8 +135,8 @@ def test_no_name_steers_the_screen_or_fills_it(written):
 @pytest.mark.parametrize(
     ("true", "said"),
     [(0, "the label is right"), (1, r"wrong: truly photo\u202egnp.exe\x1b"), (None, "not known"),
-     (OPEN, "wrong: truly none of the classes"), (0, "0 of these 1 are wrong"),
-     (1, "1 of these 1 are wrong"), (OPEN, "1 of these 1 are wrong")],
+     (NO_CLASS, "wrong: truly none of the classes"), (0, "0 of these 1 are wrong"),
+     (1, "1 of these 1 are wrong"), (NO_CLASS, "1 of these 1 are wrong")],
 )  # fmt: skip
 def test_the_gallery_says_whether_a_label_is_wrong_where_that_is_known(tmp_path, true, said):
     written = write(tmp_path, [dataclasses.replace(SUSPECT, true=true)])

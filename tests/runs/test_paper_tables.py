@@ -134,6 +134,15 @@ def test_moduls_cells_have_both_rates_and_a_trained_teacher(table, name, fields)
     assert changed.dataset.skip == 25_000
 
 
+@pytest.mark.parametrize("scale", ["full", "small", "tiny"])
+def test_modul_learns_no_image_of_its_teacher(scale):
+    teacher = importlib.import_module("configs.modul_cifar10").get_config("teacher")
+    for cell in cells(config("modul_table1", scale=scale)):
+        assert cell.config.dataset.skip >= teacher.dataset.train_size > 0
+    heading = paper_tables._heading(config("modul_table1", scale=scale))
+    assert "after the first 25,000 images" in heading
+
+
 def test_a_k_that_the_paper_does_not_print_is_the_recipes():
     made = config("table1", **{"losses.cifar10.gce.k": 0.3})
     (cell,) = (c for c in cells(made) if c.name == "cifar10-gce-simsiam-k0.3-pairflip-0.1-seed0")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command import run_here
 
-from rmdnet_jax.evaluation.label_issues import KINDS
+from rmdnet_jax.data.label_kinds import KINDS
 from rmdnet_jax.model import Model
 
 CONFIG = "configs/modul_digits.py"

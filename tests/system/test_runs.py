@@ -113,10 +113,10 @@ def test_its_classifier_serves_from_the_shell_and_from_python(finished, data, tm
 
 
 def embeds_nothing(monkeypatch, kind):
-    def embeddings(self, state, data):
+    def predictions(self, state, data):
         raise AssertionError("embeddings were computed")
 
-    monkeypatch.setattr(kind, "embeddings", embeddings)
+    monkeypatch.setattr(kind, "predictions", predictions)
 
 
 def test_a_second_start_trains_and_embeds_nothing_and_changes_no_number(
