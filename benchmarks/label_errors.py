@@ -21,7 +21,6 @@ from cleanlab.rank import get_label_quality_scores
 from ml_collections import ConfigDict
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from rmdnet_jax import experiment
 from rmdnet_jax.config import default
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.validation import Split
@@ -29,6 +28,7 @@ from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
 from rmdnet_jax.runs import preparation
 from rmdnet_jax.runs.preparation import Run
+from rmdnet_jax.stages import learning, teaching
 from rmdnet_jax.training.logging import RunLog
 
 _SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
@@ -48,7 +48,7 @@ def out_of_sample(run: Run, folds: int) -> np.ndarray:
     size = len(run.labels.given)
     order = np.random.default_rng(run.config.seed).permutation(size)
     probabilities = np.empty((size, run.data.num_classes))
-    teacher = experiment.teaching(run)
+    teacher = teaching.teaching(run)
     for fold in range(folds):
         held_out, kept = (
             np.sort(order[fold::folds]),
@@ -61,7 +61,7 @@ def out_of_sample(run: Run, folds: int) -> np.ndarray:
             lazy_images.subset(run.data.train_images, held_out), run.labels.given[held_out],
         )  # fmt: skip
         part = dataclasses.replace(run, split=split, workdir=workdir, log=RunLog(workdir, False))
-        student = experiment.learning(part, "student", teacher).model
+        student = learning.learning(part, "student", teacher).model
         probabilities[held_out] = student.predict_proba(split.held_out_images)
     return probabilities
 

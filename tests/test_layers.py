@@ -12,6 +12,7 @@ LAYERS = [
     {"api"},
     {"runs"},
     {"experiment"},
+    {"stages"},
     {"model", "report"},
     {"training", "config", "export"},
     {"evaluation"},

@@ -21,6 +21,7 @@ class Pool:
       digests: uint8 [M, 16], as a `Dataset` has them, or None.
       originals: side -> the pictures as squares of so many pixels, from the best there is of them;
         None: the images are all there is.
+      are_whole: whether nobody has to look for broken ones among them (open_source.whole).
     """
 
     name: str
@@ -28,6 +29,7 @@ class Pool:
     files: tuple[str, ...] | None = None
     digests: np.ndarray | None = None
     originals: Callable[[int], Images] | None = None
+    are_whole: bool = True
 
     def __len__(self) -> int:
         return len(self.images)

@@ -109,9 +109,9 @@ def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
     """The data without the images labelled as one of `classes`; the others' classes are numbered
     anew, in order.
 
-    The training images that leave, and show one of `classes` or none at all, are its `pool`. An
-    image that stays and shows one of them is NO_CLASS now. In label sets these classes are NO_CLASS too:
-    one that has them cannot be trained on.
+    The training images that leave, and show one of `classes` or none at all, are its `pool`. The
+    true label of an image that stays and shows one of them is NO_CLASS now. So are these classes in
+    label sets: one that has them cannot be trained on.
 
     Args:
       data: checked.
@@ -178,6 +178,7 @@ def added(
     rho2: float = 0.0,
     open_path: str = "",
     open_share: float = 0.0,
+    max_broken: float = 0.01,
 ) -> Dataset:
     """The data with as many open pictures as its noise asks for.
 
@@ -186,6 +187,7 @@ def added(
       kind, rate, rho2, open_share: as `share` takes them.
       seed: as `with_open` takes it.
       open_path: as `open_source.read` takes it; empty is none.
+      max_broken: as `with_open` takes it.
 
     Raises:
       InputError: there are too few of them or none, or they cannot stand beside the data's images;
@@ -205,48 +207,53 @@ def added(
             f"the noise asks for {wanted:,} open pictures and there are none; right is "
             "noise.open_path or dataset.open_classes"
         )
-    return with_open(data, pool, wanted, seed)
+    return with_open(data, pool, wanted, seed, max_broken)
 
 
-def with_open(data: Dataset, pool: Pool, count: int, seed: int) -> Dataset:
+def with_open(
+    data: Dataset, pool: Pool, count: int, seed: int, max_broken: float = 0.01
+) -> Dataset:
     """The data with `count` pictures of the pool behind its training images.
 
     Which they are and in what order, and their given labels, uniform over the classes and the same
     in every label set, depends on `seed` and the number of pictures in the pool alone; what is
-    added of a smaller count is the beginning of what is added of a larger one. Their true label is
-    NO_CLASS. The true labels of the others, where the source knows none, are then its labels.
+    added of a smaller count is the beginning of what is added of a larger one. For a broken one
+    comes the next in that order, and it is told as a skipped file. Their true label is NO_CLASS.
+    The true labels of the others, where the source knows none, are then its labels.
 
     Args:
       data: checked.
       pool: of images of the data's shape.
       count: from 0.
       seed: an integer from 0, of the noise.
+      max_broken: share of the pool that may be no whole pictures.
 
     Raises:
-      InputError: the pool has fewer pictures.
+      InputError: the pool has fewer pictures, or more broken ones.
     """
-    if count > len(pool):
-        raise InputError(
-            f"the noise asks for {count:,} open pictures beside {len(data.train_images):,} images "
-            f"and there are {len(pool):,} of {pool.name}; right is more, a smaller share, or a "
-            "smaller dataset.train_size"
-        )
+    _check_enough(count, len(pool), data, pool.name)
     if not count:
         return data
     which = noise.generator(seed, "open", 0.0, _WHICH).random(len(pool))
-    pool = pool.take(np.argsort(which, kind="stable")[:count])
+    order = np.argsort(which, kind="stable")
+    in_memory = not data.is_on_disk
+    pool, skipped = open_source.whole(pool, order, count, in_memory, max_broken)
+    _check_enough(count, len(pool), data, f"{pool.name} that are whole")
     uniform = noise.generator(seed, "open", 0.0, _LABELS).random(count)
     given = np.floor(uniform * data.num_classes).astype(np.int32)
     size = len(data.train_images)
     index = np.arange(size) if data.train_index is None else data.train_index
-    last = int(index[-1]) if data.test_index is None else max(index[-1], data.test_index[-1])
+    last = int(index[-1])
+    if data.in_one_list:
+        assert data.test_index is not None
+        last = max(last, int(data.test_index[-1]))
 
     def labelled(labels: np.ndarray, others: np.ndarray = given) -> np.ndarray:
         return np.concatenate([labels, others]).astype(np.int32)
 
     files = data.train_files
     if files is not None:
-        files += pool.files or tuple(f"{pool.name}, picture {place}" for place in range(count))
+        files += pool.files or tuple(f"{pool.name}, picture {row}" for row in order[:count])
 
     def originals(side: int) -> tuple[Images, Images]:
         train, test = data.squares(side)
@@ -263,9 +270,20 @@ def with_open(data: Dataset, pool: Pool, count: int, seed: int) -> Dataset:
         train_files=files,
         train_index=np.concatenate([index, last + 1 + np.arange(count)]),
         originals=originals if data.originals or pool.originals else None,
+        skipped_files=(*data.skipped_files, *skipped),
         pool=None,
         changes=(*data.changes, told),
     )
+
+
+def _check_enough(count: int, available: int, data: Dataset, name: str) -> None:
+    """Raises InputError if there are not so many open pictures."""
+    if count > available:
+        raise InputError(
+            f"the noise asks for {count:,} open pictures beside {len(data.train_images):,} images "
+            f"and there are {available:,} of {name}; right is more, a smaller share, or a smaller "
+            "dataset.train_size"
+        )
 
 
 def _joined_digests(data: Dataset, pool: Pool) -> np.ndarray | None:

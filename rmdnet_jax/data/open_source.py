@@ -1,6 +1,7 @@
 """Pictures of another source as open-set pictures: a folder, or an array in a .npz or .npy. What
 labels they may have is not read."""
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -10,11 +11,11 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, listed, shown
-from rmdnet_jax.data import lazy_images, npy, pictures
-from rmdnet_jax.data.dataset import as_images, check_images
+from rmdnet_jax.data import lazy_images, npy, picture_files, pictures
+from rmdnet_jax.data.dataset import SkippedFile, as_images, check_images
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.data.open_pool import Pool
-from rmdnet_jax.data.picture_reader import PictureReader
+from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding
 from rmdnet_jax.machine import memory
 
 # What their array in a .npz may be called.
@@ -33,8 +34,8 @@ def read(path: str, image_shape: tuple[int, ...]) -> Pool:
     """The pictures of a folder, however deep they lie, in the order of their paths, or of an array.
 
     Pictures of another size than the data's become squares of its side, as `pictures.decode` makes
-    them; those of a folder are decoded when they are read. In a folder what begins with a dot is
-    passed over, and links to folders are not followed.
+    them; those of a folder are decoded when they are read, and `whole` tells the broken ones. In a
+    folder what begins with a dot is passed over, and links to folders are not followed.
 
     Args:
       path: the folder or file.
@@ -72,6 +73,60 @@ def read(path: str, image_shape: tuple[int, ...]) -> Pool:
     return Pool(shown(str(path)), squares(_side(image_shape, where)), originals=squares)
 
 
+def whole(
+    pool: Pool, order: np.ndarray, count: int, in_memory: bool, max_broken: float
+) -> tuple[Pool, tuple[SkippedFile, ...]]:
+    """The first pictures of an order that are whole, so many of them if there are, and the broken
+    ones among them, which others stand in for.
+
+    Of a pool whose pictures are not known to be whole, these and no others are decoded now.
+
+    Args:
+      pool: as `read` makes it.
+      order: int [M], its rows.
+      count: from 0.
+      in_memory: whether the pixels are kept; else they are decoded again when they are read.
+      max_broken: share of the pool that may be broken.
+
+    Raises:
+      InputError: more are; or the system does not let one be read.
+    """
+    if pool.are_whole:
+        return pool.take(order[:count]), ()
+    images = pool.images
+    assert isinstance(images, LazyImages)
+    assert isinstance(images.read, PictureReader)
+    root, files = Path(images.read.root), images.read.files
+    tolerant = TolerantReader(images.read)
+    lenient = dataclasses.replace(images, read=tolerant)
+    broken: dict[str, str] = {}
+    kept, parts, seen = order[:0], [images[:0]], 0
+    while len(kept) < count and seen < len(order):
+        rows = order[seen : seen + count - len(kept)]
+        seen += len(rows)
+        is_there = np.array([picture_files.state(root, files[row]) is not None for row in rows])
+        broken |= {files[row]: picture_files.ABSENT for row in rows[~is_there]}
+        rows = rows[is_there]
+        part = lenient.subset(rows)
+        if in_memory:
+            parts.append(lazy_images.decoded(part))
+        else:
+            for _ in decoding(part):
+                pass
+        is_whole = np.array([files[row] not in tolerant.broken for row in rows], bool)
+        kept = np.concatenate([kept, rows[is_whole]])
+        if in_memory and not is_whole.all():
+            parts[-1] = parts[-1][is_whole]
+    broken |= tolerant.broken
+    skipped = tuple(SkippedFile(shown(str(root / file)), broken[file]) for file in sorted(broken))
+    place = f"{pool.name} (noise.open_path)"
+    picture_files.check_lost(skipped, len(pool), place, max_broken)
+    taken = dataclasses.replace(pool.take(kept), are_whole=True)
+    if in_memory:
+        taken = dataclasses.replace(taken, images=np.concatenate(parts))
+    return taken, skipped
+
+
 def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
     files = _files(folder, where)
     if not files:
@@ -88,7 +143,8 @@ def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
 
     names = tuple(shown(str(folder / file)) for file in files)
     images = squares(_side(image_shape, where))
-    return Pool(shown(str(folder)), images, names, _digests(folder, files), squares)
+    digests = _digests(folder, files)
+    return Pool(shown(str(folder)), images, names, digests, squares, are_whole=False)
 
 
 def _side(image_shape: tuple[int, ...], where: str) -> int:

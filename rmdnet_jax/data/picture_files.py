@@ -36,6 +36,9 @@ _READERS = 16
 # Of os.stat: there is no such file.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
+# Why a file that is not there is left out.
+ABSENT = "there is no such file"
+
 # Files that an error names before it says how many more there are.
 _NAMED = 3
 
@@ -267,9 +270,9 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
     """
     files = sorted(found._files())
     with ThreadPoolExecutor(_READERS) as pool:
-        looked = pool.map(functools.partial(_state, found.root), files)
+        looked = pool.map(functools.partial(state, found.root), files)
         states = dict(zip(files, looked, strict=True))
-    broken = {file: "there is no such file" for file, state in states.items() if state is None}
+    broken = {file: ABSENT for file, state in states.items() if state is None}
     known = {file: state for file, state in states.items() if state is not None}
     kept = (
         PictureCache.of(cache, found.place, ((file, *state) for file, state in known.items()))
@@ -291,7 +294,7 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
 
 
 def check_lost(lost: Sequence[SkippedFile], listed: int, place: str, max_broken: float) -> None:
-    """Raises InputError if the lost are more than the share `max_broken` of the files of a place."""
+    """Raises InputError if the lost are more than the share `max_broken` of a place's files."""
     if len(lost) <= max_broken * listed:
         return
     named = [f"{file.path}: {file.reason}" for file in lost[:_NAMED]]
@@ -337,8 +340,12 @@ def write_skipped(path: Path, skipped: Sequence[SkippedFile]) -> None:
             writer.writerows((cell(one.path), cell(one.reason)) for one in skipped)
 
 
-def _state(root: Path, file: str) -> tuple[int, int, int] | None:
-    """(bytes, mtime, ctime, both in ns) of a file; None if there is none, or a pipe or the like."""
+def state(root: Path, file: str) -> tuple[int, int, int] | None:
+    """(bytes, mtime, ctime, both in ns) of a file; None if there is none, or a pipe or the like.
+
+    Raises:
+      InputError: the system does not let it be looked at.
+    """
     try:
         found = os.stat(root / file)
     except OSError as error:

@@ -66,7 +66,7 @@ class DFND(LearnerMethod[DFNDState]):
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> DFNDState:
         """A fresh network, and a channel that spreads errors evenly."""
-        accuracy = self.accuracy or self._guide.accuracy
+        accuracy = self.accuracy or self._guide.accuracy or 0.0
         state = self.learner.init(key, example)
         channel = {_CHANNEL: {"theta": jnp.zeros((task.num_classes,) * 2, jnp.float32)}}
         params = {"1": state.params["1"] | channel}

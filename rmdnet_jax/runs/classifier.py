@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple
 
@@ -273,6 +274,15 @@ def _accuracy(workdir: Path) -> float | None:
     return float(found) if is_share else None
 
 
+def _values(names: tuple[str, ...]) -> tuple[Decimal | str, ...] | None:
+    """The values of names that are numbers, all of them; None if one is not."""
+    try:
+        values = tuple(map(Decimal, names))
+    except InvalidOperation:
+        return None
+    return values if all(value.is_finite() for value in values) else None  # "inf" is a word
+
+
 def _check_columns(columns: int, data: Dataset, where: str) -> None:
     if columns != data.num_classes:
         raise InputError(
@@ -282,16 +292,23 @@ def _check_columns(columns: int, data: Dataset, where: str) -> None:
 
 
 def _check_classes(classes: tuple, data: Dataset, where: str) -> None:
-    """Raises InputError for other classes than the data's, or another order. Those that are merely
-    numbered, 0 to C - 1, on either side, are taken to be in order."""
+    """Raises InputError for other classes than the data's, or another order.
+
+    Numbers are compared by value. Those that merely number classes, 0 to C - 1, where a source has
+    no names, are taken to be in the order of names that are words.
+    """
     _check_columns(len(classes), data, where)
     theirs, ours = (
         tuple(map(str, names)) for names in (classes, data.class_numbers or data.class_names)
     )
-    numbered = tuple(map(str, range(len(classes))))
-    if theirs == ours or numbered in (theirs, ours):
+    one, other = _values(theirs), _values(ours)
+    if one is None or other is None:
+        if tuple(map(str, range(len(classes)))) in (theirs, ours):
+            return
+        one, other = theirs, ours
+    first = next((i for i, pair in enumerate(zip(one, other, strict=True)) if len({*pair}) > 1), -1)
+    if first < 0:
         return
-    first = next(i for i, pair in enumerate(zip(theirs, ours, strict=True)) if len({*pair}) > 1)
     raise InputError(
         f"{where}: its class {first} is {brief(theirs[first])}, and that of {shown(data.name)} is "
         f"{brief(ours[first])}; right are the same classes in the same order"

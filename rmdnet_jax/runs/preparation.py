@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from rmdnet_jax import experiment
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
@@ -25,7 +24,6 @@ from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.encoders.resnet_file import ResNetEncoder
-from rmdnet_jax.experiment import Run
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import devices, hosts, memory
 from rmdnet_jax.methods.interface import Method, Task
@@ -33,6 +31,9 @@ from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models.torch_weights import Pretrained
 from rmdnet_jax.runs import classifier, encoding
 from rmdnet_jax.runs.encoding import Encoded
+from rmdnet_jax.stages import learning
+from rmdnet_jax.stages import run as stage_run
+from rmdnet_jax.stages.run import Run
 from rmdnet_jax.teachers import registry as teachers
 from rmdnet_jax.teachers.judged import Judged, Verdict
 from rmdnet_jax.teachers.source import Recipe, Source, Trained
@@ -100,7 +101,7 @@ def prepare(
     _check_loss(config, loss, data.num_classes)
     source = this.source
     if source and source.method and config.teacher.path:
-        handover.find(config.teacher.path, experiment.teacher_description(this)).close()
+        handover.find(config.teacher.path, stage_run.teacher_description(this)).close()
     _check_embeddings(this)
     for stage, name in this.methods().items():
         _check_method(this, stage, name)
@@ -132,7 +133,7 @@ def _run(
         rgrl, teacher, model = config.rgrl, config.teacher, config.model
         recipe = Recipe(
             teacher.path, teacher.width or model.width, model.stem, tuple(model.blocks),
-            experiment.convolution_dtype(model.precision), config.augment.flip,
+            stage_run.convolution_dtype(model.precision), config.augment.flip,
             rgrl.teacher_embedding == "projector", config.rm.to_dict(),
             (encoded.train, encoded.test) if encoded else None, pretrained, model.block, known,
         )  # fmt: skip
@@ -201,7 +202,7 @@ def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
             "config.rgrl.init_from_teacher with an encoder that is no ResNet of ours; right is "
             "False, or the .safetensors of a ResNet as config.encoder.path"
         )
-    own = experiment.backbone(config)
+    own = learning.backbone(config)
     fields = ("width", "stem", "block", "blocks")
     differing = {
         name: getattr(pretrained.backbone, name)
@@ -293,7 +294,8 @@ def labelled(config: ConfigDict, data: Dataset) -> tuple[Dataset, Labels]:
     noise = config.noise.to_dict()
     open_pictures = {name: noise.pop(name) for name in _OPEN}
     asked = {name: noise[name] for name in ("kind", "rate", "seed", "rho2")}
-    data = open_set.added(data, **asked, **open_pictures).check()
+    max_broken = config.dataset.max_broken
+    data = open_set.added(data, **asked, **open_pictures, max_broken=max_broken).check()
     if data.is_on_disk and data.nbytes <= memory.budget(config.dataset.memory_budget):
         data = data.in_memory()
     return data, label_source.give(data, **noise)
@@ -366,7 +368,7 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
         images = len(data.train_images)
         if field == "train":
             given = split.labels.given
-            task = experiment.task_of(config, given, data.num_classes, data.image_shape)
+            task = learning.task_of(config, given, data.num_classes, data.image_shape)
             images = task.learned_from
         if size > images:
             raise InputError(
@@ -451,13 +453,13 @@ def _unasked(this: Run) -> Judged | None:
 def _check_method(this: Run, stage: str, name: str) -> None:
     """Raises InputError for a method that cannot be made; a user's own is traced, too: what its
     step returns, and whether its state can be stored."""
-    method = experiment.build(this, stage, _unasked(this))
-    method.check(experiment.learners_task(this))
+    method = learning.build(this, stage, _unasked(this))
+    method.check(learning.learners_task(this))
     if ":" not in name:
         return
     field = "baseline" if stage == "baseline" else "name"
     try:
-        _trace(method, experiment.learners_task(this), this.split.data.train_images)
+        _trace(method, learning.learners_task(this), this.split.data.train_images)
     except InputError:
         raise
     except Exception as error:  # whatever somebody else's method may raise

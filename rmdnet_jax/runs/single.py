@@ -17,6 +17,7 @@ from rmdnet_jax.report import console, results
 from rmdnet_jax.report.outcome import Outcome
 from rmdnet_jax.runs import workdirs
 from rmdnet_jax.runs.preparation import facts, prepare
+from rmdnet_jax.stages import run as stage_run
 
 # In the workdir: the files of the data set that could not be used.
 SKIPPED_FILES = "skipped_files.csv"
@@ -77,10 +78,10 @@ def run(
     return Finished(outcome, model, written)
 
 
-def _open(this: experiment.Run) -> None:
+def _open(this: stage_run.Run) -> None:
     """Says on the terminal what is about to run."""
     config = this.config
-    dtype = experiment.convolution_dtype(config.model.precision)
+    dtype = stage_run.convolution_dtype(config.model.precision)
     budget = host_memory.budget(config.dataset.memory_budget)
     lines = console.opening(this.data, budget, this.labels, str(dtype), this.workdir)
     seen = [f"encoder  {this.encoder_story}"] if this.encoder_story else []

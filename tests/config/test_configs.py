@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from rmdnet_jax import experiment
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import automatic, checking
 from rmdnet_jax.data.dataset import Dataset
@@ -20,6 +19,7 @@ from rmdnet_jax.model import Model
 from rmdnet_jax.models.heads import Linear
 from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.runs import preparation
+from rmdnet_jax.stages import learning, teaching
 from rmdnet_jax.training import chunks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,9 +102,9 @@ def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name, tmp_path
     run = preparation.prepare(config, None, data)
     seen = run.split.data.train_images
     example = jax.ShapeDtypeStruct((1, *seen.shape[1:]), seen.dtype)
-    key, task = jax.random.key(0), experiment.learners_task(run)
-    teacher = experiment.teaching(run) if config.teacher.kind == "supervised" else None
-    taking = [experiment.build(run, stage, teacher) for stage in run.methods()]
+    key, task = jax.random.key(0), learning.learners_task(run)
+    teacher = teaching.teaching(run) if config.teacher.kind == "supervised" else None
+    taking = [learning.build(run, stage, teacher) for stage in run.methods()]
     if run.source and not taking:
         taking = [run.source.method]
     assert taking

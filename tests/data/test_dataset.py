@@ -146,6 +146,18 @@ def test_take_takes_some_training_images_with_all_that_is_known_of_them():
     assert some.test_images is data.test_images
 
 
+def test_take_test_takes_some_test_images_and_their_places():
+    data = make(test_files=tuple(map(str, range(6))))
+    some = data.take_test(np.array([1, 2, 5]))
+    np.testing.assert_array_equal(some.test_images, data.test_images[[1, 2, 5]])
+    np.testing.assert_array_equal(some.test_labels, data.test_labels[[1, 2, 5]])
+    np.testing.assert_array_equal(some.test_index, [1, 2, 5])
+    assert some.test_files == ("1", "2", "5")
+    assert some.train_index is None
+    np.testing.assert_array_equal(some.take_test(np.array([0, 2])).test_index, [1, 5])
+    np.testing.assert_array_equal(data.subset(3, 4).test_index, np.arange(4))
+
+
 def test_subset_of_zero_is_everything():
     data = make().subset(0, 0)
     assert (len(data.train_images), len(data.test_images)) == (20, 6)

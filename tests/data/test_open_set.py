@@ -2,14 +2,16 @@
 
 import dataclasses
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import labels, noise, open_set
+from rmdnet_jax.data import labels, noise, open_set, open_source
 from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.data.open_pool import Pool
@@ -159,10 +161,15 @@ def test_the_flips_of_the_known_images_are_symmetric_noise_of_the_seed():
 
 def test_they_go_on_with_the_places_and_files_that_there_are():
     files = tuple(f"{i}.png" for i in range(10))
-    data = made(10, train_files=files, train_index=np.arange(10) * 3, test_index=np.arange(20))
+    places = {"train_index": np.arange(10) * 3, "test_index": np.arange(20) * 2 + 1}
+    data = made(10, train_files=files, **places)
     added = open_set.with_open(data, pool(), 2, seed=0)
     np.testing.assert_array_equal(added.train_index[-3:], [27, 28, 29])
-    assert added.train_files[-2:] == ("elsewhere, picture 0", "elsewhere, picture 1")
+    in_one_list = dataclasses.replace(data, in_one_list=True)
+    added = open_set.with_open(in_one_list, pool(), 2, seed=0)
+    np.testing.assert_array_equal(added.train_index[-3:], [27, 40, 41])
+    rows = [int(file.removeprefix("elsewhere, picture ")) for file in added.train_files[10:]]
+    np.testing.assert_array_equal(added.train_images[10:], pool().images[rows])
     named = pool(3, files=("x.png", "y.png", "z.png"))
     added = open_set.with_open(data, named, 3, seed=0)
     for file, image in zip(added.train_files[10:], added.train_images[10:], strict=True):
@@ -194,6 +201,30 @@ def test_images_on_disk_stay_there():
         np.testing.assert_array_equal(joined.in_memory().train_images, whole.train_images)
         assert joined.images_fingerprint() == whole.images_fingerprint()
     assert not open_set.with_open(made(), source, 30, seed=0).is_on_disk
+
+
+def test_for_a_broken_picture_comes_the_next(tmp_path):
+    for place, image in enumerate(pictures(40, 2)):
+        Image.fromarray(image).save(tmp_path / f"{place:02}.png")
+    data = made(100, train_files=tuple(map(str, range(100))))
+    on_the_disk = dataclasses.replace(data, train_images=on_disk(data.train_images))
+    source = open_source.read(str(tmp_path), (8, 8, 3))
+    whole = open_set.with_open(data, source, 12, seed=0)
+    assert not whole.skipped_files
+    for file in whole.train_files[103:106:2]:
+        Path(file).write_bytes(Path(file).read_bytes()[:90])  # its head is as it was
+    for one in (data, on_the_disk):
+        joined = open_set.with_open(one, source, 10, seed=0, max_broken=0.05)
+        assert [file.path for file in joined.skipped_files] == sorted(whole.train_files[103:106:2])
+        kept = np.r_[:103, 104, 106:112]
+        assert joined.train_files == tuple(whole.train_files[i] for i in kept)
+        np.testing.assert_array_equal(joined.in_memory().train_images, whole.train_images[kept])
+        np.testing.assert_array_equal(joined.train_labels, whole.train_labels[:110])
+        np.testing.assert_array_equal(joined.squares(8)[0][:], whole.train_images[kept])
+        with pytest.raises(InputError, match=r"2 of 40 files of .*max_broken=0.05"):
+            open_set.with_open(one, source, 10, seed=0)
+    with pytest.raises(InputError, match=r"asks for 39 .* are 38 of .* that are whole"):
+        open_set.with_open(data, source, 39, seed=0, max_broken=0.05)
 
 
 def test_an_encoder_gets_the_best_there_is_of_both():
@@ -263,6 +294,7 @@ def test_classes_leave_and_their_training_images_are_the_pool():
     ):
         np.testing.assert_array_equal(np.array([0, 2, 3])[ours], theirs)
     np.testing.assert_array_equal(kept.train_index, np.flatnonzero(stays))
+    np.testing.assert_array_equal(kept.test_index, np.flatnonzero(is_tested))
     np.testing.assert_array_equal(kept.pool.images, data.train_images[~stays])
     assert kept.true_labels is None
     assert "without the classes b, e: 160 training and 8 test images" in kept.changes[0]
@@ -323,6 +355,7 @@ def test_some_images_are_chosen_of_those_that_stay():
     alone = open_set.without_classes(data, (1, 4))
     np.testing.assert_array_equal(kept.train_images, alone.train_images[5:12])
     np.testing.assert_array_equal(kept.test_images, alone.test_images[:3])
+    np.testing.assert_array_equal(kept.test_images, data.test_images[kept.test_index])
     np.testing.assert_array_equal(kept.pool.images, alone.pool.images)
     assert open_set.known_images(some, (1, 4)) == 7
     with pytest.raises(InputError, match=r"train_size 236 of five; right is 0 .all. to 235"):

@@ -36,12 +36,41 @@ def test_pictures_lie_at_any_depth_and_become_squares_of_the_datas_side(folder):
     assert len(np.unique(pool.digests, axis=0)) == 3
 
 
-def test_a_picture_that_is_cut_is_named_when_it_is_read(folder):
-    cut = (folder / "a" / "1.png").read_bytes()[:60]
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_is_no_whole_picture_is_passed_over_and_told(folder, in_memory):
+    cut = (folder / "a" / "1.png").read_bytes()[:90]
     (folder / "a" / "1.png").write_bytes(cut)
+    (folder / "3.png").symlink_to(folder / "nothing.png")
     pool = open_source.read(str(folder), SHAPE)
-    with pytest.raises(InputError, match=r"a/1\.png cannot be read as a picture"):
-        pool.images[np.arange(3)]
+    order = np.array([1, 2, 3, 0])  # 2.png, 3.png, a/1.png, b/deep/er/0.png are 0 to 3
+    taken, skipped = open_source.whole(pool, order, 2, in_memory, 0.5)
+    assert taken.files == tuple(str(folder / f) for f in ("b/deep/er/0.png", "2.png"))
+    expected = [pictures.square(pixels(3, 20)[row], 12) for row in (0, 2)]
+    np.testing.assert_array_equal(taken.images[np.arange(2)], expected)
+    assert isinstance(taken.images, np.ndarray) is in_memory
+    np.testing.assert_array_equal(taken.digests, pool.digests[[3, 0]])
+    np.testing.assert_array_equal(taken.squares(20)[np.arange(2)], pixels(3, 20)[[0, 2]])
+    assert [file.path for file in skipped] == [str(folder / f) for f in ("3.png", "a/1.png")]
+    assert skipped[0].reason == "there is no such file"
+    says = r"2 of 4 files of .*web \(noise.open_path\) cannot be used \(.*no such file; .*a/1.png: "
+    with pytest.raises(InputError, match=says):
+        open_source.whole(pool, order, 2, in_memory, 0.49)
+
+
+def test_pictures_that_are_not_asked_for_are_not_looked_at(folder):
+    (folder / "2.png").write_bytes(b"broken")
+    pool = open_source.read(str(folder), SHAPE)
+    taken, skipped = open_source.whole(pool, np.array([2, 1, 0]), 2, True, 0.0)
+    assert (len(taken), skipped) == (2, ())
+    again, _ = open_source.whole(taken, np.array([1, 0]), 1, True, 0.0)
+    assert again.files == taken.files[1:]
+
+
+def test_as_many_as_there_are_where_more_are_broken(folder):
+    (folder / "2.png").write_bytes(b"broken")
+    pool = open_source.read(str(folder), SHAPE)
+    taken, skipped = open_source.whole(pool, np.arange(3), 3, False, 0.4)
+    assert (len(taken), len(skipped)) == (2, 1)
 
 
 @pytest.mark.parametrize("array", ["x_train", "images"])

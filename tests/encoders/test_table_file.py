@@ -17,8 +17,13 @@ FILES = {
     "train_files": tuple(f"train/{name}.png" for name in "abcdef"),
     "test_files": tuple(f"test/{name}.png" for name in "aäz"),
 }
-IN_TURN = {"train_index": np.arange(N), "test_index": np.arange(N, N + M)}
-PLACES = {"train_index": np.array([0, 2, 3, 5, 7, 8]), "test_index": np.array([1, 4, 10])}
+IN_TURN = {
+    "train_index": np.arange(N), "test_index": np.arange(N, N + M), "in_one_list": True,
+}  # fmt: skip
+PLACES = {
+    "train_index": np.array([0, 2, 3, 5, 7, 8]), "test_index": np.array([1, 4, 10]),
+    "in_one_list": True,
+}  # fmt: skip
 
 
 def data(**given):
@@ -52,6 +57,12 @@ def check(found, train=TRAIN, test=TEST):
 def test_a_npy_has_training_images_first(dtype, saved):
     right = ROWS.astype(dtype).astype(np.float32)
     check(table_file.read(saved(ROWS.astype(dtype)), data()), right[:N], right[N:])
+
+
+def test_places_in_a_list_a_split_are_no_places_in_one_list(saved):
+    chosen = data(train_index=PLACES["train_index"], test_index=PLACES["test_index"])
+    check(table_file.read(saved(ROWS), chosen))
+    check(table_file.read(saved(train=TRAIN, test=TEST), chosen))
 
 
 def test_a_npz_has_both_splits_in_the_images_order(saved):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from rmdnet_jax import experiment
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import default
 from rmdnet_jax.data.dataset import Dataset
@@ -22,6 +21,7 @@ from rmdnet_jax.models.mlp import MLP
 from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.runs import classifier
 from rmdnet_jax.runs.preparation import facts, prepare
+from rmdnet_jax.stages import learning, teaching
 from rmdnet_jax.teachers.classifier import ClassifierNetwork, ClassifierTable
 
 RNG = np.random.default_rng(0)
@@ -242,6 +242,12 @@ def test_an_onnx_classifiers_output_of_a_column_a_class_is_taken(onnx_models, tm
         (NAMES, ("0", "1", "2"), None, ""),
         ((10, 20, 30), ("10", "20", "30"), (10, 20, 30), ""),
         ((10, 20, 30), ("10", "20", "31"), (10, 20, 31), "class 2 is '30', and that .* is '31'"),
+        (("2", "3", "4"), ("0", "1", "2"), None, "class 0 is '2', and that of npz is '0'"),
+        (("0", "1", "2"), ("2", "3", "4"), None, "class 0 is '0', and that of npz is '2'"),
+        ((0, 1, 2), ("0", "2", "1"), (0, 2, 1), "class 1 is '1', and that of npz is '2'"),
+        ((1, 2, 3), ("01", "02", "03"), None, ""),  # by value
+        (("inf", "1", "2"), ("inf", "1", "2"), None, ""),
+        (("0", "1", "2"), ("inf", "1", "2"), None, ""),  # "inf" is a word
         ((10, 20, 30), NAMES, None, "class 0 is '10', and that of npz is 'ant'"),
         (("ant", "cow", "bee"), NAMES, None, "class 1 is 'cow', and that of npz is 'bee'"),
         (("ant", "bee"), NAMES, None, "knows 2 classes and npz has 3"),
@@ -328,24 +334,24 @@ def test_both_stages_are_guided_where_their_method_learns_from_a_classifier(tmp_
     if stage == "baseline":
         fields |= {"method.name": "robust", "method.baseline": "kd"}
     this = prepare(config(path, **fields), None, DATA)
-    teacher = experiment.teaching(this)
+    teacher = teaching.teaching(this)
     assert teacher.train_embedding is teacher.embeddings is None
     index = this.split.index
     assert 0 < len(index) < 20
-    guide = experiment.build(this, stage, teacher).learner.guide
+    guide = learning.build(this, stage, teacher).learner.guide
     np.testing.assert_array_equal(guide.train.logits, ROWS[:20][index])
     np.testing.assert_array_equal(guide.teacher.frozen["logits"], ROWS[:20][index])
     other = {"student": "baseline", "baseline": "student"}[stage]
-    assert experiment.build(this, other, teacher).learner.guide is None
+    assert learning.build(this, other, teacher).learner.guide is None
 
 
 def test_relation_and_guide_are_one_teacher(saved):
     this = prepare(config(saved(), **{"method.baseline": "kd"}), None, DATA)
-    teacher = experiment.teaching(this)
-    student = experiment.build(this, "student", teacher).learner
+    teacher = teaching.teaching(this)
+    student = learning.build(this, "student", teacher).learner
     assert student.relation.teacher is teacher.teacher
     assert student.guide is None
-    baseline = experiment.build(this, "baseline", teacher).learner
+    baseline = learning.build(this, "baseline", teacher).learner
     assert baseline.relation is None
     assert baseline.guide.teacher is teacher.teacher
     assert baseline.guide.train.embedding.shape == (20, teacher.teacher.size)
