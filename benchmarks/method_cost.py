@@ -5,6 +5,8 @@ python benchmarks/method_cost.py
 
 A training pass, forward and back, counts as three forward passes. DivideMix and GSS-SSL divide the
 images between two epochs, one forward pass of each network, which is counted and timed with them.
+The teacher of KD, DFND and MODUL is a network like the student; MODUL trains on a view, a mixed one
+and four turns of an open image, or one turn.
 """
 
 import argparse
@@ -36,6 +38,10 @@ METHODS: dict[str, tuple[str, dict, int]] = {
     "ELR+": ("elr_plus", {}, 2 * (_TRAINING + 1)),
     "DivideMix": ("dividemix", _DIVIDED, _PASSES_DIVIDED),
     "GSS-SSL": ("gss", {"branches": "ssl"} | _DIVIDED, _PASSES_DIVIDED + 2 * 2),
+    "KD": ("kd", {}, _TRAINING + 1),
+    "DFND": ("dfnd", {"accuracy": 0.9}, _TRAINING + 1),
+    "MODUL": ("modul", {}, (1 + 1 + 4) * _TRAINING + 2),
+    "MODUL, one turn": ("modul", {"rotations": 1}, (1 + 1 + 1) * _TRAINING + 2),
 }
 
 
@@ -66,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     print(stopwatch.heading("jax"))
     data = ours.made_data(given.images, given.size)
-    learner = ours.learner(given.width)
+    learner = ours.taught(ours.learner(given.width), data[0])
     names = dict.fromkeys(["CE", *given.methods])
     contestants = {
         name: epoch(registry.build(METHODS[name][0], learner, METHODS[name][1]), *data, given.batch)

@@ -4,6 +4,7 @@ The methods are built directly, so that JAX, Flax, Optax, Orbax and Rich are all
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from rmdnet_jax.data import augment
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import cpu, devices, sharding
 from rmdnet_jax.methods import optimizers, samples
-from rmdnet_jax.methods.interface import Method, Task, Weights
+from rmdnet_jax.methods.interface import Guide, Method, Task, Weights
 from rmdnet_jax.methods.learner import Learner
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
@@ -28,6 +29,7 @@ from rmdnet_jax.methods.robust import Robust
 from rmdnet_jax.methods.simsiam import SimSiam
 from rmdnet_jax.models.heads import Linear, Predictor, Projector
 from rmdnet_jax.models.resnet import ResNet
+from rmdnet_jax.teachers.classifier import ClassifierNetwork
 from rmdnet_jax.teachers.network import NetworkTeacher
 from rmdnet_jax.training import chunks
 
@@ -69,6 +71,15 @@ def learner(width: int, classes: int = 10) -> Learner:
     learned = method("loss alone", width, classes=classes)
     assert isinstance(learned, Robust)
     return learned.learner
+
+
+def taught(learner: Learner, images: np.ndarray) -> Learner:
+    """The learner under a trained classifier like itself, untrained (which costs as much)."""
+    network = learner.network
+    weights = jax.device_get(jax.jit(network.init)(jax.random.key(7), jnp.asarray(images[:1])))
+    teacher = ClassifierNetwork(network, (weights,), images.shape[1:], network.mean, network.std)
+    (said,) = teacher.asked(images)
+    return dataclasses.replace(learner, guide=Guide(teacher, said))
 
 
 def task(method: Method, labels: np.ndarray, batch_size: int, epochs: int = 1) -> Task:

@@ -3,8 +3,8 @@
 python benchmarks/review.py FILE.npz --labels=human_random1 [--images=5000] [--looks=200]
     [--seeds=0,1,2] [--out=runs/review]                          (needs cleanlab)
 
-FILE.npz has x_train and x_test (features, or pictures for which --flags names an encoder), true
-labels y_train and y_test, and given labels under the name of --labels. Images are drawn by the
+FILE.npz has features x_train and x_test, true labels y_train and y_test, and given labels under the
+name of --labels. Images are drawn by the
 seed. A perfect reviewer looks at the first labels of an order: ours (label_issues.csv of the first
 run), cleanlab's (self-confidence by five folds of logistic regression on the same features), or a
 random one; corrections.csv goes into the second run. The last row has every wrong label mended.
@@ -58,7 +58,7 @@ def run(data: Path, workdir: Path, flags: dict, seed: int, corrections: str = ""
 def by_cleanlab(data: Path) -> np.ndarray:
     """The training images from the most to the least suspicious."""
     with np.load(data) as held:
-        x, given = held["x_train"].reshape(len(held["y_train"]), -1), held["y_train"]
+        x, given = held["x_train"], held["y_train"]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     probabilities = cross_val_predict(model, x, given, cv=5, method="predict_proba")
     scores = get_label_quality_scores(given, probabilities, method="self_confidence")

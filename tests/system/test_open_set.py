@@ -6,14 +6,17 @@ import re
 
 import numpy as np
 from command import TINY, run_here
+from PIL import Image
 
 from rmdnet_jax.model import Model
 
 FLAGS = (
     *TINY, "--config.dataset.name=digits", "--config.dataset.open_classes=(8,9)",
     "--config.dataset.train_size=96", "--config.dataset.test_size=32",
-    "--config.report.tsne_classes=(0,1)", "--config.train.epochs=1",
+    "--config.report.tsne_classes=(0,1)", "--config.train.epochs=1", "--config.method.baseline=",
 )  # fmt: skip
+# Figures that say nothing of open pictures.
+PLAIN = "--config.report.gallery=0", "--config.report.audit=False"
 
 
 def results(workdir):
@@ -46,21 +49,29 @@ def test_a_run_under_universal_noise_and_its_second_start(tmp_path):
     assert index[-32:] == list(range(first, first + 32))
     assert Model.load(tmp_path / "w").classes == tuple("01234567")
     lines = (tmp_path / "w/metrics.jsonl").read_text()
-    again = run_here(*flags)
+    again = run_here(*flags, *PLAIN, "--config.report.tsne_points=0")
     assert again.returncode == 0, again.stderr
     assert results(tmp_path / "w") == found
     assert (tmp_path / "w/metrics.jsonl").read_text() == lines
 
 
 def test_a_teacher_is_judged_without_the_open_pictures_and_shared_by_a_sweep(tmp_path):
-    np.save(tmp_path / "web.npy", np.random.default_rng(0).integers(0, 256, (99, 9, 9, 3), "uint8"))
+    web = tmp_path / "web"
+    web.mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (33, 9, 9, 3), "uint8")):
+        Image.fromarray(image).save(web / f"{i:02}.png")
+    (web / "07.png").write_bytes((web / "07.png").read_bytes()[:90])  # 32 of 33 are whole
     flags = [flag for flag in FLAGS if "open_classes" not in flag]
     done = run_here(
-        *flags, "--config.rm.epochs=1", f"--config.noise.open_path={tmp_path / 'web.npy'}",
-        "--config.noise.open_share=0.25", "--sweep=rgrl.k=0.1,1", f"--workdir={tmp_path / 's'}",
+        *flags, *PLAIN, "--config.rm.epochs=1", f"--config.noise.open_path={web}",
+        "--config.noise.open_share=0.25", "--config.dataset.max_broken=0.05",
+        "--sweep=rgrl.k=0.1,1", f"--workdir={tmp_path / 's'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "s/chosen")
     assert (found["train_images"], found["noise_rate_open"]) == (128, 0.25)
     assert 0 <= found["teacher_knn_accuracy"] <= 1
     assert len(list((tmp_path / "s/teachers").iterdir())) == 1
+    told = (tmp_path / "s/chosen/skipped_files.csv").read_text().splitlines()
+    assert found["skipped_files"] == len(told) - 1 == 1
+    assert told[1].startswith(str(web / "07.png"))
