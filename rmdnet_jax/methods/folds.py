@@ -7,7 +7,6 @@ All trainings take a step together, in one compiled program: `jax.vmap` over sta
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,9 +152,7 @@ class Folded(Method[S]):
 
     def _each(self, state: S) -> list[S]:
         """The state of each training."""
-        return [
-            jax.tree.map(operator.itemgetter(number), state) for number in range(self.folds + 1)
-        ]
+        return [_one_of(state, np.int32(number)) for number in range(self.folds + 1)]
 
 
 def parts(given: np.ndarray, folds: int) -> np.ndarray:
@@ -173,5 +170,13 @@ def _mean(said: Sequence[Prediction]) -> np.ndarray:
     return probabilities.mean(axis=0).astype(np.float32)
 
 
+@jax.jit
+def _one_of(state: S, number: Any) -> S:
+    """That of a training. One program: of an operation for every array, one device of a CPU would
+    be so many ahead of the other that both wait for ever (docs/running.md)."""
+    return jax.tree.map(lambda x: x[number], state)
+
+
+@jax.jit
 def _stacked(states: Sequence[S]) -> S:
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)

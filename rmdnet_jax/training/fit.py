@@ -282,7 +282,10 @@ def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float
 def _check_finite(carried: Carried, epoch: int, step: int) -> None:
     """Raises _NotFiniteError if a parameter is not finite: the harm of the last update shows in no
     loss so far, and must not be saved."""
-    if not jax.device_get(_all_finite(carried)):
+    # The word of one device says nothing of how far the others are, and programs that wait for one
+    # are not to pile up (docs/running.md).
+    is_finite = jax.block_until_ready(_all_finite(carried))
+    if not jax.device_get(is_finite):
         raise _NotFiniteError("the parameters are", epoch, step - 1)
 
 
