@@ -109,11 +109,11 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
     from rmdnet_jax.training import stopping
 
     if given.apply is not None:
-        from rmdnet_jax.runs import correcting
+        from rmdnet_jax.runs import corrected_set
 
         how = "copy" if given.copy else "link" if given.link else ""
         with stopping.on_signals():
-            print(correcting.write(given.config, given.apply, given.out, how))
+            print(corrected_set.write(given.config, given.apply, given.out, how))
         return
     job = start.job(given.config, given.sweep)
     if given.distributed or hosts.wanted():

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 import rmdnet_jax
+from rmdnet_jax import api
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell
+from rmdnet_jax.data import sources
 
 TINY = {
     "model.width": 2,
@@ -177,6 +179,28 @@ def test_what_is_wrong_is_said_and_nothing_written(images, labels, fields, optio
     assert "\n" not in str(error.value)
     assert len(str(error.value)) <= 240
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("are_files", [False, True])
+def test_both_splits_have_their_places_in_the_one_list(are_files, tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def run(config, workdir, command, data):
+        raise Seen(data)
+
+    monkeypatch.setattr(api.single, "run", run)
+    images = IMAGES
+    if are_files:
+        images = [tmp_path / f"{i}.png" for i in range(60)]
+        for path, pixels in zip(images, IMAGES, strict=True):
+            Image.fromarray(pixels).save(path)
+    with pytest.raises(Seen) as caught:
+        rmdnet_jax.fit(images, LABELS, TINY | {"dataset.cache": ""})
+    data = sources.read(caught.value.args[0])
+    assert data.in_one_list
+    np.testing.assert_array_equal(data.train_images, IMAGES[data.train_index])
+    np.testing.assert_array_equal(data.test_images, IMAGES[data.test_index])
 
 
 @pytest.mark.usefixtures("lenient_promotion")

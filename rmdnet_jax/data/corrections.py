@@ -1,22 +1,17 @@
-"""What people said of labels, from a CSV back into the data: labels kept or changed, images left
-out. Nothing on disk is changed here."""
+"""What people said of labels, as a corrections.csv has it. What comes of it: corrected.py.
 
-import csv
+report/corrections.js reads the same files in the browser.
+"""
+
 import dataclasses
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import brief, cut, listed, of_cell
-from rmdnet_jax.data import lazy_images, noise
-from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.data.labels import Labels, Review
-from rmdnet_jax.data.lazy_images import Images
+from rmdnet_jax.base.text import brief, cut, of_cell
+from rmdnet_jax.data import table_rows
 
 # keep, suggestion and class say which class is right, remove that none is, unsure says nothing.
 VERDICTS = KEEP, SUGGESTION, CLASS, REMOVE, UNSURE = (
@@ -25,11 +20,6 @@ VERDICTS = KEEP, SUGGESTION, CLASS, REMOVE, UNSURE = (
 
 _COLUMNS = ("index", "path", "given_class", "verdict", "class")
 _RIGHT = "right are the columns verdict, class, path or index, and optionally given_class"
-
-# A verdict that leaves the image out, where others have the number of a class.
-_OUT = -1
-
-_SPLITS = ("train", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,42 +41,6 @@ class Correction:
     given_class: str
     verdict: str
     class_name: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Applied:
-    """Data and labels after corrections.
-
-    Attributes:
-      data: without the images that are left out, with the corrected test labels.
-      labels: of its training images, with what was reviewed.
-      train_rows, test_rows: int64 [n], ascending, the places of these images in the data before.
-      verdicts: images by verdict.
-      pairs: labels that were changed, by the names of the class before and after.
-    """
-
-    data: Dataset
-    labels: Labels
-    train_rows: np.ndarray
-    test_rows: np.ndarray
-    verdicts: Mapping[str, int]
-    pairs: Mapping[tuple[str, str], int]
-
-    def then(self, corrections: Sequence[Correction]) -> "Applied":
-        """With further corrections, of what these have left.
-
-        Raises:
-          InputError: as `applied`.
-        """
-        after = applied(self.data, self.labels, corrections)
-        return Applied(
-            after.data,
-            after.labels,
-            self.train_rows[after.train_rows],
-            self.test_rows[after.test_rows],
-            Counter(self.verdicts) + Counter(after.verdicts),
-            Counter(self.pairs) + Counter(after.pairs),
-        )
 
 
 def files(names: str) -> list[Path]:
@@ -114,103 +68,17 @@ def read(path: str | Path) -> tuple[Correction, ...]:
     return tuple(_correction(where, row) for where, row in _rows(path))
 
 
-def applied(data: Dataset, labels: Labels, corrections: Sequence[Correction]) -> Applied:
-    """The data and the labels that training shall read, corrected.
-
-    A row goes to the image of its path, in training or test, or to the training image of its index.
-    keep, suggestion and class set the label and mark it as reviewed; remove leaves the image out;
-    unsure does nothing. True labels stay what they are, and the rate is measured anew.
-
-    Args:
-      data: from which nothing has been taken since its images got their index.
-      labels: of all its training images, int32 [N].
-      corrections: of one `read`.
-
-    Raises:
-      InputError: a row names an image or a class that there is not, or another given class than the
-        label's; two rows of one image differ; or a class or the test split is left empty.
-    """
-    verdicts = _verdicts(data, labels, corrections)
-    given = {"train": labels.given.copy(), "test": data.test_labels.copy()}
-    review = labels.review or Review.none(len(given["train"]), len(given["test"]))
-    reviewed = {"train": review.train.copy(), "test": review.test.copy()}
-    kept = {split: np.ones(len(given[split]), bool) for split in _SPLITS}
-    pairs: Counter[tuple[str, str]] = Counter()
-    for (split, row), (label, correction) in verdicts.items():
-        if correction.verdict == UNSURE:
-            continue
-        if label == _OUT:
-            kept[split][row] = False
-            continue
-        if label != (before := int(given[split][row])):
-            pairs[data.class_names[before], data.class_names[label]] += 1
-        given[split][row], reviewed[split][row] = label, True
-    counts = Counter(correction.verdict for _, correction in verdicts.values())
-    rows = {split: np.flatnonzero(kept[split]) for split in _SPLITS}
-    after = _taken(dataclasses.replace(data, test_labels=given["test"]), rows)
-    if not len(after.test_labels):
-        raise InputError(
-            f"all test images of {data.name} are removed; right is to keep one at least"
-        )
-    after.check_training_labels(given["train"][rows["train"]], "corrected labels")
-    rate, transition = labels.rate_realised, labels.transition
-    true = None if labels.true is None else labels.true[rows["train"]]
-    if true is not None:
-        rate, transition = noise.realised(true, given["train"][rows["train"]], data.num_classes)
-    review = Review(
-        reviewed["train"][rows["train"]],
-        reviewed["test"][rows["test"]],
-        review.corrected + pairs.total(),
-        review.removed + counts[REMOVE],
-    )
-    corrected = dataclasses.replace(
-        labels, given=given["train"][rows["train"]], true=true, rate_realised=rate,
-        transition=transition, review=review,
-    )  # fmt: skip
-    return Applied(after, corrected, rows["train"], rows["test"], counts, pairs)
-
-
-def all_applied(data: Dataset, labels: Labels, names: str) -> Applied:
-    """The data and labels after the corrections of each of the `files` that are named, in turn; as
-    they are, without any.
-
-    Raises:
-      InputError: as `read` and `applied`.
-    """
-    train, test = (np.arange(len(part)) for part in (data.train_images, data.test_images))
-    found = Applied(data, labels, train, test, Counter(), Counter())
-    for file in files(names):
-        found = found.then(read(file))
-    return found
-
-
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """What each row is called, and its cells by column."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
-            twice = [name for name in _COLUMNS if columns.count(name) > 1]
-            if "verdict" not in columns or not {"path", "index"} & set(columns) or twice:
-                found = ", ".join(map(brief, columns[:10])) or "none"
-                raise InputError(f"{path} has the columns {found}; {_RIGHT}, each once")
-            for fields in reader:
-                where = f"{path}, line {reader.line_num}"
-                if not fields:  # an empty line
-                    continue
-                if len(fields) != len(columns):
-                    raise InputError(
-                        f"{where}: {len(fields)} fields; right are {len(columns)}, as in the "
-                        'header (a comma in a field needs "quotes" around it)'
-                    )
-                found_row = dict.fromkeys(_COLUMNS, "")
-                yield where, found_row | dict(zip(columns, fields, strict=True))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 ({error.reason}); right is a CSV file saved as UTF-8"
-        ) from error
-    except (csv.Error, OSError) as error:
-        raise InputError(f"{path} cannot be read as CSV ({error})") from error
+
+    def check(columns: list[str]) -> None:
+        twice = [name for name in _COLUMNS if columns.count(name) > 1]
+        if "verdict" not in columns or not {"path", "index"} & set(columns) or twice:
+            found = ", ".join(map(brief, columns[:10])) or "none"
+            raise InputError(f"{path} has the columns {found}; {_RIGHT}, each once")
+
+    for where, row in table_rows.of_csv(path, check):
+        yield where, dict.fromkeys(_COLUMNS, "") | row
 
 
 def _correction(where: str, row: Mapping[str, str]) -> Correction:
@@ -242,111 +110,3 @@ def _correction(where: str, row: Mapping[str, str]) -> Correction:
             f"{brief(given_class)}; right is the same, or another verdict"
         )
     return Correction(where, path, int(index) if index else None, given_class, verdict, class_name)
-
-
-def _verdicts(
-    data: Dataset, labels: Labels, corrections: Sequence[Correction]
-) -> dict[tuple[str, int], tuple[int, Correction]]:
-    """For (split, row) of every image that is spoken of: the class that its label shall be, or
-    _OUT, and the row that says so; of unsure the class that it is."""
-    names = (unicodedata.normalize("NFC", name) for name in data.class_names)
-    number = {name: i for i, name in enumerate(names)}
-    given = {"train": labels.given, "test": data.test_labels}
-    find = _Places(data)
-    found: dict[tuple[str, int], tuple[int, Correction]] = {}
-    for one in corrections:
-        split, row = place = find(one)
-        before = int(given[split][row])
-        for name in (one.given_class, one.class_name):
-            if name and name not in number:
-                raise InputError(
-                    f"{one.where}: {data.name} has no class {brief(name)}; right is one of "
-                    f"{listed(data.class_names)}"
-                )
-        if one.given_class and number[one.given_class] != before:
-            raise InputError(
-                f"{one.where}: the given_class is {brief(one.given_class)}, and the label is "
-                f"{brief(data.class_names[before])}; right is a row that was written of these "
-                "labels, and is applied once"
-            )
-        label = number[one.class_name] if one.class_name else before
-        if one.verdict == KEEP and label != before:
-            raise InputError(
-                f"{one.where}: keep with the class {brief(one.class_name)}, and the label is "
-                f"{brief(data.class_names[before])}; right is the same, or another verdict"
-            )
-        label = _OUT if one.verdict == REMOVE else label
-        if place in found:
-            other, first = found[place]
-            if other != label or (first.verdict == UNSURE) != (one.verdict == UNSURE):
-                raise InputError(
-                    f"{one.where}: {one.verdict} {one.class_name}".rstrip()
-                    + f" disagrees with {first.where}: {first.verdict} {first.class_name}".rstrip()
-                    + ", of the same image; right is one row an image"
-                )
-            continue
-        found[place] = label, one
-    return found
-
-
-class _Places:
-    """Finds the images that rows speak of."""
-
-    def __init__(self, data: Dataset):
-        self._name = data.name
-        self._has_files = data.train_files is not None
-        self._by_path: dict[str, list[tuple[str, int]]] = {}
-        for split, paths in zip(_SPLITS, (data.train_files, data.test_files), strict=True):
-            for row, path in enumerate(paths or ()):
-                self._by_path.setdefault(path, []).append((split, row))
-        index = data.train_index
-        self._index = np.arange(len(data.train_labels)) if index is None else index
-
-    def __call__(self, one: Correction) -> tuple[str, int]:
-        """The split, and the row in it; InputError if there is none, or more than one."""
-        if not one.path:
-            return "train", self._of_index(one)
-        if not self._has_files:
-            raise InputError(
-                f"{one.where}: the path {cut(one.path)}, and images of {self._name} have none; "
-                "right is the index alone"
-            )
-        places = self._by_path.get(one.path, [])
-        if len(places) > 1 and one.index is not None:  # names that look the same once shown
-            places = [place for place in places if place == ("train", self._of_index(one))]
-        if len(places) != 1:
-            many = f"{len(places)} pictures of {self._name} are" if places else "no picture is"
-            raise InputError(
-                f"{one.where}: {many} called {cut(one.path)}; right is a path as label_issues.csv "
-                f"of {self._name} has it"
-            )
-        return places[0]
-
-    def _of_index(self, one: Correction) -> int:
-        assert one.index is not None
-        row = int(np.searchsorted(self._index, one.index))
-        if row == len(self._index) or self._index[row] != one.index:
-            raise InputError(
-                f"{one.where}: no training image of {self._name} has the index {one.index}; right "
-                f"is one from {self._index[0]} to {self._index[-1]}, as label_issues.csv has it"
-            )
-        return row
-
-
-def _taken(data: Dataset, rows: Mapping[str, np.ndarray]) -> Dataset:
-    """The data with these images of each split, and with the pictures as their files have them,
-    where it has them."""
-    taken = data
-    if len(rows["train"]) < len(data.train_labels):
-        taken = taken.take(rows["train"])
-    if len(rows["test"]) < len(data.test_labels):
-        taken = taken.take_test(rows["test"])
-    originals = data.originals
-    if originals is None:
-        return taken
-
-    def squares(side: int) -> tuple[Images, Images]:
-        train, test = originals(side)
-        return lazy_images.subset(train, rows["train"]), lazy_images.subset(test, rows["test"])
-
-    return dataclasses.replace(taken, originals=squares)

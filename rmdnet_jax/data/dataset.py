@@ -90,7 +90,8 @@ class Dataset:
       originals: side -> the pictures of both splits as squares of so many pixels, read anew from
         their files; None: the images are all there is of them.
       pool: the training images of classes that were left out, which show none of those that stay.
-      changes: what was left out of the data and added to it, a line each.
+      changes: what was left out of the data, added to it, or read otherwise than it stands in the
+        source, a line each.
     """
 
     name: str

@@ -21,7 +21,7 @@ _RIGHT = 'right is {"classes": [...], "labels": {NAME: CLASS}} as FiftyOne write
 def is_one(path: str) -> bool:
     """Whether a folder is laid out so."""
     place = Path(os.path.expanduser(path))
-    return bool(path) and os.path.isfile(place / _LIST) and os.path.isdir(place / _DATA)
+    return os.path.isfile(place / _LIST) and os.path.isdir(place / _DATA)
 
 
 def find(path: str, held_out: float = 0.2) -> PictureFiles:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import shown
-from rmdnet_jax.data import picture_files, pictures
+from rmdnet_jax.data import picture_files, pictures, split_names
 from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
@@ -21,8 +21,6 @@ from rmdnet_jax.data.picture_files import PictureFiles, Split
 _LAYOUT = (
     "right is DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"
 )
-_TEST_FOLDERS = ("test", "validation", "val")
-_SPLITS = ("train", *_TEST_FOLDERS)
 _SUFFIXES = ", ".join(pictures.SUFFIXES)
 _LISTS = (".csv", ".parquet")  # what a manifest may be
 
@@ -124,17 +122,16 @@ def _no_classes(root: Path, top: list[_Entry]) -> InputError:
 
 def _check_no_splits(root: Path, folders: list[str]) -> None:
     """Raises InputError for a folder that is a class here and that its name calls a split."""
-    splits = [name for name in folders if name.lower() in _SPLITS]
-    if not splits:
+    named = [name for name in folders if name.lower() in split_names.NAMES]
+    if not named:
         return
-    if len(splits) == len(folders):
+    if len(named) == len(folders):
         raise InputError(
-            f"{root} has {', '.join(splits)}, but no folders of classes in a folder train; "
-            f"{_LAYOUT}"
+            f"{root} has {', '.join(named)}, but no folders of classes in a folder train; {_LAYOUT}"
         )
-    other = next(name for name in folders if name not in splits)
+    other = next(name for name in folders if name not in named)
     raise InputError(
-        f"{root / splits[0]} stands beside the folder of a class, {other!r}, and would be a class "
+        f"{root / named[0]} stands beside the folder of a class, {other!r}, and would be a class "
         f"itself; right is to move it out of {root} (of which a share is held out to test on), "
         "or DIR/train/CLASS/* and DIR/test/CLASS/*, or, if it is a class, these or a manifest"
     )
@@ -143,10 +140,10 @@ def _check_no_splits(root: Path, folders: list[str]) -> None:
 def _given_splits(root: Path, top: list[_Entry], skipped: list[SkippedFile]) -> tuple[_Tree, _Tree]:
     """The pictures of DIR/train and of DIR/test; what lies beside them goes to `skipped`."""
     folders = [entry.name for entry in top if entry.is_folder]
-    test = next((name for name in _TEST_FOLDERS if name in folders), None)
+    test = split_names.tested(folders)
     if test is None:
         raise InputError(
-            f"{root} has a folder train and none named {', '.join(_TEST_FOLDERS)}; right is "
+            f"{root} has a folder train and none named {', '.join(split_names.TESTS)}; right is "
             f"both, or {root / 'train'} as dataset.path to hold a share of it out"
         )
     for entry in top:

@@ -1,16 +1,14 @@
-"""What data sets of the Hugging Face hub call their labels and splits."""
+"""What data sets of the Hugging Face hub call their labels, and what their labels mean."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut
+from rmdnet_jax.data import table_rows
 
 # Of several the first is read.
 LABELS = ("label", "labels", "fine_label", "class")
-
-TESTS = ("test", "validation", "val")
-SPLITS = ("train", *TESTS)
 
 
 def label_column(columns: Iterable[str]) -> str | None:
@@ -30,25 +28,14 @@ def label_text(value: Any, names: Sequence[str] | None, where: str) -> str:
     Raises:
       InputError: it is neither, or no place in `names`.
     """
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, str | int) or isinstance(value, bool):
+    label = table_rows.text(value, "label", where)
+    if names is None or isinstance(value, str) or not label:
+        return label
+    number = int(value)
+    if not 0 <= number < len(names):
+        hint = " (-1 is how a split without labels is kept)" if number == -1 else ""
         raise InputError(
-            f"{where}: the label is {type(value).__name__}; right is text or a whole number"
-        )
-    if names is None or isinstance(value, str):
-        return str(value)
-    if not 0 <= value < len(names):
-        hint = " (-1 is how a split without labels is kept)" if value == -1 else ""
-        raise InputError(
-            f"{where}: the label is {brief(value)}{hint}; right is 0 to {len(names) - 1}, "
+            f"{where}: the label is {brief(number)}{hint}; right is 0 to {len(names) - 1}, "
             f"{cut(names[0], 30)} to {cut(names[-1], 30)}"
         )
-    return names[value]
-
-
-def test_split(found: Collection[str]) -> str | None:
-    """The one of the splits that there are which is tested on, or None."""
-    return next((name for name in TESTS if name in found), None)
+    return names[number]

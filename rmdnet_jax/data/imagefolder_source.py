@@ -1,18 +1,17 @@
 """A folder of pictures with a metadata.csv or metadata.jsonl that has their labels, as Hugging
 Face's `imagefolder` reads it: one in the folder, or one in each of its folders train and test."""
 
-import csv
 import dataclasses
 import json
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import shown
-from rmdnet_jax.data import hub_layout, manifest_source
+from rmdnet_jax.base.text import cut, one_line, shown
+from rmdnet_jax.data import hub_layout, manifest_source, pictures, split_names, table_rows
 from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.manifest_source import Row
 from rmdnet_jax.data.picture_files import PictureFiles
@@ -36,53 +35,113 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
     """The picture files of a folder that `is_one`, none of which is opened.
 
     The column file_name is relative to the list's folder; the label is the first of label, labels,
-    fine_label and class that there is, text or a whole number. With lists in train and in test (or
-    validation, or val) these are the splits. Of one list in the folder itself they are told by a
-    column split, or by where the files lie, if in both of such folders; else each class gives
-    `held_out` of its pictures.
+    fine_label and class that there is, text or a whole number. With lists in folders that are
+    called as splits these are the splits, as split_names.py says, and train has to be one. Of one
+    list in the folder itself they are told by a column split, or by where the files lie, if all in
+    such folders. Without a split to test on each class gives `held_out` of its pictures.
+
+    Pictures that no row names are skipped, and so is a list beside those that are read.
 
     Args:
       path: the folder.
       held_out: share of each class in (0, 1).
 
     Raises:
-      InputError: a row is wrong; its line is named.
+      InputError: a row is wrong, and its line is named; or there is none to train on.
     """
     root = Path(os.path.expanduser(path))
     lists = _lists(root)
-    skipped: tuple[SkippedFile, ...] = ()
+    used: tuple[str, ...] = ("",)
     if "" in lists:
-        rows = _told_by_folder(list(_rows(root, "", lists[""])))
         place = lists[""]
+        rows = _told_by_folder(list(_rows(root, "", place)), place)
     else:
-        test = hub_layout.test_split(lists)
-        used = [split for split in ("train", test) if split in lists]
+        place = root
+        _check_train(root, lists)
+        used = split_names.used(lists)
         rows = [row for split in used for row in _rows(root, split, lists[split])]
         if len(used) == 1:
             rows = [(where, _without_split(row)) for where, row in rows]
-        skipped = tuple(
-            SkippedFile(shown(split), f"a split beside {' and '.join(used)}: not used", False)
-            for split in lists
-            if split not in used
-        )
-        place = root
     found = manifest_source.of_rows(rows, place, root, held_out)
+    named = {posixpath.normpath(row["path"]) for _, row in rows}
+    named.update(found.train.files, found.test.files)
+    skipped = (*found.skipped, *_not_read(root, lists, used), *_not_named(root, lists, used, named))
     return dataclasses.replace(found, name=root.resolve().name, skipped=skipped)
 
 
 def _lists(root: Path) -> dict[str, Path]:
     """The list of the folder, or of each split, "" and "train" say."""
-    for splits in ([""], hub_layout.SPLITS):
-        found = {
-            split: root / split / name
-            for split in splits
-            for name in reversed(NAMES)
-            if os.path.isfile(root / split / name)
-        }
-        found = {split: place for split, place in found.items() if _is_list(place)}
-        if found:
-            return found
-    return {}
+    found: dict[str, Path] = {}
+    for place in _places(root):
+        split = "" if place.parent == root else place.parent.name
+        if "" not in found and split not in found and _is_list(place):
+            found[split] = place
+    return found
+
+
+def _places(root: Path) -> list[Path]:
+    """Where there may be lists: files of the folder, then of each split."""
+    places = (root / split / name for split in ("", *split_names.NAMES) for name in NAMES)
+    return [place for place in places if os.path.isfile(place)]
+
+
+def _not_read(root: Path, lists: dict[str, Path], used: Sequence[str]) -> list[SkippedFile]:
+    """Lists beside those of the splits that are used; one of another split goes with it."""
+    read = " and ".join(_names(root, [lists[split] for split in used]))
+    return [
+        SkippedFile(shown(name), f"a list beside {read}: not read", False)
+        for name in _names(root, _places(root))
+        if name not in _names(root, lists.values())
+    ]
+
+
+def _not_named(
+    root: Path, lists: dict[str, Path], used: Sequence[str], named: Collection[str]
+) -> list[SkippedFile]:
+    """Splits that are not used, with the number of their pictures, and each other picture of which
+    there is no row."""
+    there = _pictures(root)
+    below = {
+        split: [file for file in there if file.startswith(f"{split}/")]
+        for split in lists
+        if split not in used
+    }
+    known = {*named, *(file for files in below.values() for file in files)}
+    return [
+        *(split_names.unused(split, used, len(files)) for split, files in below.items()),
+        *(
+            SkippedFile(shown(file), "no row names it", False)
+            for file in there
+            if file not in known
+        ),
+    ]
+
+
+def _names(root: Path, places: Iterable[Path]) -> list[str]:
+    return [os.path.relpath(place, root) for place in places]
+
+
+def _check_train(root: Path, lists: dict[str, Path]) -> None:
+    if split_names.TRAIN not in lists:
+        raise InputError(
+            f"{cut(root)} has {' and '.join(_names(root, lists.values()))} and no such list in "
+            f"{split_names.TRAIN} to train on; right is {split_names.TRAIN}/{NAMES[0]} too, or one "
+            "list in the folder itself, or none where folders are the classes"
+        )
+
+
+def _pictures(root: Path) -> list[str]:
+    """The pictures of a folder, as paths in it; links to folders are not followed."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{cut(error.filename)} cannot be read ({error.strerror})") from error
+
+    found = []
+    for folder, below, names in os.walk(root, onerror=refuse):
+        below[:] = [name for name in below if not name.startswith(".")]
+        shows = [name for name in names if pictures.is_picture(name) and name[0] != "."]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in shows]
+    return sorted(found)
 
 
 def _is_list(place: Path) -> bool:
@@ -111,14 +170,23 @@ def _rows(root: Path, split: str, place: Path) -> Iterator[Row]:
         yield where, row
 
 
-def _told_by_folder(rows: list[Row]) -> list[Row]:
-    """Rows without a split get that of the folder they lie in, if some lie in train and others in
-    one to test on."""
+def _told_by_folder(rows: list[Row], place: Path) -> list[Row]:
+    """Rows without a split get that of the folder they lie in, if all lie in such folders, and not
+    all in train.
+
+    Raises:
+      InputError: none of them lies in train.
+    """
     if any("split" in row for _, row in rows):
         return rows
     splits = [posixpath.normpath(row["path"]).partition("/")[0] for _, row in rows]
-    if set(splits) - set(hub_layout.SPLITS) or "train" not in splits or len(set(splits)) < 2:
+    if set(splits) - set(split_names.NAMES) or set(splits) == {split_names.TRAIN}:
         return rows
+    if split_names.TRAIN not in splits:
+        raise InputError(
+            f"all pictures of {cut(place)} lie in {' and '.join(sorted(set(splits)))}, none in "
+            f"{split_names.TRAIN} to train on; right is some there, or a column split"
+        )
     return [
         (where, row | {"split": split}) for (where, row), split in zip(rows, splits, strict=True)
     ]
@@ -130,31 +198,22 @@ def _without_split(row: dict[str, str]) -> dict[str, str]:
 
 def _records(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a list by column, and what each is called in an error."""
+    if place.suffix == ".csv":
+        yield from table_rows.of_csv(place)
+        return
     try:
-        with open(place, encoding="utf-8-sig", newline="") as file:
-            if place.suffix == ".csv":
-                reader = csv.DictReader(file, strict=True)
-                for record in reader:
-                    where = f"{place}, line {reader.line_num}"
-                    if None in record or None in record.values():
-                        raise InputError(
-                            f"{where}: not as many fields as the header has; right is a field a "
-                            'column (a comma in a field needs "quotes" around it)'
-                        )
-                    yield where, {name.strip(): value for name, value in record.items()}
-            else:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        record = json.loads(line)
-                        where = f"{place}, line {number}"
-                        if not isinstance(record, dict):
-                            raise InputError(f"{where} is no JSON object; {_RIGHT}")
-                        yield where, record
-    except (ValueError, RecursionError, csv.Error, OSError) as error:
+        with open(place, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    record = json.loads(line)
+                    where = f"{place}, line {number}"
+                    if not isinstance(record, dict):
+                        raise InputError(f"{where} is no JSON object; {_RIGHT}")
+                    yield where, record
+    except (ValueError, RecursionError, OSError) as error:
         if isinstance(error, InputError):
             raise
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0][:100]
+        reason = getattr(error, "strerror", None) or one_line(error, 100)
         raise InputError(
-            f"{place} cannot be read ({reason}); right is UTF-8, a header and a row a picture in a "
-            ".csv, a JSON object a line in a .jsonl"
+            f"{place} cannot be read ({reason}); right is UTF-8, a JSON object a line"
         ) from error

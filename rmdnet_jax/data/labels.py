@@ -13,7 +13,7 @@ from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """What came of people's looking at labels (data/corrections.py).
+    """What came of people's looking at labels (data/corrected.py).
 
     Attributes:
       train, test: bool [N] and [M], whose labels a person has confirmed or set.

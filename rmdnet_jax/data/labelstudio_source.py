@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -20,8 +20,27 @@ SUFFIX = ".json"
 
 _RIGHT = "right is a JSON export of Label Studio, a list of tasks with data and annotations"
 
-# Before the name of a file that was uploaded, and so not of one that its owner has.
+# Where Label Studio has what was uploaded, PROJECT/NAME; and what it writes before the file's name.
+_UPLOADS = "/data/upload/"
+_PROJECT = re.compile(r"/data/upload/(\d+/)?")
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
+
+# A way from a task's path to a file's, and how to tell that it was gone; "" needs no telling.
+_Way = tuple[str, Callable[[str], str]]
+
+
+def _name(upload: str) -> str:
+    return _PROJECT.sub("", upload, count=1)
+
+
+# As Label Studio's media folder has them, its other exports, and the owner.
+_OF_UPLOADS: list[_Way] = [
+    ("", lambda path: path.lstrip("/")),
+    ("", lambda path: path.removeprefix("/data/")),
+    ("by their names", _name),
+    ("by their names", lambda path: f"images/{_name(path)}"),
+    ("by their names before they were uploaded", lambda path: _UPLOADED.sub("", _name(path))),
+]
 
 
 def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
@@ -30,8 +49,11 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
     The label of a task is the choice of its last annotation that was not cancelled; a task without
     one is skipped. The picture is data.image, or else what in data is a picture by its ending: a
     path, one in Label Studio's local storage (/data/local-files/?d=PATH), or an uploaded file
-    (/data/upload/PROJECT/NAME). Where that is no file in `root`, its last parts that are one are
-    taken. data.split, where it is, is the split.
+    (/data/upload/PROJECT/NAME). data.split, where it is, is the split.
+
+    Where no task's path is that of a file in `root`, folders that all the paths begin with are left
+    away, the same ones of all, until one is; uploads, whose folders are Label Studio's, are sought
+    by their names instead. What was read so is told in `changes`.
 
     Args:
       path: the file.
@@ -45,17 +67,20 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
     folder = Path(os.path.expanduser(root)) if root else place.parent
     if not os.path.isdir(folder):
         raise InputError(f"no folder {root!r} (dataset.root); right is the one that paths are in")
+    tasks = list(_rows(place))
+    files, changes = _files([row["path"] for _, row in tasks], folder)
     rows, skipped = [], []
-    for where, row in _rows(place, folder):
+    for where, row in tasks:
+        row["path"] = files[row["path"]]
         if row["label"]:
             rows.append((where, row))
         else:
             skipped.append(SkippedFile(shown(row["path"]), "its task has no annotation", False))
     found = manifest_source.of_rows(rows, place, folder, held_out)
-    return dataclasses.replace(found, skipped=tuple(skipped))
+    return dataclasses.replace(found, skipped=(*found.skipped, *skipped), changes=changes)
 
 
-def _rows(place: Path, folder: Path) -> Iterator[Row]:
+def _rows(place: Path) -> Iterator[Row]:
     try:
         tasks = json.loads(place.read_text("utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:
@@ -67,7 +92,7 @@ def _rows(place: Path, folder: Path) -> Iterator[Row]:
         data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(data, dict):
             raise InputError(f"{where} has no data; {_RIGHT}")
-        row = {"path": _file(_image(data, where), folder, where), "label": _choice(task, where)}
+        row = {"path": _path(_image(data, where), where), "label": _choice(task, where)}
         if isinstance(data.get("split"), str):
             row["split"] = data["split"]
         yield where, row
@@ -82,8 +107,8 @@ def _image(data: dict[str, Any], where: str) -> str:
     return image
 
 
-def _file(image: str, folder: Path, where: str) -> str:
-    """The path in `folder` that a task's picture means."""
+def _path(image: str, where: str) -> str:
+    """The path that a task's picture means, as the task has it."""
     try:
         url = urlsplit(image)
     except ValueError:
@@ -93,14 +118,43 @@ def _file(image: str, folder: Path, where: str) -> str:
             f"{where}: the picture is {brief(image)}; right is a file, its path in data.image"
         )
     if image.startswith("/data/local-files/"):
-        image = parse_qs(url.query).get("d", [""])[0]
-    elif image.startswith("/data/upload/"):
-        image = unquote(url.path)
-    parts = [part for part in image.split("/") if part]
-    tails = ["/".join(parts[start:]) for start in range(len(parts))] or [image]
-    uploaded = _UPLOADED.sub("", tails[-1], count=1)
-    candidates = [image, *tails, f"images/{tails[-1]}", uploaded]
-    return next((path for path in candidates if _is_file(folder, path)), tails[0])
+        return parse_qs(url.query).get("d", [""])[0]
+    return unquote(url.path) if image.startswith(_UPLOADS) else image
+
+
+def _files(paths: Sequence[str], folder: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The path in `folder` of each of the tasks' paths, and what was done to them, a line each."""
+    uploads = [path for path in paths if path.startswith(_UPLOADS)]
+    others = [path for path in paths if not path.startswith(_UPLOADS)]
+    found: dict[str, str] = {}
+    changes = []
+    for some, ways in ((uploads, _OF_UPLOADS), (others, _shorter(others))):
+        told, way = next(
+            (one for one in ways if any(_is_file(folder, one[1](path)) for path in some)), ways[0]
+        )
+        found |= {path: way(path) for path in some}
+        if told:
+            count = sum(_is_file(folder, way(path)) for path in some)
+            changes.append(
+                f"{count:,} of {len(some):,} pictures of tasks were found {told}, none by the "
+                "whole path of its task"
+            )
+    return found, tuple(changes)
+
+
+def _shorter(paths: Sequence[str]) -> list[_Way]:
+    """Paths as they are, then without the first, the first two, ... of the folders that all of them
+    begin with."""
+    parts = [[part for part in path.split("/") if part][:-1] for path in paths]
+    shared = os.path.commonprefix(parts)  # type: ignore[type-var]
+
+    def without(count: int) -> Callable[[str], str]:
+        return lambda path: "/".join([part for part in path.split("/") if part][count:])
+
+    return [("", lambda path: path)] + [
+        (f"without {cut('/'.join(shared[:count]))}/", without(count))
+        for count in range(len(shared) + 1)
+    ]
 
 
 def _is_file(folder: Path, path: str) -> bool:

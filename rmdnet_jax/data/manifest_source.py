@@ -4,29 +4,27 @@ Columns path and label, optionally split and true_label, and "label:NAME", what 
 others are not read.
 """
 
-import csv
 import functools
 import os
 import posixpath
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, one_line
-from rmdnet_jax.data import annotators, picture_files
+from rmdnet_jax.data import annotators, picture_files, split_names, table_rows
 from rmdnet_jax.data.class_order import in_order
-from rmdnet_jax.data.dataset import NO_CLASS
+from rmdnet_jax.data.dataset import NO_CLASS, SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 
 SUFFIXES = (".csv", ".parquet")
 
 _NEEDED = ("path", "label")
 _COLUMNS = (*_NEEDED, "split", "true_label")
-_SPLITS = {"train": "train", **dict.fromkeys(("test", "val", "validation"), "test")}
 _RIGHT = (
     "right are the columns path and label, and optionally split, true_label, and label:NAME of "
     "each annotator, of which the majority may take the label's place"
@@ -43,10 +41,10 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
 
     Paths are relative to the folder `root`, or absolute, and stay in it. Where there is no such
     file, one is taken whose name has other characters that look the same (Unicode's NFC), or
-    slashes for backslashes. Labels are the classes' names, sorted by class_order.py. A split is
-    train, or test, val or validation; without that column each class gives `held_out` of its
-    pictures to the test split. Images come in turns, as in folder_source.py, whatever the order of
-    the rows.
+    slashes for backslashes. Labels are the classes' names, sorted by class_order.py. Splits
+    and which of them are used are split_names.py's; without that column each class gives
+    `held_out` of its pictures to the test split. Images come in turns, as in folder_source.py,
+    whatever the order of the rows.
 
     Where true labels are given, those of the test split are the ones that count there; those of the
     training split stand beside the labels. A training picture without one, where others have one,
@@ -101,13 +99,15 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, held_out: float) ->
             )
         if not row.get("label") and not _votes(row):
             raise InputError(f"{where}: the label is empty; right is the name of a class")
-        if row.get("split", "train") not in _SPLITS:
+        if _split_of(row) not in split_names.NAMES:
             raise InputError(
-                f"{where}: the split is {brief(row['split'])}; right is one of {', '.join(_SPLITS)}"
+                f"{where}: the split is {brief(row['split'])}; right is one of "
+                f"{', '.join(split_names.NAMES)}"
             )
         rows[file], named[file] = row, where
     if not rows:
         raise InputError(f"{place} has no rows; right is a row a picture")
+    rows, skipped = _used(rows)
     names = {name for row in rows.values()
              for name in (row.get("label"), row.get("true_label"), *_votes(row).values())
              if name}  # fmt: skip
@@ -135,6 +135,24 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, held_out: float) ->
             number,
             tested_by if is_known else None,
         ),
+        skipped,
+    )
+
+
+def _split_of(row: Mapping[str, str]) -> str:
+    return row.get("split", split_names.TRAIN)
+
+
+def _used(
+    rows: Mapping[str, dict[str, str]],
+) -> tuple[dict[str, dict[str, str]], tuple[SkippedFile, ...]]:
+    """The rows of the splits that are used, by file, and the other splits."""
+    counts = Counter(map(_split_of, rows.values()))
+    used = split_names.used(counts)
+    others = [name for name in split_names.NAMES if name in counts and name not in used]
+    return (
+        {file: row for file, row in rows.items() if _split_of(row) in used},
+        tuple(split_names.unused(name, used, counts[name]) for name in others),
     )
 
 
@@ -208,7 +226,7 @@ def _splits(
     train: dict[str, list[str]] = {name: [] for name in classes}
     test: dict[str, list[str]] = {name: [] for name in classes}
     for file in sorted(rows):
-        is_test = _SPLITS[rows[file].get("split", "train")] == "test"
+        is_test = _split_of(rows[file]) != split_names.TRAIN
         (test if is_test else train)[rows[file]["label"]].append(file)
     if not any("split" in row for row in rows.values()):
         is_known = any(map(_truth, rows.values()))
@@ -282,28 +300,8 @@ def _training_truth(files: list[str], rows: Mapping[str, Mapping[str, str]]) -> 
 
 
 def _csv(place: Path) -> Iterator[Row]:
-    """The rows of a CSV file with a header, UTF-8 with or without a mark of that."""
-    try:
-        with open(place, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
-            _check_columns(place, columns)
-            for fields in reader:
-                where = f"{place}, line {reader.line_num}"
-                if not fields:  # an empty line
-                    continue
-                if len(fields) != len(columns):
-                    raise InputError(
-                        f"{where}: {len(fields)} fields; right are {len(columns)}, as in the "
-                        'header (a comma in a field needs "quotes" around it)'
-                    )
-                yield where, _row(dict(zip(columns, fields, strict=True)))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{place} is not UTF-8 ({error.reason}); right is a CSV file saved as UTF-8"
-        ) from error
-    except (csv.Error, OSError) as error:
-        raise InputError(f"{place} cannot be read as CSV ({error})") from error
+    for where, fields in table_rows.of_csv(place, functools.partial(_check_columns, place)):
+        yield where, _row(fields)
 
 
 def _parquet(place: Path) -> Iterator[Row]:
@@ -321,24 +319,12 @@ def _parquet(place: Path) -> Iterator[Row]:
                 for fields in batch.to_pylist():
                     count += 1
                     where = f"{place}, row {count}"
-                    yield where, _row({name: _text(fields[name], name, where) for name in read})
+                    texts = {name: table_rows.text(fields[name], name, where) for name in read}
+                    yield where, _row(texts)
     except InputError:
         raise
     except Exception as error:  # whatever somebody's bytes make the readers raise
         raise InputError(f"{place} cannot be read as Parquet ({one_line(error)})") from error
-
-
-def _text(value: Any, column: str, where: str) -> str:
-    """A value of a Parquet column as CSV would have it."""
-    if value is None or value != value:  # a number that is missing is NaN in some writers' tables
-        return ""
-    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones
-        value = int(value)
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise InputError(
-            f"{where}: the {column} is {type(value).__name__}; right is text or a whole number"
-        )
-    return str(value)
 
 
 def _row(fields: Mapping[str, str]) -> dict[str, str]:

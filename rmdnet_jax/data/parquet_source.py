@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import cut, listed, one_line, shown
-from rmdnet_jax.data import hub_layout, manifest_source
+from rmdnet_jax.base.text import cut, listed, one_line
+from rmdnet_jax.data import hub_layout, manifest_source, split_names
 from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.data.picture_reader import progress
@@ -134,12 +134,11 @@ def _splits(files: Sequence[Path]) -> tuple[dict[str, list[Path]], tuple[Skipped
         raise InputError(
             f"no Parquet file in {cut(files[0].parent)} has a name that begins with train "
             f"({listed(file.name for file in files)}); right is train-*.parquet and, to test on, "
-            f"{', '.join(hub_layout.TESTS[:-1])} or {hub_layout.TESTS[-1]}; or one file"
+            f"{', '.join(split_names.TESTS[:-1])} or {split_names.TESTS[-1]}; or one file"
         )
-    test = hub_layout.test_split(found)
-    used = [split for split in ("train", test) if split]
+    used = split_names.used(found)
     skipped = tuple(
-        SkippedFile(shown(file.name), f"a split beside {' and '.join(used)}: not used", False)
+        split_names.unused(file.name, used)
         for split, others in found.items()
         if split not in used
         for file in others

@@ -90,6 +90,7 @@ class PictureFiles:
       file_bytes: by file; filled by `look`.
       cache: where what is read of the files is kept, if anywhere; filled by `look`.
       class_numbers: the user's own integers that the classes stand for; None: they go by name.
+      changes: what was read otherwise than it stands there, a line each.
     """
 
     name: str
@@ -103,6 +104,7 @@ class PictureFiles:
     file_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     cache: PictureCache | None = None
     class_numbers: tuple[int, ...] | None = None
+    changes: tuple[str, ...] = ()
 
     @property
     def short_sides(self) -> np.ndarray:
@@ -201,6 +203,7 @@ class PictureFiles:
             skipped_files=found.skipped,
             not_cached=not_cached,
             originals=found._squares,
+            changes=found.changes,
         )
 
     def _squares(self, side: int) -> tuple[Images, Images]:

@@ -27,6 +27,8 @@ def in_folder(path: str, held_out: float, cache: str) -> PictureFiles:
     Raises:
       InputError: there is no such folder, or what it holds is not as it should be.
     """
+    if not path or not os.path.isdir(os.path.expanduser(path)):
+        return folder_source.find(path, held_out)  # which says so
     if fiftyone_source.is_one(path):
         return fiftyone_source.find(path, held_out)
     if imagefolder_source.is_one(path):

@@ -17,7 +17,7 @@ from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.evaluation import duplicates, outliers, quality
-from rmdnet_jax.evaluation.duplicates import Pairs
+from rmdnet_jax.evaluation.duplicates import Near, Pairs
 
 ISSUES = (
     "exact_duplicate", "near_duplicate", "leak", "label_conflict", "outlier",
@@ -54,11 +54,13 @@ class Finding:
 
 
 class Audit(NamedTuple):
-    """All findings, by issue, group and score; and of how many images of all."""
+    """All findings, by issue, group and score; of how many images of all; and how many pairs that
+    are alike at a glance were passed over, as there were too many to look at closely."""
 
     findings: tuple[Finding, ...]
     looked_at: int
     images: int
+    passed_over: int = 0
 
     def counts(self) -> dict[str, int]:
         """Images by issue, 0 where there is none."""
@@ -117,20 +119,19 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
         for issue, score in quality.issues(looks).items():
             found += [images.finding(i, issue, score[i]) for i in np.flatnonzero(score).tolist()]
     else:
-        digests = _digests(
-            _of_both(rows, np.asarray(data.train_images), np.asarray(data.test_images))
-        )
+        parts = zip((data.train_images, data.test_images), rows, strict=True)
+        digests = np.concatenate([_digests(np.asarray(_part(*part))) for part in parts])
     distance = outliers.distances(both)
     score, typical = outliers.scores(distance), np.median(distance)
     for i in np.flatnonzero(score).tolist():
         detail = f"cosine distance to its nearest {distance[i]:.3f}, usually {typical:.3f}"
         found.append(images.finding(i, "outlier", score[i], detail=detail))
     same = duplicates.exact(digests)
-    alike = duplicates.near(outliers.directions(both), thumbnails)
-    found += _of_duplicates(images, same, alike, data.class_names)
+    alike = _near(both, thumbnails, duplicates.distinct(len(both), same))
+    found += _of_duplicates(images, same, alike.pairs, data.class_names)
     order = {issue: number for number, issue in enumerate(ISSUES)}
     found.sort(key=lambda one: (order[one.issue], one.group or 0, -one.score))
-    return Audit(tuple(found), len(chosen), sum(sizes))
+    return Audit(tuple(found), len(chosen), sum(sizes), alike.passed_over)
 
 
 def write_csv(path: Path, audit: Audit, data: Dataset) -> None:
@@ -153,6 +154,18 @@ def write_csv(path: Path, audit: Audit, data: Dataset) -> None:
             )
 
 
+def _near(embeddings: np.ndarray, thumbnails: np.ndarray | None, distinct: np.ndarray) -> Near:
+    """Near duplicates among the distinct rows, of feature vectors where there are no thumbnails."""
+    if len(distinct) < len(embeddings):
+        embeddings = embeddings[distinct]
+    if thumbnails is None:
+        found = duplicates.near_vectors(embeddings)
+    else:
+        found = duplicates.near(outliers.directions(embeddings), thumbnails[distinct])
+    first, second, similarity = found.pairs
+    return found._replace(pairs=Pairs(distinct[first], distinct[second], similarity))
+
+
 def _of_duplicates(
     images: _Images, same: Pairs, alike: Pairs, class_names: tuple[str, ...]
 ) -> Iterator[Finding]:
@@ -170,15 +183,17 @@ def _of_duplicates(
     for number, those in members.items():
         labels = sorted({int(images.label[i]) for i in those})
         splits = {bool(images.is_train[i]) for i in those}
+        seen = next((images.name(i) for i in those if images.is_train[i]), "")
         for i in those:
-            others = [j for j in those if j != i]
-            detail = ", ".join(images.name(j) for j in others[:_NAMED])
-            detail += f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            # Of a group of thousands only its first are looked at again.
+            others = [j for j in those[: _NAMED + 1] if j != i][:_NAMED]
+            detail = ", ".join(images.name(j) for j in others)
+            more = len(those) - 1 - len(others)
+            detail += f" and {more} more" if more else ""
             is_same = copies[i] >= 0
             issue = "exact_duplicate" if is_same else "near_duplicate"
             yield images.finding(i, issue, 1 if is_same else best[i], number, f"with {detail}")
             if len(splits) > 1 and not images.is_train[i]:
-                seen = next(images.name(j) for j in others if images.is_train[j])
                 yield images.finding(i, "leak", 1 if is_same else best[i], number, f"also {seen}")
             if len(labels) > 1:
                 told = " / ".join(class_names[label] for label in labels)

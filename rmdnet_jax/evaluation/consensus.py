@@ -1,6 +1,7 @@
 """What a run says of several people's labels: annotators.csv and consensus.csv."""
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ ANNOTATORS, CONSENSUS = "annotators.csv", "consensus.csv"
 
 def found(data: Dataset, labels: Labels, belief: np.ndarray) -> Consensus | None:
     """What the annotators of the training images and a model say together; None where there are no
-    annotators, or the labels were drawn.
+    annotators, or the labels were drawn. A label that has been reviewed stands, whatever they say:
+    its quality is 1.
 
     Args:
       data: its label sets are the annotators'.
@@ -29,7 +31,13 @@ def found(data: Dataset, labels: Labels, belief: np.ndarray) -> Consensus | None
     people = annotators.of(data.label_sets)
     if people is None or labels.kind not in ("human", "none"):
         return None
-    return annotators.consensus(people.labels, data.num_classes, belief)
+    said = annotators.consensus(people.labels, data.num_classes, belief)
+    stands = _reviewed(labels)
+    return dataclasses.replace(
+        said,
+        labels=np.where(stands, labels.given, said.labels),
+        quality=np.where(stands, 1.0, said.quality),
+    )
 
 
 def summarise(consensus: Consensus, labels: Labels) -> dict[str, float]:
@@ -46,26 +54,29 @@ def summarise(consensus: Consensus, labels: Labels) -> dict[str, float]:
     return told
 
 
-def write(workdir: Path, consensus: Consensus, data: Dataset, given: np.ndarray) -> None:
+def write(workdir: Path, consensus: Consensus, data: Dataset, labels: Labels) -> None:
     """Writes both files. Names and paths are as text.cell makes them.
 
     annotators.csv, in their order: annotator, labels (how many), agreement and quality, empty where
     nothing can be said. consensus.csv, the least sure first: index, path (where images have one),
     given_class, majority, consensus, quality, labels (how many the image has), ask_again (the
     rank); and verdict and class, so that it is a corrections.csv, too, which takes the consensus.
+    Images whose label has been reviewed come last, and it is kept.
 
     Args:
       workdir: the run's.
-      consensus: of all training images.
+      consensus: of all training images, as `found` has it.
       data: theirs.
-      given: int [N], the labels that were learned.
+      labels: those that were learned.
     """
     people = annotators.of(data.label_sets)
     assert people
     _write_annotators(workdir / ANNOTATORS, people, consensus)
     names = [cell(name) for name in data.class_names]
+    given = labels.given
     index = np.arange(len(given)) if data.train_index is None else data.train_index
     differs = consensus.labels != given
+    order = np.lexsort((consensus.ask_again, _reviewed(labels)))
     columns: dict[str, Sequence] = {"index": index.tolist()}
     if data.train_files is not None:
         columns["path"] = [cell(file) for file in data.train_files]
@@ -75,7 +86,7 @@ def write(workdir: Path, consensus: Consensus, data: Dataset, given: np.ndarray)
         "consensus": [names[label] for label in consensus.labels],
         "quality": [f"{quality:.6f}" for quality in consensus.quality],
         "labels": consensus.counts.tolist(),
-        "ask_again": consensus.ask_again.tolist(),
+        "ask_again": (np.argsort(order) + 1).tolist(),
         "verdict": ["suggestion" if differ else "unsure" for differ in differs],
         "class": [
             names[label] if differ else ""
@@ -86,7 +97,12 @@ def write(workdir: Path, consensus: Consensus, data: Dataset, given: np.ndarray)
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         rows = list(zip(*columns.values(), strict=True))
-        writer.writerows(rows[row] for row in np.argsort(consensus.ask_again))
+        writer.writerows(rows[row] for row in order)
+
+
+def _reviewed(labels: Labels) -> np.ndarray:
+    """bool [N], the training images whose label a person has confirmed or set."""
+    return labels.review.train if labels.review else np.zeros(len(labels.given), bool)
 
 
 def _write_annotators(path: Path, people: Annotators, consensus: Consensus) -> None:

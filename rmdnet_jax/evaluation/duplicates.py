@@ -2,15 +2,19 @@
 mirrored otherwise.
 
 Candidates are pairs whose embeddings or tiny grey pictures are alike; a pair is reported only if
-the pixels confirm it, so that a teacher that takes all cats for one makes none. Every pair of rows
-is compared, a block at a time: 60,000 pictures take seconds, and memory does not grow with pairs.
+the pixels confirm it, so that a teacher that takes all cats for one makes none. Of exact copies one
+is to be looked at (`distinct`): they would be all pairs that are. Every pair of rows is compared, a
+block at a time; memory grows with pictures, not with pairs.
 """
 
 import functools
 import itertools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+from rmdnet_jax.evaluation import outliers
 
 # Correlation of two grey pictures from which they are one, at best after cropping either.
 CONFIRMED = 0.97
@@ -19,9 +23,10 @@ CONFIRMED = 0.97
 # grey pictures of 8 x 8 (correlation).
 _EMBEDDING, _GREY = 0.7, 0.85
 
-# Closely looked at are at most so many pairs a picture, the most similar: embeddings of a weak
-# teacher are all alike.
-_PAIRS = 1
+# Closely looked at are about so many pairs a picture, the most similar: embeddings of a weak
+# teacher are all alike. A picture has at most so many with later ones, so that a crowd of nearly
+# the same does not take all; who has one with a later one stays in one group with its crowd.
+_PAIRS, _OF_ONE = 1, 4
 
 # Where all pictures are alike, as digits are, a pair must be so much more alike than two nearest
 # ones usually are.
@@ -38,7 +43,8 @@ _CROPS, _PLACES = (0.95, 0.9, 0.85), (0.0, 0.25, 0.5, 0.75, 1.0)
 # Only pairs that correlate so well at 8 x 8 in some crop, in every other place, are tried in all.
 _HOPEFUL = 0.93
 
-_ROWS = 1024  # compared with all others at a time
+# Compared with all others at a time: so many, and fewer of very many, for memory.
+_ROWS, _PRODUCTS = 1024, 1 << 24
 _CLOSELY = 4096  # pairs
 
 
@@ -50,6 +56,14 @@ class Pairs(NamedTuple):
     similarity: np.ndarray
 
 
+class Near(NamedTuple):
+    """Pairs that are nearly the same; and of how many that are alike at a glance nobody knows, as
+    there were too many to look at closely."""
+
+    pairs: Pairs
+    passed_over: int
+
+
 def exact(digests: np.ndarray) -> Pairs:
     """Pairs of equal digests, uint8 [N, B]: each picture that is there again with the first."""
     _, first, which = np.unique(digests, axis=0, return_index=True, return_inverse=True)
@@ -58,15 +72,20 @@ def exact(digests: np.ndarray) -> Pairs:
     return Pairs(first[again], again, np.ones(len(again)))
 
 
-def near(embeddings: np.ndarray, thumbnails: np.ndarray | None) -> Pairs:
-    """Pairs that are nearly the same, the same ones among them.
+def distinct(size: int, same: Pairs) -> np.ndarray:
+    """Rows int64 [R] of `size` without the copies: the first of each, by `exact`."""
+    is_first = np.ones(size, bool)
+    is_first[same.second] = False
+    return np.flatnonzero(is_first)
+
+
+def near(embeddings: np.ndarray, thumbnails: np.ndarray) -> Near:
+    """Pairs of pictures that are nearly the same.
 
     Args:
       embeddings: float32 [N, D], rows of length 1 less their mean (outliers.directions).
-      thumbnails: float32 [N, s, s], grey; None without pictures, and nearly is then to a hair.
+      thumbnails: float32 [N, s, s], grey.
     """
-    if thumbnails is None:
-        return _alike(embeddings, embeddings, _SAME_VECTOR)
     small, close = (_grey(thumbnails, side) for side in (_SIDE, _CLOSE))
     mirrored = _grey(thumbnails[:, :, ::-1], _SIDE)
     found = [
@@ -75,16 +94,44 @@ def near(embeddings: np.ndarray, thumbnails: np.ndarray | None) -> Pairs:
         _alike(small, mirrored, _GREY),
     ]
     first, second = (
-        np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("first", "second")
+        np.concatenate([getattr(one.pairs, name) for one in found]) for name in ("first", "second")
     )
     pairs = np.unique(np.stack([first, second], axis=1), axis=0)
-    similarity = np.concatenate(
-        [_confirmed(thumbnails, part) for part in np.array_split(pairs, -(-len(pairs) // _CLOSELY))]
-        if len(pairs)
-        else [np.zeros(0)]
-    )
+    similarity = _by_parts(pairs, lambda part: _confirmed(thumbnails, part))
     kept = similarity >= max(CONFIRMED, 1 - _USUAL * (1 - _usual(close)))
-    return Pairs(pairs[kept, 0], pairs[kept, 1], similarity[kept])
+    passed_over = sum(one.passed_over for one in found)
+    return Near(Pairs(pairs[kept, 0], pairs[kept, 1], similarity[kept]), passed_over)
+
+
+def near_vectors(vectors: np.ndarray) -> Near:
+    """Pairs of feature vectors, float [N, D], that point the same way to a hair, less their mean.
+
+    Candidates are nearest in the largest principal components, where none are farther from each
+    other than in all of them: so none is lost. Only those that are alike in one component are
+    compared, which spares most of the pairs.
+    """
+    middle = outliers.middle(vectors)
+    rows = outliers.projected(vectors, middle)
+    widest = rows[:, np.argmax(rows.var(axis=0))] if rows.shape[1] else np.zeros(len(rows))
+    order = np.argsort(widest, kind="stable")
+    rows, widest = rows[order], widest[order]
+    # |a - b|^2 = 2 - 2 a.b of length 1; the last term is rounding.
+    reach = 2 - 2 * _SAME_VECTOR + 1e-5
+    half = (rows**2).sum(axis=1) / 2
+    ends = np.searchsorted(widest, widest + reach**0.5, side="right")
+    found = []
+    for start, stop in _blocks(len(rows)):
+        others = slice(start, ends[stop - 1])
+        closeness = rows[start:stop] @ rows[others].T - half[start:stop, None] - half[others]
+        found.append(_of_block(closeness, start, -reach / 2, -reach / 2))
+    candidates = _joined(found)
+    sides = order[candidates.pairs.first], order[candidates.pairs.second]
+    pairs = np.stack([np.minimum(*sides), np.maximum(*sides)], axis=1)
+    similarity = _by_parts(pairs, lambda part: _cosines(vectors, middle, part))
+    kept = np.flatnonzero(similarity >= _SAME_VECTOR)
+    kept = kept[np.lexsort((pairs[kept, 1], pairs[kept, 0]))]
+    told = Pairs(pairs[kept, 0], pairs[kept, 1], similarity[kept])
+    return Near(told, candidates.passed_over)
 
 
 def groups(size: int, pairs: Pairs) -> np.ndarray:
@@ -176,25 +223,68 @@ def _of_crops(
     return best
 
 
-def _alike(rows: np.ndarray, others: np.ndarray, least: float) -> Pairs:
+def _alike(rows: np.ndarray, others: np.ndarray, least: float) -> Near:
     """The pairs of a row with a later one of the `others` whose product is `least` or more, or the
     most similar of them where they are too many."""
     size = len(rows)
     sample = np.linspace(0, size - 1, min(size, 256)).astype(int)
     products = rows[sample] @ others.T
     products[np.arange(len(sample)), sample] = -1
-    wanted = min(_PAIRS * 2 * len(sample), products.size)
-    least = max(least, float(np.partition(products, -wanted, axis=None)[-wanted]))
-    found = []
-    for start in range(0, size, _ROWS):
-        products = rows[start : start + _ROWS] @ others[start:].T
-        places = np.flatnonzero(products.reshape(-1) >= least)
-        first, second = np.divmod(places, products.shape[1])
-        later = second > first
-        first, second = first[later], second[later]
-        found.append((start + first, start + second, products[first, second]))
-    first, second, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Pairs(first, second, np.clip(similarity.astype(np.float64), 0, 1))
+    # Each pair is seen from both its ends. Of a row few count, so that a crowd does not decide.
+    counted = min(_OF_ONE, size)
+    products = np.partition(products, -counted, axis=1)[:, -counted:]
+    wanted = min(2 * _PAIRS * len(sample), products.size)
+    enough = max(least, float(np.partition(products, -wanted, axis=None)[-wanted]))
+    return _joined(
+        [
+            _of_block(rows[start:stop] @ others[start:].T, start, least, enough)
+            for start, stop in _blocks(size)
+        ]
+    )
+
+
+def _of_block(products: np.ndarray, start: int, least: float, enough: float) -> Near:
+    """Of the products [n, m] of rows from `start` on with those from `start` on: each row's most
+    similar later ones, of which the product is `enough`. It changes the products."""
+    count = len(products)
+    products[:, :count][np.tril_indices(count)] = -np.inf
+    is_alike = products >= enough
+    alike = np.count_nonzero(products >= least) if least < enough else np.count_nonzero(is_alike)
+    crowded = np.flatnonzero(np.count_nonzero(is_alike, axis=1) > _OF_ONE)
+    if len(crowded):
+        most = products[crowded]
+        is_alike[crowded] = most >= np.partition(most, -_OF_ONE, axis=1)[:, [-_OF_ONE]]
+    first, second = np.nonzero(is_alike)
+    untied = np.arange(len(first)) - np.searchsorted(first, first) < _OF_ONE
+    first, second = first[untied], second[untied]
+    similarity = np.clip(products[first, second].astype(np.float64), 0, 1)
+    return Near(Pairs(start + first, start + second, similarity), int(alike) - len(first))
+
+
+def _blocks(size: int) -> Iterator[tuple[int, int]]:
+    """Where each block of rows begins and ends."""
+    rows = max(1, min(_ROWS, _PRODUCTS // max(size, 1)))
+    return ((start, min(start + rows, size)) for start in range(0, size, rows))
+
+
+def _joined(found: list[Near]) -> Near:
+    pairs = zip(*(one.pairs for one in found), strict=True)
+    return Near(
+        Pairs(*(np.concatenate(parts) for parts in pairs)), sum(one.passed_over for one in found)
+    )
+
+
+def _by_parts(pairs: np.ndarray, similarity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The similarity float64 [P] of pairs, int [P, 2], of so many at a time."""
+    starts = range(0, len(pairs), _CLOSELY)
+    return np.concatenate(
+        [np.zeros(0), *(similarity(pairs[start : start + _CLOSELY]) for start in starts)]
+    )
+
+
+def _cosines(vectors: np.ndarray, middle: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    first, second = (outliers.centred(vectors[pairs[:, side]], middle) for side in (0, 1))
+    return np.clip(np.einsum("ij,ij->i", first, second).astype(np.float64), 0, 1)
 
 
 def _usual(close: np.ndarray) -> float:

@@ -2,32 +2,70 @@
 
 import numpy as np
 
-# Directions that are kept of embeddings: those of the largest variance.
-_DIRECTIONS = 128
+# Directions that are kept of embeddings: those of the largest variance, over at most so many rows,
+# evenly spaced. The rest of the rows would add time, and no direction that many of them share.
+_DIRECTIONS, _SAMPLE = 128, 1024
 
 # Nearest of a bank of at most so many images, evenly spaced, and how many of them are asked.
 _BANK, _NEAREST = 2000, 5
+
+# Of wide embeddings the bank is smaller, so that it has about so many numbers, but not below this:
+# 50,000 x 1,280 features are then asked in two seconds of CPU time.
+_NUMBERS, _LEAST_BANK = 1 << 20, 500
 
 # An outlier is farther from its nearest than the upper quartile by so many times the distance
 # between the quartiles.
 _FENCE = 2.0
 
-_ROWS = 1024  # asked at a time
+# Quartiles nearer to each other are the same: half of all are copies.
+_ROUNDING = 1e-6
+
+# Looked at together: copies of all would cost more than what is computed of them, and in smaller
+# products threads wait for each other.
+_ROWS = 1024
+
+
+def middle(embeddings: np.ndarray) -> np.ndarray:
+    """Mean float32 [D] of embeddings, float [N, D], each of length 1."""
+    total = np.zeros(embeddings.shape[1])
+    for start in range(0, len(embeddings), _ROWS):
+        total += _unit(embeddings[start : start + _ROWS]).sum(axis=0, dtype=np.float64)
+    return (total / len(embeddings)).astype(np.float32)
+
+
+def centred(embeddings: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """float32 [N, D], of length 1 less the middle: the embeddings of a network with a ReLU at its
+    end all point one way, and what tells them apart is the rest. A row at the middle stays zero."""
+    rows = _unit(embeddings)
+    rows -= middle
+    return _unit(rows)
+
+
+def projected(embeddings: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """What is left of the centred embeddings, float [N, D], in their largest principal components:
+    float32 [N, d], d up to 128.
+
+    Rows are never farther from each other than the whole ones. Memory is that of a sample and of
+    what is returned.
+    """
+    size = len(embeddings)
+    if embeddings.shape[1] <= _DIRECTIONS:
+        return centred(embeddings, middle)
+    sample = np.linspace(0, size - 1, min(size, _SAMPLE)).astype(int)
+    axes = _axes(centred(embeddings[sample], middle))
+    found = np.empty((size, axes.shape[1]), np.float32)
+    for start in range(0, size, _ROWS):
+        found[start : start + _ROWS] = centred(embeddings[start : start + _ROWS], middle) @ axes
+    return found
 
 
 def directions(embeddings: np.ndarray) -> np.ndarray:
     """What is compared of embeddings, float [N, D]: float32 [N, d], d up to 128, of length 1.
 
-    Their mean is taken off first: the embeddings of a network with a ReLU at its end all point one
-    way, and what tells them apart is the rest. The largest principal components are what is kept.
-    A row that is at the mean stays zero.
+    They are centred and projected upon their largest principal components. A row that is at the
+    middle stays zero.
     """
-    rows = _unit(np.asarray(embeddings, np.float32))
-    rows = rows - rows.mean(axis=0)
-    if rows.shape[1] > _DIRECTIONS:
-        _, axes = np.linalg.eigh((rows.T @ rows).astype(np.float64))
-        rows = rows @ axes[:, -_DIRECTIONS:].astype(np.float32)
-    return _unit(rows)
+    return _unit(projected(embeddings, middle(embeddings)))
 
 
 def distances(embeddings: np.ndarray) -> np.ndarray:
@@ -37,17 +75,18 @@ def distances(embeddings: np.ndarray) -> np.ndarray:
     Of the embeddings as they are: what tells an outlier lies in directions that hardly vary
     otherwise, which `directions` leaves out.
     """
-    rows = _unit(np.asarray(embeddings, np.float32))
-    size = len(rows)
-    bank = np.linspace(0, size - 1, min(size, _BANK)).astype(int)
-    count = min(_NEAREST, len(bank) - 1)
+    size, width = embeddings.shape
+    most = min(_BANK, max(_LEAST_BANK, _NUMBERS // width))
+    places = np.linspace(0, size - 1, min(size, most)).astype(int)
+    count = min(_NEAREST, len(places) - 1)
     if count < 1:
         return np.zeros(size)
+    bank = _unit(embeddings[places])
     own = np.full(size, -1)
-    own[bank] = np.arange(len(bank))
+    own[places] = np.arange(len(places))
     found = np.empty(size)
     for start in range(0, size, _ROWS):
-        products = rows[start : start + _ROWS] @ rows[bank].T
+        products = _unit(embeddings[start : start + _ROWS]) @ bank.T
         mine = own[start : start + _ROWS]
         products[np.flatnonzero(mine >= 0), mine[mine >= 0]] = -np.inf
         nearest = np.partition(products, -count, axis=1)[:, -count:]
@@ -59,10 +98,24 @@ def scores(distance: np.ndarray) -> np.ndarray:
     """float64 [N] in [0, 1]: how much of an outlier each image is by its distance; 0 is none."""
     low, high = np.quantile(distance, (0.25, 0.75))
     fence = high + _FENCE * (high - low)
-    is_far = (distance > fence) & (high > low)
+    is_far = (distance > fence) & (high - low > _ROUNDING)
     return np.where(is_far, 1 - fence / np.maximum(distance, 1e-12) * 0.5, 0)
 
 
+def _axes(rows: np.ndarray) -> np.ndarray:
+    """The largest principal components of rows, float32 [n, D]: orthonormal columns, float32
+    [D, d]. Of n x n products where rows are fewer than their features, so that D may be large."""
+    if len(rows) >= rows.shape[1]:
+        _, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+        return vectors[:, -_DIRECTIONS:].astype(np.float32)
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    # Components of no variance have no direction here.
+    kept = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-12))[-_DIRECTIONS:]
+    return rows.T @ (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
+
+
 def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 1e-12, length, 1)
+    """float32 [n, D] of float [n, D], of length 1; zeros stay."""
+    rows = np.asarray(rows, np.float32)
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return rows / np.where(length > 1e-12, length, np.float32(1))

@@ -230,7 +230,7 @@ class Modul(LearnerMethod[ModulState]):
             if self.alpha < 1:
                 terms["distilled_loss"] = self._distilled(params["1"], lesson, student)
             if lesson.mixed:
-                terms["category_loss"] = self._category(state, lesson, passes, student)
+                terms["category_loss"] = self._category(state, lesson.mixed, passes, student)
             if self.beta and self.instance != "off":
                 terms["instance_loss"] = self._instance(params["1"], lesson, student)
             if lesson.turned:
@@ -251,6 +251,7 @@ class Modul(LearnerMethod[ModulState]):
         own = Division(*(np.asarray(state.division[name]) for name in Division._fields))
         if len(index) == len(given):
             return own
+        assert said is not None  # there is a guide
         whole = divisions.DIVISIONS[self.division](said, given)
         for every, some in zip(whole, own, strict=True):
             every[index] = some
@@ -324,10 +325,9 @@ class Modul(LearnerMethod[ModulState]):
         return 1 - self.alpha, jnp.mean((embedding - lesson.said.embedding) ** 2)
 
     def _category(
-        self, state: ModulState, lesson: _Lesson, passes: _Passes, student: Prediction
+        self, state: ModulState, mixed: _Mixed, passes: _Passes, student: Prediction
     ) -> _Term:
         """Equations 15 and 16, of student and teacher."""
-        mixed = lesson.mixed
         of_student = student if mixed.x is None else passes.run(mixed.x)
         both = (_OF_STUDENT, of_student.embedding), (_OF_TEACHER, mixed.known)
         drawn_to = [
@@ -341,15 +341,12 @@ class Modul(LearnerMethod[ModulState]):
 
     def _instance(self, params: dict, lesson: _Lesson, student: Prediction) -> _Term:
         """Equation 13, over the whole batch wherever it lies."""
-        pair = sharding.whole(
-            (
-                self._projected(params, _OF_STUDENT, student.embedding),
-                self._projected(params, _OF_TEACHER, lesson.said.embedding),
-            )
-        )
+        own = self._projected(params, _OF_STUDENT, student.embedding)
+        known = self._projected(params, _OF_TEACHER, lesson.said.embedding)
+        own, known = sharding.whole((own, known))
         if self.instance == "npair":
-            return self.beta, contrastive.npair(*pair).mean()
-        return self.beta, contrastive.infonce(*pair, _INFONCE_TEMPERATURE).mean()
+            return self.beta, contrastive.npair(own, known).mean()
+        return self.beta, contrastive.infonce(own, known, _INFONCE_TEMPERATURE).mean()
 
     def _rotation(self, turned: _Turned, passes: _Passes) -> _Term:
         """Equations 17 and 18; of no open image it has no weight."""

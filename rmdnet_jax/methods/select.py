@@ -1,5 +1,5 @@
-"""Which samples are taken: of a batch those of small loss, of a training set the surest, and of a part
-of it as many as an epoch asks for."""
+"""Which samples are taken: of a batch those of small loss, of a training set the surest, and of a
+part of it as many as an epoch asks for."""
 
 import jax
 import jax.numpy as jnp

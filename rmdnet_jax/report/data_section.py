@@ -37,6 +37,11 @@ def section(folder: Path, audit: Audit, data: Dataset) -> Section:
     text = f"{looked_at} {said}: data_issues.csv lists them." if said else f"{looked_at} none is"
     if not said:
         text += " there twice, unlike all others, blank, dark, bright or blurry."
+    if audit.passed_over:
+        text += (
+            f" {audit.passed_over:,} pairs that are alike at a glance were not looked at closely:"
+            " they are too many, and only the most alike were; near duplicates may be missing."
+        )
     drawn = []
     if counts and data.are_pictures:
         path = folder / "data_issues.png"

@@ -49,7 +49,8 @@
   const tell = (text) => {
     find("#said").value = text;
   };
-  const said = ({ length, 0: first }) => (length > 1 ? `${length} images` : `image ${first}`);
+  const said = ({ length, 0: first }) =>
+    length > 1 ? `${length} images` : `image ${first.trim()}`;
 
   // Brings a card up to date.
   const dress = (row) => {

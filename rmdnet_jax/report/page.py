@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.data import label_kinds
-from rmdnet_jax.data.dataset import NO_CLASS
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.report import templates, terms
 from rmdnet_jax.report.gallery import Suspect
 
@@ -55,6 +56,7 @@ def write(
     suspects: list[Suspect],
     class_names: Sequence[str],
     command: str,
+    kept_under: str,
 ) -> None:
     """Writes the page.
 
@@ -66,6 +68,7 @@ def write(
       suspects: the gallery, most suspicious first; none is no gallery.
       class_names: one a class.
       command: what started the run.
+      kept_under: what `key` says of the run's data.
     """
     present = {
         field: sorted({getattr(suspect, field) for suspect in suspects})
@@ -81,7 +84,7 @@ def write(
         sections=sections,
         suspects=suspects,
         cards=_CARDS,
-        key=key(results, suspects, class_names),
+        key=kept_under,
         present=present,
         kinds=[kind for kind in label_kinds.KINDS if kind in kinds],
         open=NO_CLASS,
@@ -95,12 +98,22 @@ def write(
         file.write(page)
 
 
-def key(results: dict, suspects: list[Suspect], class_names: Sequence[str]) -> str:
-    """What a browser keeps the verdicts on a run's labels under: another run's data, classes or
-    scores make another one, another number of images on the page does not."""
-    shown = [(s.index, s.given, s.suggested, f"{s.score:.6f}", s.file) for s in suspects[:_CARDS]]
-    told = repr((results["dataset"], results["train_images"], *class_names, *shown))
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+def key(data: Dataset, given: np.ndarray) -> str:
+    """What a browser keeps the verdicts on a run's labels under: other training images, classes or
+    given labels make another one. What is suspected of them, and how many are shown, does not: a
+    page that is written again finds its verdicts.
+
+    Args:
+      data: the run's.
+      given: int [N], the labels that were learned.
+    """
+    digest = hashlib.sha256(repr((data.name, data.class_names, data.train_files)).encode())
+    if data.train_files is None:
+        digest.update(data.images_fingerprint().encode())
+    index = np.arange(len(given)) if data.train_index is None else data.train_index
+    for numbers in (index, given):
+        digest.update(numbers.astype(np.int64).tobytes())
+    return digest.hexdigest()[:32]
 
 
 def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
@@ -116,6 +129,11 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     between = f"between {lowest:.1%} and {highest:.1%}, "
     forms = [
         (called.test, "test_accuracy", "last epoch; best {best_test_accuracy:.1%}"),
+        (
+            "test accuracy on reviewed labels",
+            "test_accuracy_reviewed",
+            "{test_images_reviewed:,} test images whose label a person has looked at",
+        ),
         (results.get("baseline_title", ""), "baseline_test_accuracy", "same seed, same budget"),
         (
             f"{called.knn} of the {results['teacher_kind']} teacher",

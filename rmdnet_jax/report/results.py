@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import sys
 from pathlib import Path
 
 import jax
@@ -55,7 +56,7 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
                 workdir / "test_label_issues.csv", suspicion.test, data.class_names, data.test_files
             )
     if suspicion and (told := _consensus(outcome)):
-        consensus.write(workdir, told, data, outcome.labels.given)
+        consensus.write(workdir, told, data, outcome.labels)
     if suspicion and outcome.belief is not None:
         pred_probs.write(
             workdir / pred_probs.NAME, outcome.belief, suspicion.train.given,
@@ -66,18 +67,38 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
             workdir / model_card.NAME, results, config, suspicion.train, data.class_names, command
         )
     sections = drawing.draw(workdir / "figures", outcome, results, config)
-    found = _audited(outcome) if config["report"]["audit"] else None
-    if found:
-        audit.write_csv(workdir / DATA_ISSUES, found, data)
-        results["data_issues"] = found.counts()
+    if config["report"]["audit"] and (audited := _audit(workdir, outcome)):
+        results["data_issues"], section = audited
         with open_atomic(workdir / "results.json") as file:
             json.dump(results, file, indent=2)
-        sections.append(data_section.section(workdir / "figures", found, data))
+        sections.append(section)
     suspects = gallery.suspects(suspicion.train, data, outcome.labels, count) if suspicion else []
     page.write(
-        workdir / "report.html", results, config, sections, suspects, data.class_names, command
-    )
+        workdir / "report.html", results, config, sections, suspects, data.class_names, command,
+        page.key(data, outcome.labels.given),
+    )  # fmt: skip
     return results
+
+
+def _audit(workdir: Path, outcome: Outcome) -> tuple[dict[str, int], page.Section] | None:
+    """Writes what is wrong with the images themselves; returns the counts of it and the page's
+    section. None where there are no embeddings, or where it fails: it comes last and asks for much
+    memory, and hours of training are not to be lost to it."""
+    try:
+        if (found := _audited(outcome)) is None:
+            return None
+        section = data_section.section(workdir / "figures", found, outcome.data)
+        audit.write_csv(workdir / DATA_ISSUES, found, outcome.data)
+        return found.counts(), section
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(
+            f"warning: the images themselves were not looked at, there is no {DATA_ISSUES} "
+            f"({reason})",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
 
 
 def _audited(outcome: Outcome) -> Audit | None:
@@ -145,6 +166,10 @@ def summarise(outcome: Outcome) -> dict:
         results |= {f"{prefix}test_accuracy": summary.pop("accuracy")}
         results |= {f"{prefix}best_test_accuracy": best}
         results |= {prefix + name: value for name, value in summary.items()}
+        if labels.review and (looked := labels.review.test).any():
+            right = classification.accuracy(student.test.logits[looked], data.test_labels[looked])
+            results[f"{prefix}test_accuracy_reviewed"] = right
+            results["test_images_reviewed"] = int(looked.sum())
         if outcome.validation_size:
             validation = student.history[-1]["validation_accuracy"]
             results |= {f"{prefix}validation_accuracy": validation}

@@ -24,7 +24,8 @@ def write(form: str, workdir: str | Path, out: str | Path) -> str:
       form: of FORMATS. onnx is the classifier (Model.to_onnx); fiftyone and labelstudio are label
         issues of pictures that have files; cleanlab is the run's pred_probs.npz.
       workdir: of a finished run with a student.
-      out: the file, which takes the place of another.
+      out: the file, which takes the place of another; labelstudio writes a labelling interface
+        beside it, which takes the place of such a one alone.
 
     Raises:
       InputError: there is no such format, no model in the workdir, or not what the format needs; or
@@ -33,16 +34,23 @@ def write(form: str, workdir: str | Path, out: str | Path) -> str:
     if form not in FORMATS:
         raise InputError(f"--export is {cut(form)!r}; right is one of {', '.join(FORMATS)}")
     workdir, path = (Path(os.path.expanduser(place)) for place in (workdir, out))
-    _check_writable(path, FORMATS[form])
     try:
+        _check_writable(path, form)
         told = {"onnx": _model, "cleanlab": _arrays}.get(form, _issues(form))(workdir, path)
     except OSError as error:
         raise InputError(f"cannot write {cut(path)} ({error.strerror}) (--out)") from error
-    return f"{told}: {shown(str(path))}"
+    return f"{told}: {' and '.join(shown(str(file)) for file in _written(path, form))}"
 
 
-def _check_writable(path: Path, suffix: str) -> None:
-    """Raises InputError for a place where no such file can be written, and leaves nothing there."""
+def _written(path: Path, form: str) -> list[Path]:
+    """The files that a format is written to."""
+    return [path, labelstudio.interface_of(path)] if form == "labelstudio" else [path]
+
+
+def _check_writable(path: Path, form: str) -> None:
+    """Raises InputError for a place where no such files can be written, and leaves nothing
+    there."""
+    suffix = FORMATS[form]
     right = f"right is --out=FILE{suffix}, in a folder that you may write to"
     is_other = os.path.exists(path) and not os.path.isfile(path)
     if path.suffix.lower() != suffix or is_other:
@@ -52,6 +60,8 @@ def _check_writable(path: Path, suffix: str) -> None:
             pass
     except OSError as error:
         raise InputError(f"cannot write {cut(path)} ({error.strerror}); {right}") from error
+    if form == "labelstudio":
+        labelstudio.check_interface(path)
 
 
 def _model(workdir: Path, path: Path) -> str:

@@ -17,7 +17,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
 from rmdnet_jax.config import automatic
 from rmdnet_jax.config import checking as configuration
-from rmdnet_jax.data import corrections, open_set, sources, validation
+from rmdnet_jax.data import corrected, open_set, sources, validation
 from rmdnet_jax.data import labels as label_source
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
@@ -73,8 +73,8 @@ def prepare(
     encoding_source = encoding_source or encoding.source(config)  # one that was chosen
     loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
     whole, given = labelled(config, whole)
-    corrected = corrections.all_applied(whole, given, config.dataset.corrections)
-    data, labels = corrected.data, corrected.labels
+    after = corrected.all_applied(whole, given, config.dataset.corrections)
+    data, labels = after.data, after.labels
     # An encoder sees the images that are left out, too: what is kept of it then stays good.
     begun = _begun(encoding_source, config, chosen, whole, given)
     taught = _classifier(config, whole, given, workdir)
@@ -85,7 +85,7 @@ def prepare(
         found: classifier.Found | None,
         complete: Callable[[], Run] | None = None,
     ) -> Run:
-        rows = corrected.train_rows, corrected.test_rows
+        rows = after.train_rows, after.test_rows
         seen = encoded and encoded.take(*rows)
         known = found.trained(data, *rows) if found else None
         return _run(config, chosen, data, labels, loss, seen, known, workdir, log, complete)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.digest import fingerprint
@@ -81,8 +82,18 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         if len(this.split.held_out_given):
             labels.update(this.split.index.tobytes())
         description = {"images": this.seen.images_fingerprint(), "labels": labels.hexdigest()}
+        # A best epoch is of one test set. Without corrections the config says which.
+        description |= {"test labels": _tested_on(this.data)} if this.labels.review else {}
         description |= {"teacher": fingerprint(teacher.teacher.frozen)} if teacher else {}
     return Checkpoints(this.workdir / stage, description)
+
+
+def _tested_on(data: Dataset) -> str:
+    """SHA-256 of the test labels, and of which test images have stayed."""
+    index = np.arange(len(data.test_labels)) if data.test_index is None else data.test_index
+    digest = hashlib.sha256(data.test_labels.astype(np.int32).tobytes())
+    digest.update(index.astype(np.int64).tobytes())
+    return digest.hexdigest()
 
 
 def teacher_description(this: Run) -> dict:

@@ -1,4 +1,4 @@
-"""Which column is the label, what its values mean, which split is tested on."""
+"""Which column is the label, and what its values mean."""
 
 import math
 
@@ -51,9 +51,3 @@ def test_a_value_means_a_class(value, names, text):
 def test_what_means_none_is_refused(value, says):
     with pytest.raises(InputError, match=says):
         hub_layout.label_text(value, ["ant", "bee"], "row 7")
-
-
-def test_the_test_split_comes_before_validation():
-    assert hub_layout.test_split({"train", "validation", "test"}) == "test"
-    assert hub_layout.test_split(["train", "val"]) == "val"
-    assert hub_layout.test_split(["train"]) is None

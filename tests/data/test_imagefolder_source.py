@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_a_third_split_is_told_and_not_used(tmp_path):
     assert len(data.test_labels) == 2
     (skipped,) = data.skipped_files
     assert (skipped.path, skipped.is_picture) == ("validation", False)
-    assert skipped.reason == "a split beside train and test: not used"
+    assert skipped.reason == "a split beside train and test: its 2 pictures are not used"
 
 
 def test_one_list_in_the_folder_is_split_by_its_folders(tmp_path):
@@ -83,6 +84,72 @@ def test_one_list_in_the_folder_is_split_by_its_folders(tmp_path):
     write(tmp_path, rows_of(names))
     data = sources.load("own", str(tmp_path))
     assert (len(data.train_labels), len(data.test_labels)) == (4, 2)
+
+
+@pytest.mark.parametrize("by", ["folder", "column"])
+def test_of_one_list_too_a_third_split_is_told_and_not_used(tmp_path, by):
+    names = [f"{split}/{i}.png" for split in ("train", "test", "val") for i in range(4)]
+    save(tmp_path, names)
+    rows = rows_of(names)
+    if by == "column":
+        rows = [row | {"split": row["file_name"].split("/")[0]} for row in rows]
+    write(tmp_path, rows)
+    data = sources.load("own", str(tmp_path))
+    assert {*data.train_files, *data.test_files} == set(names[:8])
+    assert [(one.path, one.reason) for one in data.skipped_files] == [
+        ("val", "a split beside train and test: its 4 pictures are not used")
+    ]
+
+
+def test_without_a_list_in_train_nothing_is_trained_on(tmp_path):
+    in_splits(tmp_path, {"test": 6})
+    save(tmp_path, [f"train/{name}/{i}.png" for name in ("ant", "bee") for i in range(4)])
+    with pytest.raises(InputError, match=r"has test/metadata.csv and no such list in train to tr"):
+        sources.load("own", str(tmp_path))
+    in_splits(tmp_path, {"validation": 6}, "jsonl")
+    with pytest.raises(InputError, match=r"has test/metadata.csv and validation/metadata.jsonl an"):
+        sources.load("own", str(tmp_path))
+
+
+def test_one_list_with_nothing_in_train_is_refused(tmp_path):
+    names = [f"{split}/{i}.png" for split in ("test", "validation") for i in range(6)]
+    save(tmp_path, names)
+    write(tmp_path, rows_of(names))
+    with pytest.raises(InputError, match="lie in test and validation, none in train to train on"):
+        sources.load("own", str(tmp_path))
+
+
+@pytest.mark.parametrize("where", ["", "train"])
+def test_pictures_that_no_row_names_are_told(tmp_path, where):
+    names = [f"{i}.png" for i in range(10)]
+    others = ["in/other.png", ".hidden.png", ".thumbs/0.png", "notes.txt"]
+    save(tmp_path / where, [*names, *others[:3]])
+    (tmp_path / where / "notes.txt").touch()
+    write(tmp_path / where, rows_of(["./0.png", *names[1:]]))
+    (skipped,) = sources.load("own", str(tmp_path)).skipped_files
+    assert skipped.path == os.path.join(where, "in/other.png")
+    assert (skipped.reason, skipped.is_picture) == ("no row names it", False)
+
+
+@pytest.mark.parametrize("second", ["metadata.jsonl", "train/metadata.csv"])
+def test_a_second_list_is_told(tmp_path, second):
+    names = [f"train/{i}.png" for i in range(10)]
+    save(tmp_path, names)
+    write(tmp_path, rows_of(names))
+    write((tmp_path / second).parent, rows_of(["5.png"]), second.split(".")[1])
+    (skipped,) = sources.load("own", str(tmp_path)).skipped_files
+    assert (skipped.path, skipped.is_picture) == (second, False)
+    assert skipped.reason == "a list beside metadata.csv: not read"
+
+
+def test_a_csv_without_labels_gives_way_to_a_jsonl_that_has_them(tmp_path):
+    names = [f"{i}.png" for i in range(10)]
+    save(tmp_path, names)
+    write(tmp_path, [{"file_name": name, "text": "a caption"} for name in names])
+    write(tmp_path, rows_of(names), "jsonl")
+    data = sources.load("own", str(tmp_path))
+    assert data.class_names == ("ant", "bée")
+    assert [one.path for one in data.skipped_files] == ["metadata.csv"]
 
 
 def test_one_list_in_the_folder_is_split_by_its_column(tmp_path):
@@ -140,8 +207,8 @@ def test_a_wrong_row_is_named(tmp_path, names, kind, says):
         ("metadata.jsonl", '{"file_name": "0.png", "label": 1}\n[3]\n', "line 2 is no JSON object"),
         ("metadata.jsonl", '{"file_name": "0.png", "label": [1]}\n', "the label is list"),
         ("metadata.jsonl", "[" * 200_000, "cannot be read"),
-        ("metadata.csv", "file_name,label\n0.png,a,b\n", "line 2: not as many fields"),
-        ("metadata.csv", "file_name,label\n0.png\n", "line 2: not as many fields"),
+        ("metadata.csv", "file_name,label\n0.png,a,b\n", "line 2: 3 fields; right are 2"),
+        ("metadata.csv", "file_name,label\n0.png\n", "line 2: 1 fields; right are 2"),
         ("metadata.csv", "file_name,label\n0.png,\n", "the label is empty"),
     ],
 )

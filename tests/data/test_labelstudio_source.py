@@ -67,6 +67,55 @@ def test_an_uploaded_file_is_found_by_its_name(tmp_path, kept):
     assert kept in data.train_files + data.test_files
 
 
+def stored(path):
+    return f"/data/local-files/?d={path}"
+
+
+def both(data):
+    return {*data.train_files, *data.test_files}
+
+
+def test_folders_that_all_paths_begin_with_may_be_left_away_and_it_is_told(tmp_path):
+    names = [f"{'ab'[i % 2]}/{i}.png" for i in range(9)]
+    save(tmp_path, names)
+    tasks = [
+        labelled(stored(f"disk/photos/{name}"), i) for i, name in enumerate([*names, "a/9.png"])
+    ]
+    path = write(tmp_path, tasks)
+    data = sources.load("own", path, max_broken=0.2)
+    assert both(data) == set(names)
+    assert [one.path for one in data.skipped_files] == ["a/9.png"]
+    assert data.changes == (
+        "9 of 10 pictures of tasks were found without disk/photos/, none by the whole path of its "
+        "task",
+    )
+
+
+@pytest.mark.parametrize("others", ["cats/{}.png", "dogs/{}.png", "{}.png"])
+def test_a_missing_picture_is_not_one_of_the_same_name_elsewhere(tmp_path, others):
+    names = [others.format(i) for i in range(9)]
+    save(tmp_path, ["a.png", *names])
+    tasks = [labelled(stored("dogs/a.png"), 0)]
+    tasks += [labelled(stored(name), i) for i, name in enumerate(names)]
+    data = sources.load("own", write(tmp_path, tasks), max_broken=0.1)
+    assert both(data) == set(names)
+    assert data.changes == ()
+    (skipped,) = data.skipped_files
+    assert (skipped.path, skipped.reason) == ("dogs/a.png", "there is no such file")
+
+
+def test_of_uploads_too_all_are_found_in_one_way(tmp_path):
+    names = [f"0a1b2c3{i}-{i}.png" for i in range(9)]
+    save(tmp_path, [*names, "9.png"])
+    uploads = [f"/data/upload/7/{name}" for name in [*names, "0a1b2c39-9.png"]]
+    tasks = [labelled(upload, i) for i, upload in enumerate(uploads)]
+    data = sources.load("own", write(tmp_path, tasks), max_broken=0.1)
+    assert both(data) == set(names)
+    assert data.changes == (
+        "9 of 10 pictures of tasks were found by their names, none by the whole path of its task",
+    )
+
+
 def test_the_last_annotation_that_stands_counts_and_the_rest_is_told(tmp_path):
     save(tmp_path, NAMES)
     tasks = [labelled(name, i) for i, name in enumerate(NAMES)]

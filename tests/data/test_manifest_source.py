@@ -80,6 +80,19 @@ def test_the_test_split_may_be_called_otherwise(beasts, word):
     assert len(manifest_source.find(str(write_csv(folder, rows))).test) == 4
 
 
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_validation_beside_test_is_told_and_not_used(beasts, write):
+    folder, rows = beasts
+    for row in rows[10:]:
+        row[1:3] = ["only in validation", "validation"]
+    found = manifest_source.find(str(write(folder, rows)))
+    assert sorted(found.test.files) == [row[0] for row in rows[8:10]]
+    assert found.class_names == ("ant", "bee")
+    (skipped,) = found.skipped
+    assert (skipped.path, skipped.is_picture) == ("validation", False)
+    assert skipped.reason == "a split beside train and test: its 2 pictures are not used"
+
+
 def test_true_labels_stand_beside_those_of_training_and_count_in_the_test(beasts):
     folder, rows = beasts
     for row in rows:

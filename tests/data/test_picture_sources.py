@@ -68,6 +68,15 @@ def test_a_list(tmp_path, make):
     assert found.class_names == ("a", "b")
 
 
+@pytest.mark.parametrize("make", [make_classes, make_fiftyone, make_imagefolder, make_parquet])
+@pytest.mark.parametrize("path", ["", "nowhere"])
+def test_no_path_is_not_the_folder_that_one_stands_in(tmp_path, monkeypatch, make, path):
+    make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"no folder '{path}'"):
+        picture_sources.in_folder(path, 0.2, str(tmp_path / "cache"))
+
+
 def test_what_is_not_there_is_told_as_a_manifest(tmp_path):
     with pytest.raises(InputError, match="no manifest"):
         picture_sources.of_list(str(tmp_path / "x.parquet"), 0.2, "", "")

@@ -7,6 +7,7 @@ import numpy as np
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.evaluation import audit as audits
+from rmdnet_jax.evaluation import duplicates
 from rmdnet_jax.evaluation.audit import audit
 
 RNG = np.random.default_rng(0)
@@ -101,6 +102,48 @@ def test_of_feature_vectors_duplicates_and_outliers_are_told():
         ("label_conflict", "train", 2), ("label_conflict", "train", 7),
         ("near_duplicate", "train", 4), ("near_duplicate", "test", 10), ("leak", "test", 10),
     }  # fmt: skip
+
+
+def test_many_copies_of_one_picture_hide_no_near_duplicate():
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 256, (610, 4, 4, 3), np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    pictures[::15] = pictures[0]  # 41 placeholders
+    noise = rng.integers(-3, 4, (30, 16, 16, 3))
+    copies = np.clip(pictures[1:451:15] + noise, 0, 255).astype(np.uint8)
+    nearly = np.clip(pictures[:1] + noise[:1], 0, 255).astype(np.uint8)
+    train = np.concatenate([pictures, copies, nearly])
+    labels = np.zeros(len(train), np.int32)
+    test = rng.integers(0, 256, (1, 16, 16, 3), np.uint8)
+    data = Dataset("copies", train, labels, test, labels[:1], {}, ("a",))
+    x = rng.normal(size=(len(train) + 1, 16)).astype(np.float32)
+    x[:610:15] = x[0]
+    found = audit(data, labels, (x[:-1], x[-1:]))
+    group = {one.row: one.group for one in found.findings if one.issue.endswith("duplicate")}
+    assert all(group[1 + 15 * i] == group[610 + i] for i in range(30))
+    assert {group[i] for i in range(0, 610, 15)} == {group[640]}  # the copies are attached
+    counts = found.counts()
+    assert (counts["exact_duplicate"], counts["near_duplicate"]) == (41, 61)
+
+
+def test_of_few_distinct_vectors_no_pair_is_made_but_of_these(monkeypatch):
+    seen = []
+
+    def counted(products, *limits):
+        seen.append(products.size)
+        return of_block(products, *limits)
+
+    of_block = duplicates._of_block
+    monkeypatch.setattr(duplicates, "_of_block", counted)
+    vectors = np.random.default_rng(0).normal(size=(5, 24)).astype(np.float32)
+    x = vectors[np.arange(20_000) % 5]
+    labels = np.zeros(len(x), np.int32)
+    data = Dataset("few", x[:-1], labels[1:], x[-1:], labels[:1], {}, ("a",))
+    found = audit(data, labels[1:], (x[:-1], x[-1:]))
+    assert sum(seen) <= 25
+    assert found.passed_over == 0
+    assert found.counts()["exact_duplicate"] == 20_000
+    assert len({one.group for one in found.findings}) == 5
+    assert found.findings[0].detail == "with train 5, train 10, train 15 and 3996 more"
 
 
 def test_the_file_has_a_row_a_finding_and_no_formula(tmp_path):

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rmdnet_jax.data import corrections, labels
+from rmdnet_jax.data import corrected, corrections, labels
 from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.evaluation import consensus
 
@@ -46,7 +46,7 @@ def test_the_files_and_the_way_back(data, tmp_path):
         dataclasses.replace(data, train_labels=np.roll(TRUE, 1)), "none", 0.0, seed=0
     )
     found = consensus.found(data, given, belief())
-    consensus.write(tmp_path, found, data, given.given)
+    consensus.write(tmp_path, found, data, given)
     people = read(tmp_path / consensus.ANNOTATORS)
     assert [row["annotator"] for row in people] == ["ann", "'=bob", "cy", "dee"]
     assert [row["labels"] for row in people] == ["60", "30", "60", "0"]
@@ -64,7 +64,7 @@ def test_the_files_and_the_way_back(data, tmp_path):
         assert by_index[i]["given_class"] == names[given.given[i]]
         assert by_index[i]["path"] == f"{i}.png"
         assert by_index[i]["labels"] == str(2 + i % 2)
-    after = corrections.applied(data, given, corrections.read(tmp_path / consensus.CONSENSUS))
+    after = corrected.applied(data, given, corrections.read(tmp_path / consensus.CONSENSUS))
     np.testing.assert_array_equal(after.labels.given, TRUE)
     assert after.labels.review.corrected == 60
 
@@ -73,11 +73,34 @@ def test_what_agrees_is_left_as_it_is(data, tmp_path):
     given = labels.give(data, "human", 0.0, seed=0, field="label:ann")
     found = consensus.found(data, given, belief())
     plain = dataclasses.replace(data, train_files=None, train_index=np.arange(60) * 2)
-    consensus.write(tmp_path, found, plain, given.given)
+    consensus.write(tmp_path, found, plain, given)
     rows = read(tmp_path / consensus.CONSENSUS)
     assert {(row["verdict"], row["class"]) for row in rows} == {("unsure", "")}
     assert "path" not in rows[0]
     assert sorted(int(row["index"]) for row in rows) == list(range(0, 120, 2))
+
+
+def test_what_a_person_has_reviewed_stands_and_comes_last(data, tmp_path):
+    given = labels.give(
+        dataclasses.replace(data, train_labels=np.roll(TRUE, 1)), "none", 0.0, seed=0
+    )
+    looked = tmp_path / "looked.csv"
+    looked.write_text("index,verdict,class\n0,keep,\n7,class,emu\n8,unsure,\n")
+    looked_at = corrected.applied(data, given, corrections.read(looked)).labels
+    found = consensus.found(data, looked_at, belief())
+    assert consensus.summarise(found, looked_at)["consensus_differs"] == 58
+    # Image 0 is no emu and 7 is a dog: what people say there is what they said, and does not count.
+    assert consensus.summarise(found, looked_at)["consensus_wrong"] == 2 / 60
+    consensus.write(tmp_path, found, data, looked_at)
+    rows = read(tmp_path / consensus.CONSENSUS)
+    assert [row["ask_again"] for row in rows] == [str(rank) for rank in range(1, 61)]
+    assert {row["index"] for row in rows[-2:]} == {"0", "7"}
+    for row in rows[-2:]:
+        assert (row["verdict"], row["class"], row["given_class"]) == ("unsure", "", "emu")
+        assert (row["consensus"], row["quality"]) == ("emu", "1.000000")
+    again = corrected.applied(data, looked_at, corrections.read(tmp_path / consensus.CONSENSUS))
+    np.testing.assert_array_equal(again.labels.given[[0, 7]], [2, 2])
+    np.testing.assert_array_equal(np.delete(again.labels.given, [0, 7]), np.delete(TRUE, [0, 7]))
 
 
 def test_shares_of_wrong_labels_are_of_images_of_a_class(data):

@@ -45,7 +45,7 @@ def pairs_of(pictures, embeddings=None):
     looks = quality.look(pictures)
     if embeddings is None:  # as weak as can be
         embeddings = np.random.default_rng(1).normal(size=(len(pictures), 8))
-    found = duplicates.near(outliers.directions(embeddings), looks.thumbnail)
+    found = duplicates.near(outliers.directions(embeddings), looks.thumbnail).pairs
     return set(zip(found.first.tolist(), found.second.tolist(), strict=True))
 
 
@@ -90,8 +90,65 @@ def test_without_pictures_only_the_same_direction_is_a_duplicate():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(50, 16))
     vectors = np.concatenate([vectors, vectors[3:4] + 1e-4, vectors[4:5] + 0.3])
-    found = duplicates.near(outliers.directions(vectors), None)
+    found, passed_over = duplicates.near_vectors(vectors)
     assert (found.first.tolist(), found.second.tolist()) == ([3], [50])
+    assert passed_over == 0
+
+
+@pytest.mark.parametrize("width", [16, 300])
+def test_pairs_of_vectors_are_those_of_a_plain_comparison_of_all(width):
+    rng = np.random.default_rng(2)
+    vectors = rng.normal(size=(600, width)) + 1
+    near, far = 0.03, 0.06  # noise to signal: cosines of 0.9991 and 0.9964
+    copied = vectors[:100] + rng.normal(size=(100, width)) * np.repeat([near, far], 50)[:, None]
+    vectors = np.concatenate([vectors, copied])[rng.permutation(700)]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = unit - unit.mean(axis=0)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    expected = np.argwhere(np.triu(rows @ rows.T >= 0.999, 1))
+    found, passed_over = duplicates.near_vectors(vectors)
+    assert 20 < len(expected) < 60
+    np.testing.assert_array_equal(np.stack(found[:2], axis=1), expected)
+    assert passed_over == 0
+
+
+def test_of_a_crowd_of_nearly_the_same_few_pairs_are_kept_but_all_are_in_one_group():
+    rng = np.random.default_rng(3)
+    vectors = np.repeat(rng.normal(size=(5, 16)), 400, axis=0)
+    vectors += 1e-4 * rng.normal(size=vectors.shape)
+    vectors = vectors[rng.permutation(2000)]
+    found, passed_over = duplicates.near_vectors(vectors)
+    assert len(found.first) <= 4 * 2000
+    assert len(found.first) + passed_over == 5 * 400 * 399 // 2
+    group = duplicates.groups(2000, found)
+    assert np.bincount(group).tolist() == [400] * 5
+
+
+def test_a_crowd_of_nearly_the_same_pictures_does_not_hide_the_others():
+    pictures = scenes(200, side=32, seed=5)
+    noise = np.random.default_rng(0).normal(size=(40, 32, 32, 3)) * 2
+    crowd = np.clip(pictures[:1] + noise, 0, 255).astype(np.uint8)
+    copies = [np.asarray(jpeg(Image.fromarray(one))) for one in pictures[10:40]]
+    pictures = np.concatenate([pictures, crowd, copies])
+    pairs = pairs_of(pictures)
+    assert {(10 + i, 240 + i) for i in range(30)} <= pairs
+    first, second = np.array(sorted(pairs)).T
+    group = duplicates.groups(270, Pairs(first, second, np.ones(len(first))))
+    assert len(set(group[[0, *range(200, 240)]])) == 1
+
+
+def test_pairs_beyond_the_bound_are_counted():
+    rows = outliers.directions(np.random.default_rng(0).normal(size=(300, 3)))
+    found, passed_over = duplicates._alike(rows, rows, 0.9)
+    products = np.triu(rows @ rows.T, 1)
+    assert len(found.first) <= 300 * 4
+    assert len(found.first) + passed_over == np.count_nonzero(products >= 0.9)
+    assert passed_over > 0
+
+
+def test_distinct_rows_are_the_first_of_each():
+    digests = np.array([[1, 1], [2, 2], [1, 1], [3, 3], [1, 1], [2, 2]], np.uint8)
+    assert duplicates.distinct(6, duplicates.exact(digests)).tolist() == [0, 1, 3]
 
 
 def test_equal_digests_are_paired_with_the_first_of_them():
@@ -125,9 +182,9 @@ def test_groups_are_the_connected_components(edges):
 
 def test_blocks_are_no_matter(monkeypatch):
     rows = outliers.directions(np.random.default_rng(0).normal(size=(70, 3)))
-    whole = duplicates._alike(rows, rows, 0.9)
+    whole = duplicates._alike(rows, rows, 0.9).pairs
     monkeypatch.setattr(duplicates, "_ROWS", 16)
-    parts = duplicates._alike(rows, rows, 0.9)
+    parts = duplicates._alike(rows, rows, 0.9).pairs
     assert len(whole.first)
     for one, other in zip(whole[:2], parts[:2], strict=True):
         np.testing.assert_array_equal(one, other)

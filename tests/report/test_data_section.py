@@ -32,6 +32,11 @@ def test_where_nothing_is_found_nothing_is_drawn(tmp_path):
     assert section.figures == ()
 
 
+def test_pairs_that_were_passed_over_are_counted(tmp_path):
+    section = data_section.section(tmp_path, Audit((), 10, 10, 1234), PICTURES)
+    assert " 1,234 pairs that are alike at a glance were not looked at closely:" in section.text
+
+
 def test_feature_vectors_cannot_be_shown(tmp_path):
     vectors = Dataset("made", IMAGES[:, 0, :, 0], LABELS, IMAGES[:, 0, :, 0], LABELS, {}, ("a",))
     section = data_section.section(tmp_path, Audit((finding(0), finding(1)), 18, 18), vectors)

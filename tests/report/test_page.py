@@ -11,7 +11,7 @@ from PIL import Image
 from rmdnet_jax.base import text
 from rmdnet_jax.config import default
 from rmdnet_jax.data import corrections
-from rmdnet_jax.data.dataset import NO_CLASS
+from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.report import gallery, page
 
 RESULTS = {
@@ -75,7 +75,8 @@ def write(folder, suspects=(SUSPECT,), **results):
     sections = [page.Section("curves", "Curves", "It has not collapsed.", (figure, figure)),
                 page.Section("words", "Words", "No figure.", ())]  # fmt: skip
     page.write(folder / "report.html", RESULTS | results, default().to_dict(), sections,
-               list(suspects), CLASSES, "python launch.py --config=configs/demo.py")  # fmt: skip
+               list(suspects), CLASSES, "python launch.py --config=configs/demo.py",
+               "a1b2")  # fmt: skip
     return Parser((folder / "report.html").read_text())
 
 
@@ -185,22 +186,41 @@ def test_cards_after_the_first_page_wait_in_a_template(tmp_path):
     assert (shown.count("data-index"), waiting.count("data-index=")) == (50, 70)
 
 
-def test_verdicts_are_kept_by_run():
-    suspects = [dataclasses.replace(SUSPECT, index=i) for i in range(60)]
-    one = page.key(RESULTS, suspects, CLASSES)
+def test_verdicts_are_kept_by_the_data_and_the_labels_that_were_given(tmp_path):
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    given = np.arange(6, dtype=np.int32) % 3
+    data = Dataset("digits", images, given, images, given, {}, ("a", "b", "c"))
+    files = dataclasses.replace(data, train_files=tuple(f"{i}.png" for i in range(6)))
+    one = page.key(data, given)
     assert re.fullmatch("[0-9a-f]{32}", one)
-    assert page.key(RESULTS, suspects[:55], CLASSES) == one  # another report.gallery
+    # A learner that says something else, other true labels: the same images have the same labels.
+    assert page.key(dataclasses.replace(data, train_labels=given[::-1]), given) == one
+    places = np.arange(6)
+    assert page.key(dataclasses.replace(data, train_index=places), given) == one
+    # A picture is known by its path, in whatever size it is seen.
+    assert page.key(dataclasses.replace(files, train_images=images + 1), given) == page.key(
+        files, given
+    )
     others = [
-        (RESULTS | {"dataset": "letters"}, suspects, CLASSES),
-        (RESULTS | {"train_images": 1438}, suspects, CLASSES),
-        (RESULTS, suspects, CLASSES[::-1]),
-        *(
-            (RESULTS, [dataclasses.replace(SUSPECT, **change), *suspects[1:]], CLASSES)
-            for change in ({"index": 7}, {"given": 1}, {"suggested": 0}, {"score": 0.98766},
-                           {"file": "other.png"})
-        ),
-    ]  # fmt: skip
+        (dataclasses.replace(data, name="letters"), given),
+        (dataclasses.replace(data, class_names=("a", "c", "b")), given),
+        (dataclasses.replace(data, train_images=images + 1), given),
+        (dataclasses.replace(data, train_index=places + 1), given),
+        (data, np.roll(given, 1)),
+        (files, given),
+        (dataclasses.replace(files, train_files=files.train_files[::-1]), given),
+    ]
     assert len({one, *(page.key(*other) for other in others)}) == len(others) + 1
+
+
+def test_accuracy_on_labels_that_were_looked_at_has_a_line_of_its_own():
+    looked = RESULTS | {"test_accuracy_reviewed": 0.75, "test_images_reviewed": 1200}
+    looked |= {"test_labels": "given"}
+    rows = {what: (figure, remark) for what, figure, remark in page.headline(looked, {})}
+    figure, remark = rows["test accuracy on reviewed labels"]
+    assert figure == "75.0%"
+    assert remark.startswith("1,200 test images")
+    assert not any("reviewed" in what for what, *_ in page.headline(RESULTS, {}))
 
 
 def test_without_suspects_there_is_no_gallery(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from rmdnet_jax.config import default
 from rmdnet_jax.data.dataset import Dataset
-from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.labels import Labels, Review
 from rmdnet_jax.evaluation.suspicion import suspect
 from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.report import figures, results
@@ -104,6 +104,24 @@ def test_agreement_with_held_out_labels_is_that_of_the_last_epoch():
     assert "validation_accuracy" not in results.summarise(found)
 
 
+def test_accuracy_is_told_apart_where_test_labels_were_reviewed():
+    found = outcome()
+    looked = np.zeros(40, bool)
+    assert "test_accuracy_reviewed" not in results.summarise(found)
+    labels = dataclasses.replace(found.labels, review=Review(looked, looked, 0, 0))
+    found = dataclasses.replace(found, labels=labels)
+    assert "test_accuracy_reviewed" not in results.summarise(found)
+    # Predictions are right of all; of the four that were looked at one has another label now.
+    looked = np.arange(40) < 4
+    tested = np.where(np.arange(40) == 0, 1, found.data.test_labels).astype(np.int32)
+    labels = dataclasses.replace(found.labels, review=Review(looked * False, looked, 1, 0))
+    data = dataclasses.replace(found.data, test_labels=tested)
+    summary = results.summarise(dataclasses.replace(found, data=data, labels=labels))
+    assert summary["test_images_reviewed"] == 4
+    assert summary["test_accuracy_reviewed"] == summary["baseline_test_accuracy_reviewed"] == 0.75
+    assert summary["test_accuracy"] == 39 / 40
+
+
 def test_label_issues_are_listed_by_their_place_in_the_whole_data_set(tmp_path):
     found = outcome()
     issues = dataclasses.replace(found.suspicion.train, index=np.arange(40) + 7)
@@ -137,6 +155,27 @@ def test_numbers_survive_a_figure_that_cannot_be_drawn_but_the_run_is_not_finish
     assert json.loads((tmp_path / "results.json").read_text())["test_accuracy"] == 1.0
     assert (tmp_path / "label_issues.csv").exists()
     assert not (tmp_path / "report.html").exists()  # the last file: grid.py goes by it
+
+
+@pytest.mark.parametrize("broken", ["audit.audit", "audit.write_csv", "data_section.section"])
+@pytest.mark.parametrize("error", [MemoryError("9 GB\nof 8"), ValueError("no")])
+def test_an_audit_that_fails_costs_neither_numbers_nor_page(
+    tmp_path, monkeypatch, capsys, broken, error
+):
+    def fails(*_, **__):
+        raise error
+
+    module, name = broken.split(".")
+    monkeypatch.setattr(getattr(results, module), name, fails)
+    told = results.write(tmp_path, outcome(), config(tsne_points=0), "python launch.py")
+    assert json.loads((tmp_path / "results.json").read_text()) == told
+    assert told["test_accuracy"] == 1.0
+    assert "data_issues" not in told
+    assert "The images themselves" not in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "data_issues.csv").exists()
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: the images themselves were not looked at")
+    assert type(error).__name__ in warning
 
 
 @pytest.mark.parametrize("count", [0, 3, 100])

@@ -46,7 +46,8 @@ def workdir(tmp_path_factory):
 )
 def test_every_format_is_written_and_told(workdir, tmp_path, form, name, says):
     told = exporting.write(form, workdir, tmp_path / name)
-    assert told == f"{says}: {tmp_path / name}"
+    beside = f" and {tmp_path / 'tasks.xml'}" if form == "labelstudio" else ""
+    assert told == f"{says}: {tmp_path / name}{beside}"
     assert (tmp_path / name).stat().st_size
     assert len(list(tmp_path.iterdir())) == (2 if form == "labelstudio" else 1)
 
@@ -81,6 +82,25 @@ def test_what_a_format_needs_is_told(workdir, tmp_path):
         exporting.write("cleanlab", without, tmp_path / "x.npz")
     with pytest.raises(InputError, match="--export is 'coco'; right is one of onnx, fiftyone"):
         exporting.write("coco", workdir, tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("theirs", [b"<photos/>", b"", None])
+def test_a_file_of_the_users_beside_the_tasks_is_left_alone(tmp_path, theirs):
+    place = tmp_path / "x.xml"
+    place.mkdir() if theirs is None else place.write_bytes(theirs)
+    # Before the workdir is looked at, which is none.
+    with pytest.raises(InputError, match=r"x\.xml is there and no labelling interface of ours"):
+        exporting.write("labelstudio", tmp_path, tmp_path / "x.json")
+    assert theirs is None or place.read_bytes() == theirs
+    assert [path.name for path in tmp_path.iterdir()] == ["x.xml"]
+
+
+def test_an_interface_of_ours_is_written_anew(workdir, tmp_path):
+    exporting.write("labelstudio", workdir, tmp_path / "x.json")
+    first = (tmp_path / "x.xml").read_bytes()
+    (tmp_path / "x.xml").write_bytes(first.replace(b"ant", b"wasp"))
+    exporting.write("labelstudio", workdir, tmp_path / "x.json")
+    assert (tmp_path / "x.xml").read_bytes() == first
 
 
 def test_a_place_that_cannot_be_written_is_told(workdir, tmp_path):

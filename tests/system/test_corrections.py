@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,8 +69,8 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def run(*flags, config=OWN):
-    done = run_here(*flags, config=config)
+def run(*flags, config=OWN, cwd=ROOT):
+    done = run_here(*flags, config=config, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -254,6 +255,70 @@ def test_arrays_keep_what_is_not_corrected(tmp_path):
     assert "noise    none, 9.5% of the labels are wrong" in told
 
 
+UNIVERSAL = ("--config.noise.kind=universal", "--config.noise.rate=0.5", "--config.noise.rho2=0.5")
+OPEN_DIGITS = ("--config.dataset.name=digits", "--config.dataset.open_classes=(8,9)",
+               "--config.dataset.train_size=200", "--config.dataset.test_size=50",
+               "--config.dataset.image_size=0")  # fmt: skip
+
+
+def going_on(told):
+    """The flags that --apply says last."""
+    (line,) = [line for line in told.splitlines() if line.startswith("to go on   ")]
+    return shlex.split(line.removeprefix("to go on   "))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [
+        ("folder", ["--config.noise.kind=symmetric"]),
+        ("folder", ["--copy"]),
+        ("folder", ["--link", "--config.noise.kind=symmetric"]),
+        ("manifest", []),
+        ("manifest", ["--copy"]),
+        ("manifest", ["--copy", "--config.dataset.skip=2", "--config.dataset.root=listed"]),
+        ("three", [*UNIVERSAL, "--config.dataset.open_classes=(2,)"]),
+        ("three", ["--copy", *UNIVERSAL, "--config.dataset.open_classes=(2,)"]),
+        ("npz", ["--config.noise.kind=human", "--config.noise.field=second"]),
+        ("npz", ["--config.noise.kind=none", "--config.noise.open_path=open.npz",
+                 "--config.noise.open_share=0.2"]),
+        ("npz", [*UNIVERSAL, "--config.noise.open_path=open.npz"]),
+        ("digits", [*OPEN_DIGITS, *UNIVERSAL]),
+    ],
+)  # fmt: skip
+def test_the_line_to_go_on_with_reads_all_that_was_written(
+    photos, manifest, tmp_path, monkeypatch, kind, flags
+):
+    monkeypatch.chdir(tmp_path)
+    write_npz(tmp_path / "d.npz", second=(np.arange(64) + (np.arange(64) < 8)) % 4)
+    np.savez(tmp_path / "open.npz", images=np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3),
+                                                                         np.uint8))  # fmt: skip
+    if kind == "three":
+        for i in range(36):
+            picture(tmp_path / "three/train" / "abc"[i % 3] / f"{i}.png", i % 2, i)
+            picture(tmp_path / "three/test" / "abc"[i % 3] / f"{i}.png", i % 2, i)
+    path = {"folder": photos, "manifest": manifest, "npz": "d.npz", "three": "three", "digits": ""}
+    images = "--config.dataset.image_size=" + ("0" if kind in ("npz", "digits") else "16")
+    chosen = [*QUICK, images, f"--config.dataset.path={path[kind]}"]
+    chosen += [flag for flag in flags if flag.startswith("--config")]
+    how = [flag for flag in flags if not flag.startswith("--config")]
+    corrections = write_csv(tmp_path / "c.csv", [(3, "", "", "remove", "")])
+    out = "clean set"
+    told = run(*chosen, f"--apply={corrections}", f"--out={out}", *how, cwd=tmp_path)
+    report = json.loads((tmp_path / out / "applied.json").read_text())
+    # They take the place of those that there are; absl would join tuples.
+    now = dict(flag.split("=", 1) for flag in (*chosen, *going_on(told)))
+    run(*map("=".join, now.items()), "--workdir=w", cwd=tmp_path)
+    results = json.loads((tmp_path / "w/results.json").read_text())
+    for name in ("train_images", "test_images"):
+        assert results[name] == report[name]
+    assert results["train_images"] == report["train_images_before"] - 1
+    # True labels have not been lost on the way, nor that some images show none of the classes.
+    assert results["noise_kind"] == "none"
+    assert results["noise_rate_realised"] == report["wrong_labels"]
+    is_open = kind in ("three", "digits") or any("open_path" in flag for flag in flags)
+    assert bool(results["noise_rate_open"]) == is_open
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -378,6 +443,9 @@ def test_what_several_people_say_is_joined_and_kept(tmp_path):
         assert row["true_label"] == true
     for row in joined:
         assert cell(written[row["path"]]["label"]) == row["consensus"]
+    copied = run(path, *QUICK, f"--apply={consensus}", f"--out={tmp_path / 'copied'}", "--copy")
+    run(path, *QUICK, *going_on(copied), f"--workdir={tmp_path / 'w3'}")
+    assert len(read_csv(tmp_path / "w3/annotators.csv")) == 3
     config = (f"--config.dataset.path={out / 'manifest.csv'}", f"--config.dataset.root={root}")
     human = ("--config.noise.kind=human", "--config.noise.field=consensus")
     told = run(*config, *human, *QUICK, f"--workdir={tmp_path / 'w2'}")

@@ -48,7 +48,7 @@ def written(folder, dataset="beasts", classes=CLASSES, file="d" * 200, caption="
     path, config = folder / "report.html", default().to_dict()
     config["report"]["remark"] = caption
     page.write(path, results, config, [page.Section("s", "S", "text", figures)], suspects, classes,
-               command)  # fmt: skip
+               command, dataset)  # fmt: skip
     return path
 
 

@@ -10,9 +10,11 @@ import chromium
 import numpy as np
 import pytest
 
-from rmdnet_jax.base.text import cell
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cell, shown
 from rmdnet_jax.config import default
-from rmdnet_jax.data import corrections
+from rmdnet_jax.data import corrected, corrections, labels
+from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.report import gallery, page
 
 pytestmark = pytest.mark.skipif(
@@ -48,7 +50,9 @@ def written(path, shown, classes=CLASSES, files=True):
         "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
         "best_test_accuracy": 0.5, "versions": {},
     }  # fmt: skip
-    page.write(path, results, default().to_dict(), [], suspects, classes, "python launch.py")
+    kept_under = " ".join(f"{index}:{given}" for index, given, *_ in shown)
+    page.write(path, results, default().to_dict(), [], suspects, classes, "python launch.py",
+               kept_under)  # fmt: skip
     return path
 
 
@@ -296,6 +300,64 @@ def test_verdicts_are_there_after_a_reload_and_go_on_elsewhere(review, tmp_path)
     assert review.evaluate(PRESSED) == {}
 
 
+PATH_OF_7 = cell("=train/7, a.png")
+PATH_CELL = f'"{PATH_OF_7}"'
+
+# What a run reads: the training images 0 to 9, of which the page shows five, and two to test on.
+LABELS = np.array([0, 1, 3, 0, 1, 2, 3, 2, 0, 0], np.int32)
+DATA = Dataset(
+    "beasts", np.zeros((10, 8, 8, 3), np.uint8), LABELS, np.zeros((2, 8, 8, 3), np.uint8),
+    LABELS[:2], {}, tuple(map(shown, CLASSES)),
+    train_files=tuple(f"=train/{i}, a.png" for i in range(10)), test_files=("test/a", "7"),
+)  # fmt: skip
+
+
+def read_by_a_run(file):
+    """The labels of both splits, and which images of them stay, after a corrections.csv."""
+    given = labels.give(DATA, "none", 0.0, seed=0)
+    after = corrected.applied(DATA, given, corrections.read(file))
+    review = after.labels.review
+    parts = after.labels.given, after.data.test_labels, after.train_rows, after.test_rows
+    return [part.tolist() for part in (*parts, review.train, review.test)]
+
+
+@pytest.mark.parametrize(
+    ("text", "pressed", "away"),
+    [
+        (HEADER + ",test/a,ant,remove,\n0,test/a,,remove,\n", {}, 2),  # of a picture to test on
+        (HEADER + "7,7,,class,ant\n", {}, 1),  # and one that is called like an index
+        (f"path,verdict,class\n{PATH_CELL},keep,\n", {"7": "keep"}, 0),
+        (f"path,verdict\n{PATH_CELL.replace(chr(39), '')},remove\n", {"7": "remove"}, 0),
+        ("verdict,index,mine\n keep , 007 ,x\n\nunsure,8,y\n", {"7": "keep"}, 1),
+        (HEADER + "7,,,suggestion,ant\n\n8,,,keep,\n", {"7": "suggestion"}, 1),
+        (HEADER + f"99,{PATH_CELL},,keep,\n", {}, 1),  # a path goes before an index
+        (HEADER + "7,,=cat,class,dog\\x1b\n", {"7": "class"}, 0),
+        (HEADER + "7,,'=cat,keep,=cat\n7,,,suggestion,'=cat\n", {"7": "keep"}, 0),
+        (HEADER + '8,,,class,"bee, ""the"" one"\n4,,,keep,\n4,,,class,"bee, ""the"" one"\n', {}, 2),
+        (' index,verdict,note\r\n7,keep,a "b"\r3,remove,"x\r\ny"', {"7": "keep", "3": "remove"}, 0),
+        ("index,verdict\n", {}, 0),
+    ],
+)  # fmt: skip
+def test_a_file_that_a_run_accepts_is_accepted_and_comes_to_the_same(
+    review, tmp_path, text, pressed, away
+):
+    file = tmp_path / "mine.csv"
+    file.write_text(text, newline="")
+    wanted = read_by_a_run(file)
+    load(review, file)
+    assert review.evaluate(SAID) == f"{len(pressed) + away} verdicts loaded from mine.csv"
+    assert review.evaluate(PRESSED) == pressed
+    told = review.evaluate(COUNT)
+    assert told.endswith(f"; {away} of images not on this page") == (away > 0)
+    if pressed or away:
+        review.reload()  # by way of the browser's store
+        assert review.evaluate(PRESSED) == pressed
+        again = tmp_path / "again"
+        again.mkdir()
+        saved(review, again)
+        assert read_by_a_run(again / "corrections.csv") == wanted
+
+
 def load(browser, file):
     browser.evaluate("document.querySelector('#said').value = ''")
     browser.choose_file("#file", file)
@@ -303,26 +365,39 @@ def load(browser, file):
     browser.evaluate(told)
 
 
-PATH_OF_7 = cell("=train/7, a.png")
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("index,given_label\n1,2\n", "first line is not index,path"),
-        (HEADER + f'7,"{PATH_OF_7}",ant,keep,ant\n', "row 2: image 7 is"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,keep,ant\n', "row 2: keep is of '=cat, not of ant"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,class,cow\n', "row 2: cow is no class that class"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,remove,ant\n', "row 2: ant is no class that remove"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,drop,\n', "row 2: drop is no verdict (keep,"),
-        (HEADER + "8,,ant,unsure,\nx,,ant,unsure,\n", "row 3: x is no index"),
-        (HEADER + "8,,ant,unsure\n", "row 2: it has not 5 cells"),
-        (HEADER + '8,"a,ant,unsure,\n', "row 2 has a quote that does not belong there"),
+        ("index,given_label\n1,2\n", "its columns are not verdict, class, path or index"),
+        ("verdict,class\nkeep,ant\n", "its columns are not"),
+        ("index,verdict,index\n7,keep,7\n", "its columns are not verdict, class, path or index, e"),
+        ("\nindex,verdict\n7,keep\n", "its columns are not"),
+        ("", "its columns are not"),
+        (HEADER + f'7,"{PATH_OF_7}",ant,keep,ant\n', "line 2: the label of image 7 is '=cat here"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,keep,ant\n', "line 2: keep is of '=cat, not of ant"),
+        (HEADER + "7,,,keep,ant\n", "line 2: keep is of '=cat, not of ant"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,class,cow\n', "line 2: cow is no class of this run"),
+        (HEADER + "8,,cow,remove,\n", "line 2: cow is no class of this run"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,remove,ant\n', "line 2: ant is no class that remove"),
+        (HEADER + "8,,ant,unsure,ant\n", "line 2: ant is no class that unsure can have"),
+        (HEADER + "8,,ant,class,\n", "line 2: nothing is no class that class can have"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,drop,\n', "line 2: drop is no verdict (keep,"),
+        (HEADER + "\n8,,ant,unsure,\n\nx,,ant,unsure,\n", "line 5: x is no index"),
+        (HEADER + "-1,,ant,unsure,\n", "line 2: -1 is no index"),
+        (HEADER + "1234567890123456789,,ant,unsure,\n", "is no index"),
+        (HEADER + ",,ant,unsure,\n", "line 2: it has neither a path nor an index"),
+        (HEADER + "8,,ant,unsure\n", "line 2: it has 4 cells, and the first line 5"),
+        (HEADER + '8,"a,ant,unsure,\n', "line 2 has a quote that does not belong there"),
+        (HEADER + '8,"a"b,ant,unsure,\n', "line 2 has a quote that does not belong there"),
+        (HEADER + "7,,,keep,\n007,,,remove,\n", "line 3: remove  disagrees with another row"),
+        (HEADER + "8,,,unsure,\n8,,,keep,\n8,,,remove,\n", "disagrees with another row"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_and_named(review, tmp_path, text, told):
     file = tmp_path / "bad.csv"
     file.write_text(text)
+    with pytest.raises(InputError):
+        read_by_a_run(file)
     load(review, file)
     assert review.evaluate(SAID).startswith("bad.csv was not loaded: ")
     assert told in review.evaluate(SAID)
@@ -333,7 +408,7 @@ def test_another_runs_page_in_the_same_browser_does_not_mix(review, tmp_path):
     focus(review, 7)
     review.press("k")
     # All files are of one origin to Chromium, and have one store.
-    other = written(tmp_path / "other.html", [(7, 2, 1, "closed"), *SHOWN[1:]])
+    other = written(tmp_path / "other.html", [(7, 3, 0, "closed"), *SHOWN[1:]])
     here = review.evaluate("location.href")
     keys = "Object.keys(localStorage).length"
     for url, count in ((other.as_uri(), "0 of 5 reviewed"), (here, "1 of 5 reviewed: 1 keep")):
@@ -432,7 +507,8 @@ def large(tmp_path_factory):
         "best_test_accuracy": 0.5, "versions": {},
     }  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "report.html"
-    page.write(path, results, default().to_dict(), [], suspects, CLASSES, "python launch.py")
+    page.write(path, results, default().to_dict(), [], suspects, CLASSES, "python launch.py",
+               "large")  # fmt: skip
     return path
 
 

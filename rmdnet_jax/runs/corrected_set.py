@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shlex
 import shutil
 import unicodedata
 import zipfile
@@ -19,17 +18,15 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, shown
 from rmdnet_jax.config import automatic
 from rmdnet_jax.config import checking as configuration
-from rmdnet_jax.data import annotators, corrections, lazy_images, pictures
-from rmdnet_jax.data.corrections import Applied
+from rmdnet_jax.data import annotators, corrected, corrections, lazy_images, pictures
+from rmdnet_jax.data.corrected import Applied
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.data.picture_reader import progress
-from rmdnet_jax.runs import preparation
+from rmdnet_jax.runs import corrected_report, preparation
+from rmdnet_jax.runs.corrected_report import REPORT
 
-# In the folder that is written: the report, and what is the data set.
-REPORT, MANIFEST, ARRAYS = "applied.json", "manifest.csv", "data.npz"
-
-# Pairs of classes that the terminal tells of; the report has all.
-_TOLD = 5
+# In the folder that is written, beside the report: what is the data set.
+MANIFEST, ARRAYS = "manifest.csv", "data.npz"
 
 # Of a manifest's rows: the file in the data set's folder, its class, split and true class.
 _Row = tuple[str, str, str, str]
@@ -77,7 +74,7 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
         )
     config, _, data = preparation.load(config, found)
     data, labels = preparation.labelled(config, data)
-    after = corrections.all_applied(data, labels, config.dataset.corrections)
+    after = corrected.all_applied(data, labels, config.dataset.corrections)
     for rows in read:
         after = after.then(rows)
     before = (len(data.train_labels), len(data.test_labels)), labels.rate_realised
@@ -88,14 +85,25 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
             else:
                 _write_arrays(folder / ARRAYS, after)
                 written = Counter[str]()
-            report = _report(after, *before) | {"files": dict(written)}
+            report = corrected_report.report(after, *before) | {"files": dict(written)}
             (folder / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"cannot write {cut(out)} ({error.filename or ''}: {error.strerror or error}); right "
             "is another --out"
         ) from error
-    return "\n".join([*_told(report, out), _next(config, found, out, how)])
+    fields = {"path": os.path.join(out, ARRAYS)}
+    if isinstance(found, PictureFiles):
+        is_listed = (place / MANIFEST).exists() and (not how or _is_more_than_a_folder(after))
+        fields = {
+            "name": "own",
+            "path": os.path.join(out, MANIFEST) if is_listed else out,
+            **({} if how else {"root": str(found.root)}),
+        }
+    elif config.dataset.image_size:  # as large as that are the arrays
+        fields["image_size"] = "0"
+    going_on = corrected_report.going_on(config, fields)
+    return "\n".join([*corrected_report.told(report, out), going_on])
 
 
 def _check_new(place: Path, out: str) -> None:
@@ -145,6 +153,13 @@ def _write_pictures(folder: Path, found: PictureFiles, after: Applied, how: str)
             said = (column[number] if number < len(column) else "" for column in votes.values())
             writer.writerow([*row[: len(columns)], *said])
     return written
+
+
+def _is_more_than_a_folder(after: Applied) -> bool:
+    """Whether the manifest has what a folder of classes cannot have: true labels, or what
+    annotators say."""
+    knows = after.labels.true is not None or after.data.tests_truth
+    return bool(knows or annotators.of(after.data.label_sets))
 
 
 def _rows(found: PictureFiles, after: Applied) -> list[_Row]:
@@ -259,66 +274,3 @@ def _write_arrays(file: Path, after: Applied) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def _report(after: Applied, sizes: tuple[int, int], rate: float | None) -> dict:
-    """What applied.json says: counts of images, shares in [0, 1]."""
-    return {
-        "verdicts": {name: after.verdicts.get(name, 0) for name in corrections.VERDICTS},
-        "changed": [
-            {"from": before, "to": now, "labels": count}
-            for (before, now), count in sorted(after.pairs.items(), key=lambda pair: -pair[1])
-        ],
-        "train_images_before": sizes[0],
-        "train_images": len(after.data.train_labels),
-        "test_images_before": sizes[1],
-        "test_images": len(after.data.test_labels),
-        "wrong_labels_before": rate,
-        "wrong_labels": after.labels.rate_realised,
-    }
-
-
-def _told(report: dict, out: str) -> list[str]:
-    changed = report["changed"]
-    count = sum(pair["labels"] for pair in changed)
-    told = ", ".join(f"{p['from']} -> {p['to']} {p['labels']:,}" for p in changed[:_TOLD])
-    told += ", ..." if len(changed) > _TOLD else ""
-    verdicts = ", ".join(f"{name} {number:,}" for name, number in report["verdicts"].items())
-    lines = [
-        f"verdicts   {verdicts}",
-        f"corrected  {count:,} labels" + (f" ({told})" if told else ""),
-        "images     {:,} to train on of {:,}, {:,} to test on of {:,}".format(
-            *(report[name] for name in (
-                "train_images", "train_images_before", "test_images", "test_images_before"
-            ))
-        ),
-    ]  # fmt: skip
-    if report["wrong_labels"] is not None:
-        shares = "{wrong_labels_before:.2%} before, {wrong_labels:.2%} now".format(**report)
-        lines.append(f"wrong      {shares}, of the training labels")
-    files = "".join(f", {number:,} {what}" for what, number in report["files"].items())
-    return [*map(shown, lines), f"written    {shown(out)}, {REPORT} in it{files}"]
-
-
-def _next(config: ConfigDict, found: object, out: str, how: str) -> str:
-    """The fields that read what was written."""
-    fields = {"dataset.path": os.path.join(out, ARRAYS)}
-    if isinstance(found, PictureFiles):
-        fields = {
-            "dataset.name": "own",
-            "dataset.path": out if how else os.path.join(out, MANIFEST),
-        }
-        fields |= {} if how else {"dataset.root": str(found.root)}
-    if config.dataset.corrections:
-        fields["dataset.corrections"] = ""
-    for name in ("skip", "train_size", "test_size"):  # what is written has no more than they chose
-        if config.dataset[name]:
-            fields[f"dataset.{name}"] = "0"
-    if tuple(config.dataset.open_classes):
-        fields["dataset.open_classes"] = "()"
-    if config.noise.kind != "none":
-        fields["noise.kind"] = "none"
-        fields |= {f"noise.{name}": "" for name in ("field", "map", "matrix") if config.noise[name]}
-    return "to go on   " + " ".join(
-        shlex.quote(f"--config.{name}={shown(value)}") for name, value in fields.items()
-    )

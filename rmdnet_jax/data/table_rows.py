@@ -1,0 +1,67 @@
+"""Rows of tables that people hand in: those of a CSV file by column, and a value of another kind of
+table as the text that CSV would have."""
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rmdnet_jax.base.errors import InputError
+
+
+def of_csv(
+    place: Path, check: Callable[[list[str]], None] = lambda columns: None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """What each row of a CSV file is called in an error, and its fields by column. The file has a
+    header, and is UTF-8 with or without a mark of that; empty lines are no rows.
+
+    Args:
+      place: the file.
+      check: raises InputError for columns that are not right; a column may stand twice.
+
+    Raises:
+      InputError: it is no such file, or a row has another number of fields than the header.
+    """
+    try:
+        with open(place, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns = [name.strip() for name in next(reader, [])]
+            check(columns)
+            for fields in reader:
+                where = f"{place}, line {reader.line_num}"
+                if not fields:  # an empty line
+                    continue
+                if len(fields) != len(columns):
+                    raise InputError(
+                        f"{where}: {len(fields)} fields; right are {len(columns)}, as in the "
+                        'header (a comma in a field needs "quotes" around it)'
+                    )
+                yield where, dict(zip(columns, fields, strict=True))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{place} is not UTF-8 ({error.reason}); right is a CSV file saved as UTF-8"
+        ) from error
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{place} cannot be read as CSV ({error})") from error
+
+
+def text(value: Any, column: str, where: str) -> str:
+    """A value as CSV would have it; "" for a missing one.
+
+    Args:
+      value: text or a whole number.
+      column: what to call it in an error.
+      where: what to call the row there.
+
+    Raises:
+      InputError: it is neither.
+    """
+    if value is None or value != value:  # a number that is missing is NaN in some writers' tables
+        return ""
+    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones
+        value = int(value)
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise InputError(
+            f"{where}: the {column} is {type(value).__name__}; right is text or a whole number"
+        )
+    return str(value)
