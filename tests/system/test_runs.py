@@ -27,6 +27,7 @@ EVERYTHING = {
     "model",
     "model_card.md",
     "pred_probs.npz",
+    "data_issues.csv",
 }
 
 
