@@ -92,6 +92,8 @@ class Dataset:
       pool: the training images of classes that were left out, which show none of those that stay.
       changes: what was left out of the data, added to it, or read otherwise than it stands in the
         source, a line each.
+      train_sizes, test_sizes: int32 [N, 2] and [M, 2], height and width of the pictures before they
+        were resized, or None where the source does not say.
     """
 
     name: str
@@ -114,6 +116,8 @@ class Dataset:
     skipped_files: tuple[SkippedFile, ...] = ()
     not_cached: str = ""
     originals: Callable[[int], tuple[Images, Images]] | None = None
+    train_sizes: np.ndarray | None = None
+    test_sizes: np.ndarray | None = None
     pool: Pool | None = None
     changes: tuple[str, ...] = ()
 
@@ -248,6 +252,7 @@ class Dataset:
             train_labels=self.train_labels[key],
             label_sets={field: labels[key] for field, labels in self.label_sets.items()},
             train_digests=part(self.train_digests),
+            train_sizes=part(self.train_sizes),
             true_labels=part(self.true_labels),
             train_index=_places(self.train_index, len(self.train_labels))[key],
             train_files=files_of(self.train_files, key),
@@ -261,6 +266,7 @@ class Dataset:
             test_images=lazy_images.subset(self.test_images, key),
             test_labels=self.test_labels[key],
             test_digests=None if self.test_digests is None else self.test_digests[key],
+            test_sizes=None if self.test_sizes is None else self.test_sizes[key],
             test_files=files_of(self.test_files, key),
             test_index=_places(self.test_index, len(self.test_labels))[key],
             originals=None,

@@ -267,6 +267,7 @@ def with_open(
         true_labels=labelled(data.truth, np.full(count, NO_CLASS)),
         label_sets={field: labelled(labels) for field, labels in data.label_sets.items()},
         train_digests=_joined_digests(data, pool),
+        train_sizes=None,
         train_files=files,
         train_index=np.concatenate([index, last + 1 + np.arange(count)]),
         originals=originals if data.originals or pool.originals else None,

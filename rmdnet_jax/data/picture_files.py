@@ -138,6 +138,10 @@ class PictureFiles:
         found._check()
         return found
 
+    def _sizes_of(self, split: Split) -> np.ndarray:
+        """int32 [N, 2], height and width."""
+        return np.array([self.sizes[file] for file in split.files], np.int32).reshape(-1, 2)
+
     def decoded(self, image_size: int, max_broken: float, budget: int) -> Dataset:
         """The data set, its images where the cache has them.
 
@@ -192,6 +196,8 @@ class PictureFiles:
             class_names=tuple(map(shown, self.class_names)),
             train_digests=_digests(found.train.files, self.file_bytes),
             test_digests=_digests(found.test.files, self.file_bytes),
+            train_sizes=self._sizes_of(found.train),
+            test_sizes=self._sizes_of(found.test),
             true_labels=found.train.true_labels,
             tests_truth=found.tests_truth,
             train_files=tuple(map(shown, found.train.files)),

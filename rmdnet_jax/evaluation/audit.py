@@ -1,5 +1,6 @@
 """What is wrong with the images themselves: duplicates, test images that training has seen, one
-picture under two labels, pictures unlike all others, dark, bright, blank and blurry ones."""
+picture under two labels, pictures unlike all others, dark, bright, blank, blurry, tiny and oblong
+ones."""
 
 import csv
 import dataclasses
@@ -21,7 +22,7 @@ from rmdnet_jax.evaluation.duplicates import Near, Pairs
 
 ISSUES = (
     "exact_duplicate", "near_duplicate", "leak", "label_conflict", "outlier",
-    "blank", "dark", "bright", "blurry",
+    "blank", "dark", "bright", "blurry", "tiny", "oblong",
 )  # fmt: skip
 
 # Of more images so many are looked at, evenly spaced: time grows with the square of their number.
@@ -116,7 +117,10 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
             quality.look(_part(data.test_images, rows[1])),
         )
         digests, thumbnails = looks.digest, looks.thumbnail
-        for issue, score in quality.issues(looks).items():
+        scores = quality.issues(looks)
+        if data.train_sizes is not None and data.test_sizes is not None:
+            scores |= quality.shapes(_of_both(rows, data.train_sizes, data.test_sizes))
+        for issue, score in scores.items():
             found += [images.finding(i, issue, score[i]) for i in np.flatnonzero(score).tolist()]
     else:
         parts = zip((data.train_images, data.test_images), rows, strict=True)

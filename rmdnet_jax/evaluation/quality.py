@@ -26,6 +26,10 @@ _RED, _GREEN, _BLUE = (np.uint16(weight) for weight in (77, 150, 29))
 # brighter than the other, blank where its standard deviation is below the third; all in [0, 1].
 _DARK, _BRIGHT, _BLANK = 0.2, 0.9, 0.01
 
+# A picture is tiny where it had less than a tenth of the pixels that pictures usually have, and
+# oblong where its longer side is so many times the shorter one, and that is unusual.
+_TINY, _OBLONG = 0.1, 3.0
+
 # It is blurry where the Laplacian's variance is less than this share of its own. Small pictures
 # were scaled down, which makes everything sharp: of them it says nothing.
 _BLURRY = 0.01
@@ -80,6 +84,22 @@ def issues(looks: Looks) -> dict[str, np.ndarray]:
         "blurry": np.where(~is_blank & (looks.sharpness < _BLURRY), 1 - looks.sharpness, 0),
     }
     return {issue: np.clip(score, 0, 1).astype(np.float64) for issue, score in found.items()}
+
+
+def shapes(sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """The same of the sizes that pictures had before they were resized: "tiny" and "oblong".
+
+    Args:
+      sizes: int [N, 2], height and width.
+    """
+    height, width = np.maximum(sizes, 1).astype(np.float64).T
+    share = height * width / np.median(height * width)
+    longer = np.maximum(height / width, width / height)
+    usual = np.median(longer)
+    return {
+        "tiny": np.where(share < _TINY, 1 - share, 0),
+        "oblong": np.where(longer > _OBLONG * usual, 1 - usual / longer, 0),
+    }
 
 
 def _look(block: np.ndarray) -> Looks:

@@ -24,6 +24,8 @@ _SAID = {
     "dark": "too dark",
     "bright": "too bright",
     "blurry": "blurry",
+    "tiny": "tiny beside the others",
+    "oblong": "oblong",
 }
 
 
@@ -36,7 +38,7 @@ def section(folder: Path, audit: Audit, data: Dataset) -> Section:
         looked_at += f" ({audit.images:,} there are; these are evenly spaced)"
     text = f"{looked_at} {said}: data_issues.csv lists them." if said else f"{looked_at} none is"
     if not said:
-        text += " there twice, unlike all others, blank, dark, bright or blurry."
+        text += " there twice, unlike all others, blank, dark, bright, blurry, tiny or oblong."
     if audit.passed_over:
         text += (
             f" {audit.passed_over:,} pairs that are alike at a glance were not looked at closely:"

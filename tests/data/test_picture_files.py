@@ -47,6 +47,16 @@ def test_sizes_are_known_before_anything_is_decoded(photos):
     np.testing.assert_array_equal(np.sort(found.short_sides), np.sort([*range(12, 32)] * 2))
 
 
+def test_the_data_set_knows_the_sizes_of_its_files_after_they_are_resized(photos):
+    data = load(photos)
+    for files, sizes in ((data.train_files, data.train_sizes), (data.test_files, data.test_sizes)):
+        numbers = [int(file.rpartition("/")[2].removesuffix(".jpg")) for file in files]
+        np.testing.assert_array_equal(sizes, [(12 + number, 40) for number in numbers])
+    part = data.take(np.array([3, 5])).take_test(np.array([1]))
+    np.testing.assert_array_equal(part.train_sizes, data.train_sizes[[3, 5]])
+    np.testing.assert_array_equal(part.test_sizes, data.test_sizes[[1]])
+
+
 @pytest.mark.parametrize("budget", [0.0, 1e-9], ids=["in memory", "on disk"])
 def test_with_a_cache_or_without_it_is_the_same_data(photos, tmp_path, budget):
     broken(photos)

@@ -58,7 +58,7 @@ def test_planted_cases_are_found_in_their_groups():
     assert details[6] == "labelled cat / =dog"
     assert found.counts() == {
         "exact_duplicate": 4, "near_duplicate": 1, "leak": 1, "label_conflict": 2, "outlier": 0,
-        "blank": 1, "dark": 0, "bright": 0, "blurry": 0,
+        "blank": 1, "dark": 0, "bright": 0, "blurry": 0, "tiny": 0, "oblong": 0,
     }  # fmt: skip
     assert all(0 < one.score <= 1 for one in found.findings)
 
@@ -158,3 +158,13 @@ def test_the_file_has_a_row_a_finding_and_no_formula(tmp_path):
         "score": "1.000000", "group": "0", "detail": "with train 103",
     }  # fmt: skip
     assert (rows[-1]["index"], rows[-1]["path"], rows[-1]["group"]) == ("7", "", "")
+
+
+def test_sizes_before_resizing_are_looked_at_where_the_source_has_them():
+    train, test = np.full((40, 2), 300, np.int32), np.full((20, 2), 300, np.int32)
+    train[6], test[4] = (24, 24), (60, 600)
+    found, _ = looked_at(planted(train_sizes=train, test_sizes=test))
+    shapes = [(one.issue, one.split, one.row) for one in found.findings]
+    assert ("tiny", "train", 6) in shapes
+    assert ("oblong", "test", 4) in shapes
+    assert (found.counts()["tiny"], found.counts()["oblong"]) == (1, 1)

@@ -76,3 +76,16 @@ def test_an_object_before_white_or_black_is_no_issue():
         picture = np.full((96, 96, 3), background, np.uint8)
         picture[30:60, 30:60] = scene(30)
         assert issues_of(picture) == [set()]
+
+
+def test_sizes_tell_thumbnails_and_banners_from_the_rest():
+    sizes = np.tile([[400, 600], [500, 375], [640, 480], [300, 300]], (10, 1))
+    sizes[3], sizes[8] = (90, 120), (200, 1400)  # a fortieth of the pixels, 7 to 1
+    found = quality.shapes(sizes)
+    assert np.flatnonzero(found["tiny"]).tolist() == [3]
+    assert np.flatnonzero(found["oblong"]).tolist() == [8]
+    assert found["tiny"][3] == pytest.approx(1 - 90 * 120 / np.median(sizes.prod(axis=1)))
+    same = quality.shapes(np.full((5, 2), 32))
+    assert not any(score.any() for score in same.values())
+    banners = quality.shapes(np.tile([[100, 500]], (5, 1)))  # as all here are
+    assert not banners["oblong"].any()
