@@ -8,10 +8,7 @@ python benchmarks/division.py configs/modul_cifar10.py:modul,small --flags teach
 """
 
 import argparse
-import ast
-import importlib
 import statistics
-from pathlib import Path
 
 import numpy as np
 import ours
@@ -19,12 +16,11 @@ import stopwatch
 from ml_collections import ConfigDict
 
 from rmdnet_jax.config import checking
+from rmdnet_jax.data import label_kinds
 from rmdnet_jax.evaluation import kinds, label_issues
 from rmdnet_jax.methods.division import DIVISIONS
 from rmdnet_jax.runs import preparation
 from rmdnet_jax.stages.teaching import teaching
-
-_KINDS = ("clean", "closed", "open")
 
 
 def divided(config: ConfigDict) -> tuple[float | None, dict[str, dict]]:
@@ -49,15 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="of the noise")
     parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
     given = parser.parse_args()
-    file, _, argument = given.config.partition(":")
-    base = importlib.import_module(f"configs.{Path(file).stem}").get_config(argument)
-    flags: dict = {}
-    for flag in given.flags:
-        field, _, text = flag.partition("=")
-        try:
-            flags[field] = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            flags[field] = text
+    base, flags = ours.config(given.config), ours.flags(given.flags)
     print(stopwatch.heading("jax"))
     runs = [
         divided(checking.with_values(base, flags | {"noise.seed": int(seed)}, "--flags "))
@@ -68,13 +56,13 @@ def main() -> None:
     for name in DIVISIONS:
         of = [found[name] for _, found in runs]
         cells = [_mean([one["accuracy"] for one in of])]
-        for kind in _KINDS:
+        for kind in label_kinds.KINDS:
             pair = (_mean([one[part][kind] for one in of]) for part in ("precision", "recall"))
             cells.append(" / ".join(pair))
         cells += [_mean([one["refined"] for one in of]), str(of[0]["confusion"])]
         rows.append([name, *cells])
-    header = ["division", "right", *_KINDS, "closed refined to the truth", "confusion, first seed"]
-    print(stopwatch.table(header, rows))
+    told = "closed refined to the truth", "confusion, first seed"
+    print(stopwatch.table(["division", "right", *label_kinds.KINDS, *told], rows))
 
 
 def _mean(values: list[float | None]) -> str:

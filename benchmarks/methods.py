@@ -17,9 +17,7 @@ views of them for each network.
 """
 
 import argparse
-import ast
 import contextlib
-import importlib
 import io
 import itertools
 import statistics
@@ -27,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ours
 import stopwatch
 from ml_collections import ConfigDict
 
@@ -135,17 +134,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
     given = parser.parse_args()
-    file, _, argument = given.config.partition(":")
-    base = importlib.import_module(f"configs.{Path(file).stem}").get_config(
-        *filter(None, [argument])
-    )
-    flags = {}
-    for flag in given.flags:
-        field, _, text = flag.partition("=")
-        try:
-            flags[field] = ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            flags[field] = text
+    base, flags = ours.config(given.config), ours.flags(given.flags)
     print(stopwatch.heading("jax"), flush=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]
     usual = TAUGHT if base.teacher.kind == "supervised" else ROWS

@@ -3,17 +3,21 @@
 The methods are built directly, so that JAX, Flax, Optax, Orbax and Rich are all that is needed.
 """
 
+import ast
 import contextlib
 import dataclasses
+import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -71,6 +75,25 @@ def learner(width: int, classes: int = 10) -> Learner:
     learned = method("loss alone", width, classes=classes)
     assert isinstance(learned, Robust)
     return learned.learner
+
+
+def config(text: str) -> ConfigDict:
+    """That of FILE.py or FILE.py:ARGUMENT, a file in configs/."""
+    file, _, argument = text.partition(":")
+    module = importlib.import_module(f"configs.{Path(file).stem}")
+    return module.get_config(*filter(None, [argument]))
+
+
+def flags(given: Iterable[str]) -> dict[str, Any]:
+    """Fields of a config by their names, from FIELD=VALUE: what is no Python value is text."""
+    values: dict[str, Any] = {}
+    for flag in given:
+        field, _, text = flag.partition("=")
+        try:
+            values[field] = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            values[field] = text
+    return values
 
 
 def taught(learner: Learner, images: np.ndarray) -> Learner:

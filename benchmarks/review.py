@@ -13,7 +13,6 @@ random one; corrections.csv goes into the second run. The last row has every wro
 import argparse
 import csv
 import json
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +112,9 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=200)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", type=Path, default=Path("runs/review"))
-    parser.add_argument("--flags", default="", help="FIELD=VALUE ... of configs/own_data.py")
+    parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of configs/own_data.py")
     options = parser.parse_args()
-    flags = dict(flag.split("=", 1) for flag in shlex.split(options.flags))
+    flags = ours.flags(options.flags)
     print(stopwatch.heading("jax", "cleanlab"))
     found = [compare(options, flags, int(seed)) for seed in options.seeds.split(",")]
     rows = []

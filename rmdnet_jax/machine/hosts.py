@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,6 +70,12 @@ def _number(name: str) -> int | None:
 def is_writer() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return jax.process_index() == 0
+
+
+def warn(text: str) -> None:
+    """Says it once on stderr, whatever the number of processes."""
+    if is_writer():
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def meet(where: str) -> None:

@@ -15,7 +15,8 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import BELOW_1, number
 from rmdnet_jax.losses import soft
 from rmdnet_jax.machine import cpu
-from rmdnet_jax.methods.interface import Batch, Guide, Look, Metrics, State, Task, Weights
+from rmdnet_jax.methods import learner as learners
+from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task, Weights
 from rmdnet_jax.methods.learner import Learner, LearnerMethod
 from rmdnet_jax.methods.select import cycled, surest
 
@@ -58,7 +59,7 @@ class DFND(LearnerMethod[DFNDState]):
 
     def check(self, task: Task) -> None:
         """Raises InputError where nobody says how accurate the teacher is."""
-        if not (self.accuracy or self._guide.accuracy):
+        if not (self.accuracy or self.guide.accuracy):
             raise InputError(
                 "DFND needs the teacher's accuracy, and nothing beside it says it; right is "
                 "--config.dfnd.accuracy=0.9, say"
@@ -66,7 +67,7 @@ class DFND(LearnerMethod[DFNDState]):
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> DFNDState:
         """A fresh network, and a channel that spreads errors evenly."""
-        accuracy = self.accuracy or self._guide.accuracy or 0.0
+        accuracy = self.accuracy or self.guide.accuracy or 0.0
         state = self.learner.init(key, example)
         channel = {_CHANNEL: {"theta": jnp.zeros((task.num_classes,) * 2, jnp.float32)}}
         params = {"1": state.params["1"] | channel}
@@ -81,7 +82,7 @@ class DFND(LearnerMethod[DFNDState]):
         """Before the first, the pictures that are kept."""
         if epoch:
             return state
-        sure = log_softmax(np.asarray(self._guide.train.logits, np.float64), axis=1).max(axis=1)
+        sure = log_softmax(np.asarray(self.guide.train.logits, np.float64), axis=1).max(axis=1)
         kept = surest(sure, max(1, round(self.keep * len(sure))))
         return dataclasses.replace(state, selection=state.selection | {"kept": jnp.asarray(kept)})
 
@@ -98,7 +99,7 @@ class DFND(LearnerMethod[DFNDState]):
         learned."""
         view_key, _ = jax.random.split(key)
         view = self.learner.view(view_key, batch.image)
-        said = self._guide.teacher.classify(frozen, view, batch.index).logits
+        said = self.guide.teacher.classify(frozen, view, batch.index).logits
         label = said.argmax(axis=1)
 
         def loss(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, None]]:
@@ -112,7 +113,7 @@ class DFND(LearnerMethod[DFNDState]):
             agreement = {"train_accuracy": batch.label, "teacher_agreement": label}
             metrics = {"distilled_loss": distilled, "channel_loss": unlikely}
             metrics |= {
-                name: (student.logits.argmax(axis=1) == wanted).astype(jnp.float32).mean()
+                name: learners.agreement(student.logits, wanted)
                 for name, wanted in agreement.items()
             }
             return distilled + unlikely, ({"1": stats}, metrics, None)
@@ -124,12 +125,6 @@ class DFND(LearnerMethod[DFNDState]):
         """The learner, whose optimiser leaves the channel to Adam."""
         optimizer = _and_channel(self.learner.optimizer)
         return dataclasses.replace(self.learner, optimizer=optimizer)
-
-    @property
-    def _guide(self) -> Guide:
-        guide = self.learner.guide
-        assert guide  # a run without a classifier as its teacher is refused before
-        return guide
 
 
 def log_channel(theta: jax.Array, accuracy: jax.Array) -> jax.Array:

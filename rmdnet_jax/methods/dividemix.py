@@ -3,7 +3,6 @@ whose label it finds easy, which keep it, and the rest, which are learned withou
 arXiv 2002.07394)."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -211,12 +210,7 @@ class DivideMix(Division[DivideMixState]):
         taken = np.clip(counts, fewest, clean.shape[1] - fewest)
         if not told and (counts != taken).any():
             told = True
-            if hosts.is_writer():
-                print(
-                    f"warning: {self.title} {_told(counts, taken, clean.shape[1])}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+            hosts.warn(f"{self.title} {_told(counts, taken, clean.shape[1])}")
         labelled = [select.surest(w, count) for w, count in zip(clean, taken, strict=True)]
         return {
             "clean": jnp.asarray(clean, jnp.float32),

@@ -1,8 +1,6 @@
 """What a trained classifier says of labels: that they are right, of another class, or of pictures
 that show none of the classes (MODUL, section IV-A). On the host, once, and the same everywhere."""
 
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import log_softmax, logsumexp
@@ -76,12 +74,10 @@ def warn(division: Division) -> None:
     counts = np.bincount(division.part, minlength=len(_NAMES))
     few = [f"{count:,} {name}" for count, name in zip(counts, _NAMES, strict=True)
            if count < _FEW * size]  # fmt: skip
-    if few and hosts.is_writer():
-        print(
-            f"warning: the teacher finds {' and '.join(few)} among {size:,} pictures: either so it "
-            "is, or its logits have another scale than modul.division expects (docs/method.md)",
-            file=sys.stderr,
-            flush=True,
+    if few:
+        hosts.warn(
+            f"the teacher finds {' and '.join(few)} among {size:,} pictures: either so it is, or "
+            "its logits have another scale than modul.division expects (docs/method.md)"
         )
 
 

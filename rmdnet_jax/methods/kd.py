@@ -5,7 +5,6 @@ import dataclasses
 from typing import Annotated, Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from rmdnet_jax.base.ranges import SHARE, number
 from rmdnet_jax.losses import soft
@@ -41,12 +40,11 @@ class Distillation(LearnerMethod[State]):
         """One update. Metrics: distilled_loss, and label_loss where it has a weight."""
         view_key, _ = jax.random.split(key)
         view = self.learner.view(view_key, batch.image)
-        assert self.learner.guide  # a run without a classifier as its teacher is refused before
-        said = self.learner.guide.teacher.classify(frozen, view, batch.index).logits
+        said = self.guide.teacher.classify(frozen, view, batch.index).logits
 
         def objective(logits):
             distilled = soft.distillation(logits[0], said, self.temperature).mean()
-            agreement = (logits[0].argmax(axis=1) == batch.label).astype(jnp.float32).mean()
+            agreement = learners.agreement(logits[0], batch.label)
             metrics = {"distilled_loss": distilled, "train_accuracy": agreement}
             if not self.weight:
                 return distilled, metrics

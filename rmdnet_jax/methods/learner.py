@@ -106,8 +106,7 @@ class Learner:
         def loss(params: dict, said: dict[str, Prediction]) -> tuple[jax.Array, Metrics]:
             logits = [one.logits for one in said.values()]
             loss, metrics = objective(logits)
-            agreement = _mean(logits).argmax(axis=-1) == batch.label
-            metrics = metrics | {"train_accuracy": agreement.astype(jnp.float32).mean()}
+            metrics = metrics | {"train_accuracy": agreement(_mean(logits), batch.label)}
             if self.relation:
                 ((name, one),) = said.items()
                 term, parts = self.relation(params[name], target, one.embedding)
@@ -218,8 +217,19 @@ class LearnerMethod(Method[S]):
 
     @property
     def frozen(self) -> Any:
-        """The arrays of the relation term's teacher."""
+        """The arrays of the teacher."""
         return self.learner.frozen
+
+    @property
+    def guide(self) -> Guide:
+        """The trained classifier of a method that needs one; without it a run is refused before."""
+        assert self.learner.guide
+        return self.learner.guide
+
+
+def agreement(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """The share of a batch of which logits [B, C] favour the label, int [B]: float32 scalar."""
+    return (logits.argmax(axis=-1) == label).astype(jnp.float32).mean()
 
 
 def probabilities(logits: Sequence[jax.Array]) -> jax.Array:

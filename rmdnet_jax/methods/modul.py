@@ -3,7 +3,6 @@ may be of another class or of none (Tang et al., IEEE TIP 2024)."""
 
 import dataclasses
 import functools
-import sys
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import flax.struct
@@ -18,10 +17,10 @@ from rmdnet_jax.data.label_kinds import CLOSED, OPEN, Division
 from rmdnet_jax.losses import contrastive
 from rmdnet_jax.machine import cpu, hosts, sharding
 from rmdnet_jax.methods import division as divisions
+from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import rotations, select
 from rmdnet_jax.methods.interface import (
     Batch,
-    Guide,
     Look,
     Metrics,
     Prediction,
@@ -51,7 +50,7 @@ _OF_STUDENT, _OF_TEACHER, _ROTATION, _ADAPTER = (
 @flax.struct.dataclass
 class ModulState(State):
     """With `division`, decided before the first epoch: part int8 [N], label int32 [N] and clean
-    float32 [N] as methods/division.py has them, and prototypes, float32 [K, 128]."""
+    float32 [N] as data/label_kinds.py has them, and prototypes, float32 [K, 128]."""
 
     division: dict[str, jax.Array]
 
@@ -191,7 +190,7 @@ class Modul(LearnerMethod[ModulState]):
         """Before the first, the division and the prototypes."""
         if epoch:
             return state
-        said = self._guide.train
+        said = self.guide.train
         found = divisions.DIVISIONS[self.division](said.logits, look.given)
         divisions.warn(found)
         division = state.division | {name: jnp.asarray(x) for name, x in found._asdict().items()}
@@ -235,10 +234,12 @@ class Modul(LearnerMethod[ModulState]):
                 terms["instance_loss"] = self._instance(params["1"], lesson, student)
             if lesson.turned:
                 terms["rotation_loss"] = self._rotation(lesson.turned, passes)
-            total = functools.reduce(jnp.add, [_weighted(*term) for term in terms.values()])
+            total = functools.reduce(jnp.add, [weight * value for weight, value in terms.values()])
             metrics = {name: value for name, (_, value) in terms.items()}
             agreement = {"train_accuracy": lesson.given, "refined_accuracy": lesson.label}
-            metrics |= {name: _agreement(student, label) for name, label in agreement.items()}
+            metrics |= {
+                name: learners.agreement(student.logits, label) for name, label in agreement.items()
+            }
             kept = passes.stats if self.stats == "all" else stats
             return total, ({"1": kept}, metrics, None)
 
@@ -258,17 +259,11 @@ class Modul(LearnerMethod[ModulState]):
         return whole
 
     @property
-    def _guide(self) -> Guide:
-        guide = self.learner.guide
-        assert guide  # a run without a classifier as its teacher is refused before
-        return guide
-
-    @property
     def _modules(self) -> dict[str, Linear]:
         """The heads by name."""
         if not self.needs_embedding:
             return {_ROTATION: Linear(rotations.TURNS)}
-        teacher, student = self._guide.teacher.size, self.network.embedding_size
+        teacher, student = self.guide.teacher.size, self.network.embedding_size
         heads = {
             _OF_STUDENT: Linear(_PROJECTED),
             _OF_TEACHER: Linear(_PROJECTED),
@@ -281,7 +276,7 @@ class Modul(LearnerMethod[ModulState]):
         params: dict = {}
         for one, (name, module) in zip(keys, self._modules.items(), strict=True):
             of_teacher = name == _OF_TEACHER
-            size = self._guide.teacher.size if of_teacher else self.network.embedding_size
+            size = self.guide.teacher.size if of_teacher else self.network.embedding_size
             params |= chain.init({name: module}, [one], jnp.zeros((1, size), jnp.float32))[0]
         return params
 
@@ -292,7 +287,7 @@ class Modul(LearnerMethod[ModulState]):
         labelled = jax.tree.map(lambda x: x[:, 0], parts)
         view_key, rest = jax.random.split(key)
         mix_key, open_key, turn_key = jax.random.split(rest, 3)
-        division, teacher = state.division, self._guide.teacher
+        division, teacher = state.division, self.guide.teacher
         view = self.learner.view(view_key, labelled.image)
         said = teacher.classify(frozen, view, labelled.index)
         label = division["label"][labelled.index]
@@ -368,26 +363,15 @@ def _applied(name: str, module: Linear, params: dict, x: jax.Array) -> jax.Array
     return chain.apply({name: module}, params, {}, x, train=False)[0][name]
 
 
-def _agreement(student: Prediction, label: jax.Array) -> jax.Array:
-    return (student.logits.argmax(axis=1) == label).astype(jnp.float32).mean()
-
-
-def _weighted(weight: Any, loss: jax.Array) -> jax.Array:
-    is_whole = isinstance(weight, float | int) and weight == 1
-    return loss if is_whole else weight * loss
-
-
 def _prototypes(projected: np.ndarray, division: Division, classes: int) -> np.ndarray:
     """The mean of each class over its clean and closed pictures, float32 [K, D] of norm 1; zeros
     and a warning for a class without a picture (equations 8 and 9)."""
     used = division.part != OPEN
     empty = classes - len(np.unique(division.label[used]))
-    if empty and hosts.is_writer():
-        print(
-            f"warning: {empty:,} of {classes:,} classes have no picture by the teacher's division; "
-            "the category loss does not know them",
-            file=sys.stderr,
-            flush=True,
+    if empty:
+        hosts.warn(
+            f"{empty:,} of {classes:,} classes have no picture by the teacher's division; the "
+            "category loss does not know them"
         )
     sums = np.zeros((classes, projected.shape[1]))
     np.add.at(sums, division.label[used], projected[used].astype(np.float64))

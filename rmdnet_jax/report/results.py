@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import platform
-import sys
 from pathlib import Path
 
 import jax
@@ -15,6 +14,7 @@ from rmdnet_jax.data.annotators import Consensus
 from rmdnet_jax.evaluation import audit, classification, consensus, kinds, label_issues
 from rmdnet_jax.evaluation.audit import Audit
 from rmdnet_jax.export import pred_probs
+from rmdnet_jax.machine import hosts
 from rmdnet_jax.report import data_section, drawing, gallery, model_card, page
 from rmdnet_jax.report.outcome import Outcome
 
@@ -41,8 +41,7 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     data, suspicion = outcome.data, outcome.suspicion
     results = summarise(outcome)
     # The numbers first: nothing that goes wrong in drawing can lose them.
-    with open_atomic(workdir / "results.json") as file:
-        json.dump(results, file, indent=2)
+    _write_json(workdir, results)
     if suspicion and data.num_classes > _IN_JSON:
         with open_atomic(workdir / TRANSITIONS, "wb") as file:
             np.savez_compressed(file, **_transitions(outcome))  # type: ignore[arg-type]
@@ -69,8 +68,7 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
     sections = drawing.draw(workdir / "figures", outcome, results, config)
     if config["report"]["audit"] and (audited := _audit(workdir, outcome)):
         results["data_issues"], section = audited
-        with open_atomic(workdir / "results.json") as file:
-            json.dump(results, file, indent=2)
+        _write_json(workdir, results)
         sections.append(section)
     suspects = gallery.suspects(suspicion.train, data, outcome.labels, count) if suspicion else []
     page.write(
@@ -78,6 +76,11 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
         page.key(data, outcome.labels.given),
     )  # fmt: skip
     return results
+
+
+def _write_json(workdir: Path, results: dict) -> None:
+    with open_atomic(workdir / "results.json") as file:
+        json.dump(results, file, indent=2)
 
 
 def _audit(workdir: Path, outcome: Outcome) -> tuple[dict[str, int], page.Section] | None:
@@ -92,11 +95,8 @@ def _audit(workdir: Path, outcome: Outcome) -> tuple[dict[str, int], page.Sectio
         return found.counts(), section
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        print(
-            f"warning: the images themselves were not looked at, there is no {DATA_ISSUES} "
-            f"({reason})",
-            file=sys.stderr,
-            flush=True,
+        hosts.warn(
+            f"the images themselves were not looked at, there is no {DATA_ISSUES} ({reason})"
         )
         return None
 

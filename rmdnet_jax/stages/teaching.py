@@ -1,7 +1,6 @@
 """The stage of the teacher: trained here, by an earlier run or by somebody else; frozen, judged."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,11 +10,7 @@ from rmdnet_jax.base.digest import fingerprint, text_digest
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.evaluation import worth
 from rmdnet_jax.machine import hosts
-from rmdnet_jax.methods.interface import (
-    Prediction,
-    State,
-    Task,
-)
+from rmdnet_jax.methods.interface import Prediction, State, Task
 from rmdnet_jax.stages.run import Run, checkpoints, convolution_dtype, teacher_description
 from rmdnet_jax.teachers.judged import Judged, Verdict
 from rmdnet_jax.teachers.source import Source
@@ -49,7 +44,10 @@ def teaching(this: Run) -> Judged:
     elif source.method:
         assert fresh
         unread = np.zeros(len(data.train_images), np.int32)
-        task = Task(unread, data.num_classes, config.rm.batch_size, config.rm.epochs)
+        task = Task(
+            unread, data.num_classes, config.rm.batch_size, config.rm.epochs,
+            image_shape=data.image_shape,
+        )  # fmt: skip
         state = fit(
             source.method, fresh, data.train_images, task, key=this.key("teacher epochs"),
             checkpoints=checkpoints(this, "teacher"), log=this.log.stage("teacher"),
@@ -105,8 +103,8 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
         Verdict(**{name: float(accuracy) for name, accuracy in found.items()}),
         len(data.test_images) if tested is None else len(tested), train.logits, test.logits,
     )  # fmt: skip
-    if hosts.is_writer() and (warning := judged.warning()):
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    if warning := judged.warning():
+        hosts.warn(warning)
     return judged
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -126,13 +125,8 @@ class SimSiamSource(Source):
                 f"{verdict}; a smaller rm.lr or other views may help, in a new workdir"
             )
         is_new = not history or history[-1]["spread"] >= COLLAPSED
-        if is_new and hosts.is_writer():
-            print(
-                f"warning: {verdict}; its relations will say nothing (rm.on_collapse=stop ends "
-                "here)",
-                file=sys.stderr,
-                flush=True,
-            )
+        if is_new:
+            hosts.warn(f"{verdict}; its relations will say nothing (rm.on_collapse=stop ends here)")
 
 
 KIND = SimSiamSource

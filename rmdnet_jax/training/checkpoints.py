@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -211,12 +210,10 @@ class Checkpoints:
                     raise InputError(f"cannot read {folder} ({one_line(error)})") from error
                 reason = reason or f"{number}: {one_line(error)}"
             self._damaged.add(number)
-            if (before := self.latest()) is not None and hosts.is_writer():
-                print(
-                    f"warning: the checkpoint {self._directory / str(number)} is damaged; "
-                    f"{before}, the one before, is used",
-                    file=sys.stderr,
-                    flush=True,
+            if (before := self.latest()) is not None:
+                hosts.warn(
+                    f"the checkpoint {self._directory / str(number)} is damaged; {before}, the one "
+                    "before, is used"
                 )
         raise InputError(
             f"{self._directory} holds checkpoints, but none that is whole and of rmdnet_jax "

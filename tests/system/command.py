@@ -3,6 +3,7 @@ makes no difference, as a start of Python and JAX takes longer than a tiny run."
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,11 @@ def environment(**changes):
     # One device: a program for several takes twice as long to compile.
     usual = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     return os.environ | usual | {"JAX_COMPILATION_CACHE_DIR": str(cache)} | changes
+
+
+def results(workdir):
+    """What a run's results.json holds."""
+    return json.loads((workdir / "results.json").read_text())
 
 
 def arguments(*flags, config="configs/rgrl_cifar10.py"):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from command import TINY, run_here
+from command import TINY, results, run_here
 from PIL import Image
 from safetensors.numpy import save_file
 from tiny_onnx import make
@@ -54,10 +54,6 @@ def run(path, workdir, *flags, config=OWN):
                     config=config)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")

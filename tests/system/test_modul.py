@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from command import run_here
+from command import results, run_here
 
 from rmdnet_jax.data.label_kinds import KINDS
 from rmdnet_jax.model import Model
@@ -16,10 +16,6 @@ SMALL = (
     "--config.report.tsne_points=0", "--config.tensorboard=False", "--config.model.width=2",
     "--config.model.blocks=(1,)",
 )  # fmt: skip
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Whole runs under open-set noise: what they tell, and what a second start does."""
 
 import csv
-import json
 import re
 
 import numpy as np
 import pytest
-from command import TINY, run_here
+from command import TINY, results, run_here
 from PIL import Image
 from sklearn import manifold  # noqa: F401  its threads are there to be limited
 from threadpoolctl import threadpool_limits
@@ -27,10 +26,6 @@ def one_thread():
     """t-SNE of few points spends its time on waiting for its threads."""
     with threadpool_limits(1, "openmp"):
         yield
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 def test_a_run_under_universal_noise_and_its_second_start(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from command import TINY, run_here
+from command import TINY, results, run_here
 from PIL import Image
 
 from configs import own_data
@@ -45,10 +45,6 @@ def run(path, workdir, *flags):
     done = run_here(*flags, config=OWN)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 def losses(workdir):

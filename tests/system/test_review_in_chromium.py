@@ -33,6 +33,12 @@ PRESSED = (
     " [b.closest('tr').dataset.index, b.dataset.verdict]))"
 )
 COUNT = "document.querySelector('#count').value"
+RESULTS = {
+    "dataset": "beasts", "title": "CE", "train_images": 10, "test_images": 10,
+    "image_shape": [8, 8, 3], "classes": 4, "devices": "1 x cpu", "teacher_kind": "none",
+    "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
+    "best_test_accuracy": 0.5, "versions": {},
+}  # fmt: skip
 SAID = "document.querySelector('#said').value"
 
 
@@ -44,14 +50,8 @@ def written(path, shown, classes=CLASSES, files=True):
                         f"=train/{index}, a.png" if files else None)
         for i, (index, given, suggested, kind) in enumerate(shown)
     ]  # fmt: skip
-    results = {
-        "dataset": "beasts", "title": "CE", "train_images": 10, "test_images": 10,
-        "image_shape": [8, 8, 3], "classes": 4, "devices": "1 x cpu", "teacher_kind": "none",
-        "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
-        "best_test_accuracy": 0.5, "versions": {},
-    }  # fmt: skip
     kept_under = " ".join(f"{index}:{given}" for index, given, *_ in shown)
-    page.write(path, results, default().to_dict(), [], suspects, classes, "python launch.py",
+    page.write(path, RESULTS, default().to_dict(), [], suspects, classes, "python launch.py",
                kept_under)  # fmt: skip
     return path
 
@@ -500,13 +500,8 @@ def large(tmp_path_factory):
                         i % 4, (i + 1) % 4, "closed", -1, 1 - i / 2000, 0.5, None, f"train/{i}.png")
         for i in range(2000)
     ]  # fmt: skip
-    results = {
-        "dataset": "beasts", "title": "CE", "train_images": 2000, "test_images": 10,
-        "image_shape": [96, 96, 3], "classes": 4, "devices": "1 x cpu", "teacher_kind": "none",
-        "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
-        "best_test_accuracy": 0.5, "versions": {},
-    }  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "report.html"
+    results = RESULTS | {"train_images": 2000, "image_shape": [96, 96, 3]}
     page.write(path, results, default().to_dict(), [], suspects, CLASSES, "python launch.py",
                "large")  # fmt: skip
     return path

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from command import ROOT, TINY, launch, run_here, write_npz
+from command import ROOT, TINY, launch, results, run_here, write_npz
 from PIL import Image
 
 from rmdnet_jax.model import Model
@@ -39,10 +39,6 @@ def data(tmp_path_factory):
 def flags(data, workdir, *more):
     return (*TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
             f"--workdir={workdir}", *more)  # fmt: skip
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")

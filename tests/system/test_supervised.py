@@ -1,13 +1,12 @@
 """Whole runs with a trained classifier as the teacher: one run teaches the next."""
 
 import dataclasses
-import json
 import shutil
 
 import jax
 import numpy as np
 import pytest
-from command import TINY, run_here
+from command import TINY, results, run_here
 
 from rmdnet_jax.data import sources
 from rmdnet_jax.model import Model
@@ -17,10 +16,6 @@ DIGITS = "configs/digits.py:robust"
 
 def run(workdir, *flags):
     return run_here(*TINY, f"--workdir={workdir}", *flags, config=DIGITS)
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 def files(workdir):

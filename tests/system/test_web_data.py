@@ -2,13 +2,12 @@
 docs/, and from there to a trained network by their configs."""
 
 import csv
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from command import ROOT, TINY, run_here
+from command import ROOT, TINY, results, run_here
 from PIL import Image
 
 SCRIPT = ROOT / "docs/make_manifest.py"
@@ -78,10 +77,6 @@ def manifest(root):
 def rows(root):
     with open(manifest(root), newline="") as file:
         return list(csv.DictReader(file))
-
-
-def results(workdir):
-    return json.loads((workdir / "results.json").read_text())
 
 
 def test_clothing1m_learns_from_noisy_labels_and_is_tested_by_clean_ones(clothing1m, tmp_path):
