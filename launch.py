@@ -88,14 +88,14 @@ def _told(error: BaseException, status: int) -> int:
 
 def _run(given: flags.FlagValues, argv: list[str]) -> None:
     if given.predict_to is not None and given.predict is None:
-        raise InputError("--predict_to says where --predict writes; right is both, or neither")
+        raise InputError("--predict_to says where --predict writes; expected both, or neither")
     _check_apply(given)
     if given.export is not None:
         _export(given)
         return
     if given.predict is None and given.config is None:
         if given["config"].present:
-            raise InputError("get_config() of the config file returns None; right is a ConfigDict")
+            raise InputError("get_config() of the config file returns None; expected a ConfigDict")
         raise InputError("no --config; give one of " + ", ".join(_configs()))
     if given.predict and (given.config or not given.workdir):
         raise InputError("--predict needs --workdir, that of a finished run, and no --config")
@@ -133,7 +133,7 @@ def _export(given: flags.FlagValues) -> None:
 
     for name in ("apply", "config", "predict", "sweep", "distributed"):
         if given[name].value:
-            raise InputError(f"--{name} with --export, which trains nothing; right is one of both")
+            raise InputError(f"--{name} with --export, which trains nothing; expected one of both")
     if not given.workdir or not given.out:
         raise InputError("--export needs --workdir, that of a finished run, and --out=FILE")
     print(exporting.write(given.export, given.workdir, given.out))
@@ -144,7 +144,7 @@ def _check_apply(given: flags.FlagValues) -> None:
     if given.apply is None:
         for name in ("copy", "link", *(("out",) if given.export is None else ())):
             if given[name].value:
-                raise InputError(f"--{name} without --apply; right is both, or neither")
+                raise InputError(f"--{name} without --apply; expected both, or neither")
         return
     if not given.out or given.config is None:
         raise InputError(
@@ -152,9 +152,9 @@ def _check_apply(given: flags.FlagValues) -> None:
         )
     for name in ("predict", "sweep", "workdir", "distributed"):
         if given[name].value:
-            raise InputError(f"--{name} with --apply, which trains nothing; right is one of both")
+            raise InputError(f"--{name} with --apply, which trains nothing; expected one of both")
     if given.copy and given.link:
-        raise InputError("--copy with --link; right is one of both")
+        raise InputError("--copy with --link; expected one of both")
 
 
 def _config_name(given: flags.FlagValues) -> str:
@@ -221,7 +221,7 @@ def _parse(argv: list[str]) -> flags.FlagValues:
     except (AttributeError, KeyError) as error:
         if "has no attribute 'get_config'" in str(error):
             raise InputError(
-                "the config file has no get_config(); right is one of configs/"
+                "the config file has no get_config(); expected one of configs/"
             ) from error
         raise _unknown_field(error, argv) from error
     except (flags.Error, TypeError, ValueError) as error:

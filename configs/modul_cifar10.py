@@ -27,7 +27,7 @@ SMALL_METHODS = METHODS | {"modul": {"rotations": 1}}  # a quarter of the cost o
 def get_config(choice="modul"):
     method, _, size = choice.partition(",")
     if size not in ("", "small"):
-        raise InputError(f"the config's argument ends in {size!r}; right is small, or nothing")
+        raise InputError(f"the config's argument ends in {size!r}; expected small, or nothing")
     config = default()
     config.dataset.name = "cifar10"
     config.rgrl.k = 0.0

@@ -27,7 +27,7 @@ def clothing1m(folder):
         known = {path: label for path, label, _ in labelled(folder / labels)}
         for path, where in lines(folder / keys):
             if path not in known:
-                right = f"right is one in {folder / labels}"
+                right = f"expected one in {folder / labels}"
                 raise ValueError(f"{where}: {path} has no label; {right}")
             yield row(path, known[path], split, names, folder / labels)
 
@@ -48,7 +48,7 @@ def webvision(folder, classes):
 def row(path, label, split, names, where):
     """A row of the manifest. A test label is a true one."""
     if names and label >= len(names):
-        raise ValueError(f"{where}: {path} has the label {label}; right is less than {len(names)}")
+        raise ValueError(f"{where}: {path} has the label {label}; expected less than {len(names)}")
     name = names[label] if names else str(label)
     return path, name, split, name if split == "test" else ""
 
@@ -63,7 +63,7 @@ def labelled(file):
     for line, where in lines(file):
         path, *label = line.rsplit(maxsplit=1)
         if not label or not label[0].isdecimal():
-            raise ValueError(f"{where}: {line[:100]!r}; right is a path and the number of a class")
+            raise ValueError(f"{where}: {line[:100]!r}; expected a path and the number of a class")
         yield path, int(label[0]), where
 
 
@@ -72,10 +72,10 @@ def lines(file):
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        right = "right is the data set's own list (docs/web_data.md)"
+        right = "expected the data set's own list (docs/web_data.md)"
         raise ValueError(f"{file} cannot be read ({error.strerror}); {right}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error.reason}); right is text") from error
+        raise ValueError(f"{file} is not UTF-8 ({error.reason}); expected text") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield line.strip(), f"{file}, line {number}"

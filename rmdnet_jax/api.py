@@ -40,7 +40,7 @@ def fit(
     labels: npt.ArrayLike,
     fields: Mapping[str, Any] | None = None,
     *,
-    held_out: float = 0.1,
+    test_fraction: float = 0.1,
     workdir: str | Path | None = None,
 ) -> Model:
     """Trains a classifier on the labels, some of which may be wrong, with a teacher that learns
@@ -57,9 +57,9 @@ def fit(
         missing.
       fields: values of config fields, {"train.epochs": 20} say; those that are not given are chosen
         from the data (rmdnet_jax/config/automatic.py).
-      held_out: share of each class, in (0, 1), that training does not see and the accuracy (the
-        agreement with the given labels) is measured on. Its labels are judged too, by what the
-        classifier says of images that it has not learned from.
+      test_fraction: share of each class, in (0, 1), that training does not see and the accuracy
+        (the agreement with the given labels) is measured on. Its labels are judged too, by what
+        the classifier says of images that it has not learned from.
       workdir: where to keep checkpoints, results and the report, so that the same call goes on
         where it was stopped; None keeps nothing.
 
@@ -74,11 +74,11 @@ def fit(
     if workdir is None:  # nobody would see them
         config.report.tsne_points = config.report.gallery = 0
     if given_images.is_path(images):
-        raise InputError(f"images is one path, {cut(images)}; right is a list of paths or an array")
+        raise InputError(f"images is one path, {cut(images)}; expected a list of paths or an array")
     pictures = given_images.read(images)
     given = _labels(labels, len(pictures))
     classes, numbers = given_labels.numbered(given)
-    kept, tested = _split(numbers, held_out)
+    kept, tested = _split(numbers, test_fraction)
     of_classes: dict[str, Any] = {
         "class_names": tuple(map(str, classes)),
         "class_numbers": classes if given.dtype.kind == "i" else None,
@@ -87,7 +87,7 @@ def fit(
         if config.dataset.image_size:
             raise InputError(
                 f"fields: dataset.image_size is {config.dataset.image_size} with images in memory, "
-                "which are not resized; right is to give paths, or to leave it out"
+                "which are not resized; expected to give paths, or to leave it out"
             )
         rows = as_images(pictures)
         data: Dataset | PictureFiles = Dataset(
@@ -118,7 +118,7 @@ def fit(
 def _config(fields: Mapping[str, Any]) -> ConfigDict:
     """The config of a run on data in memory, with the values of `fields`, checked."""
     if not isinstance(fields, Mapping) or not all(isinstance(field, str) for field in fields):
-        raise InputError('fields are not by their names; right is {"train.epochs": 20}, say')
+        raise InputError('fields are not by their names; expected {"train.epochs": 20}, say')
     foreign = [
         field
         for field in fields
@@ -126,15 +126,15 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
     ]
     if foreign:
         raise InputError(
-            f"fields: {cut(foreign[0], 40)} says where data comes from, which fit is given; right "
-            f"are {', '.join(_OF_DATA)} and the fields of training"
+            f"fields: {cut(foreign[0], 40)} says where data comes from, which fit is given; "
+            f"expected {', '.join(_OF_DATA)} and the fields of training"
         )
     config = automatic.leave_open(default())
     config.dataset.name, config.noise.kind, config.tensorboard = "own", "none", False
     config = configuration.with_values(config, fields, "fields: ")
     if config.train.epochs == 0:
         raise InputError(
-            "fields: train.epochs is 0, which trains no classifier; right is 1 or more"
+            "fields: train.epochs is 0, which trains no classifier; expected 1 or more"
         )
     configuration.check(config, automatic.FIELDS)  # before pictures are decoded by it
     return config
@@ -145,24 +145,24 @@ def _labels(labels: npt.ArrayLike, size: int) -> np.ndarray:
     given = given_labels.read(labels)
     if len(given) != size:
         raise InputError(
-            f"there are {len(given):,} labels with {size:,} images; right is one an image"
+            f"there are {len(given):,} labels with {size:,} images; expected one an image"
         )
     if not size:
-        raise InputError("no images; right is two of a class, at least")
+        raise InputError("no images; expected two of a class, at least")
     if warning := given_labels.warning(given):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return given
 
 
-def _split(numbers: np.ndarray, held_out: float) -> tuple[np.ndarray, np.ndarray]:
+def _split(numbers: np.ndarray, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Which of the samples [N] to train on and which to hold out: the same share of every class,
     the same samples at every call."""
-    if not (isinstance(held_out, float | np.floating) and 0 < held_out < 1):
-        raise InputError(f"held_out is {brief(held_out)}; right is a number in (0, 1)")
+    if not (isinstance(test_fraction, float | np.floating) and 0 < test_fraction < 1):
+        raise InputError(f"test_fraction is {brief(test_fraction)}; expected a number in (0, 1)")
     draw = np.random.default_rng(_SEED).random(len(numbers))
-    is_held = per_class(numbers, held_out, draw, at_least=1)
+    is_held = per_class(numbers, test_fraction, draw, at_least=1)
     if not is_held.any():
-        raise InputError(f"{len(numbers)} images are too few; right is two of a class, at least")
+        raise InputError(f"{len(numbers)} images are too few; expected two of a class, at least")
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 

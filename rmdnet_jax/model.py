@@ -136,7 +136,7 @@ class Model:
         """
         if self.issues is None:
             raise InputError(
-                f"this model has no label issues; right is a folder that holds {_ISSUES} too"
+                f"this model has no label issues; expected a folder that holds {_ISSUES} too"
             )
         classes, issues = np.asarray(self.classes), self.issues
         columns = {
@@ -222,7 +222,7 @@ class Model:
             try:
                 if saved.latest() is None:
                     raise InputError(
-                        f"no model in {cut(folder)}; right is the workdir of a finished run with a "
+                        f"no model in {cut(folder)}; expected the workdir of a finished run with a "
                         "student"
                     )
                 meta = saved.meta()
@@ -243,7 +243,7 @@ class Model:
                 reason = f"{type(error).__name__}: {cut(one_line(error))}"
                 raise InputError(
                     f"the model in {cut(folder)} cannot be read ({reason}); "
-                    "right is the workdir of a finished run with a student, whole"
+                    "expected the workdir of a finished run with a student, whole"
                 ) from error
         path = folder / _ISSUES
         issues, files = label_issues.read_csv(path) if path.is_file() else (None, None)
@@ -315,7 +315,7 @@ class Model:
         """Arrays as they are, paths as pictures that are decoded when they are read."""
         images = given_images.read(given)
         if not len(images):
-            raise InputError("no images; right is one at least")
+            raise InputError("no images; expected one at least")
         if isinstance(images, list):
             return self._seen(self._pictures(images))
         is_one_picture = self.picture_shape and images.ndim == 3 and images.shape[2] == 3
@@ -329,7 +329,7 @@ class Model:
         is_right = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3
         if not is_right or not (self.encoder or images.shape[1:] == self.picture_shape):
             raise InputError(
-                f"images are {cut(images.dtype, 40)} {images.shape}; right is {self._right()}"
+                f"images are {cut(images.dtype, 40)} {images.shape}; expected {self._right()}"
             )
         return self._seen(images)
 
@@ -379,7 +379,7 @@ def _encoder(folder: Path, described: dict | None, path: str) -> Encoder | None:
             return encoder
     gone = f"{cut(places[0])} is another one" if places else f"there is no {cut(folder / name)}"
     raise InputError(
-        f"the model in {cut(folder)} needs its encoder, and {gone}; right is the file that was "
+        f"the model in {cut(folder)} needs its encoder, and {gone}; expected the file that was "
         f"{cut(path)} when it was trained"
     )
 

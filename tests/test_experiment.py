@@ -86,7 +86,7 @@ def test_without_a_teacher_there_is_no_term():
 
 
 def test_a_tables_rows_are_those_of_the_images_that_are_not_held_out():
-    this = prepared(**{"dataset.validation": 0.25})
+    this = prepared(**{"dataset.validation_fraction": 0.25})
     assert 0 < len(this.split.index) < 40
     method = learning.build(this, "student", judged(this, TableTeacher(EMBEDDINGS)))
     np.testing.assert_array_equal(method.frozen["table"], EMBEDDINGS[this.split.index])

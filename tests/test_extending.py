@@ -78,7 +78,7 @@ def test_a_file_is_a_method_and_its_hyperparameters_are_fields():
     wrong = config.default()
     wrong.bootstrapping.given = 1.5
     with pytest.raises(
-        InputError, match=r"config\.bootstrapping\.given is 1\.5; right is a number"
+        InputError, match=r"config\.bootstrapping\.given is 1\.5; expected a number"
     ):
         checking.check(wrong)
 

@@ -162,7 +162,7 @@ def test_files_are_brought_to_size_and_grey_is_repeated(model, tmp_path):
     ],
 )
 def test_other_arrays_are_refused(model, images):
-    with pytest.raises(InputError, match=r"right is uint8 \[N, 8, 8, 3\]"):
+    with pytest.raises(InputError, match=r"expected uint8 \[N, 8, 8, 3\]"):
         model.predict(images)
 
 
@@ -202,11 +202,11 @@ def test_images_are_the_same_in_whatever_holds_them(model, tmp_path):
 
 REFUSED = {
     "a pattern": ("photos/*.png", r"images is a pattern, photos/\*\.png, .*sorted.glob\.glob"),
-    "a folder": (".", r"images is a folder, \.; right is a list of its files"),
+    "a folder": (".", r"images is a folder, \.; expected a list of its files"),
     "no file": ("nowhere.png", "nowhere.png cannot be read"),
     "a path in bytes": (b"a.png", "images is bytes"),
-    "what has no order": ({"a.png", "b.png"}, "images is set; right is an array of them all, or"),
-    "what has no length": ((name for name in ("a.png",)), "images is generator; right is"),
+    "what has no order": ({"a.png", "b.png"}, "images is set; expected an array of them all, or"),
+    "what has no length": ((name for name in ("a.png",)), "images is generator; expected"),
     "nothing": (None, "images is NoneType"),
     "a number": (3, "images is int"),
     "numbers": ([1, 2], r"images\[0\] is 1, no path and no array"),
@@ -224,7 +224,7 @@ REFUSED = {
         r"images\[0\] is uint8 and images\[1\] float64",
     ),
     "a mask": (np.ma.array(IMAGES, mask=IMAGES > 200), "values are masked out"),
-    "colours by number": (Image.new("P", (8, 8)), "mode 'P'; right is .convert"),
+    "colours by number": (Image.new("P", (8, 8)), "mode 'P'; expected .convert"),
     "objects": (np.full((5, 2), None), r"ndarray \(5, 2\) of no numbers"),
     "a table of paths": (np.full((2, 2), "a.png"), r"ndarray \(2, 2\) of no numbers"),
     "a long pattern": ("*" * 9000, "images is a pattern"),
@@ -252,7 +252,7 @@ def test_one_vector_is_a_batch_of_one():
         np.testing.assert_array_equal(model.predict_proba(given), expected)
     np.testing.assert_array_equal(model.predict_proba(features[0]), expected[:1])
     for wrong in (features[:, :3], features[0, :3], IMAGES[0], features.astype(int)):
-        with pytest.raises(InputError, match=r"right is feature vectors, float \[N, 4\]"):
+        with pytest.raises(InputError, match=r"expected feature vectors, float \[N, 4\]"):
             model.predict(wrong)
 
 

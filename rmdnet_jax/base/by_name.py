@@ -29,7 +29,7 @@ def imported(what: str, path: str) -> Any:
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        raise InputError(f"{what} {path!r} is not an import path; right is {_example(what)}")
+        raise InputError(f"{what} {path!r} is not an import path; expected {_example(what)}")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever somebody else's module may raise

@@ -100,7 +100,7 @@ class Field:
         """Why a value cannot be right, in one line that begins with `name`; None if it can."""
         if is_of(value, self.kind) and self.rule.fits(value):
             return None
-        return f"{name} is {told(value)}; right is {self.rule}"
+        return f"{name} is {told(value)}; expected {self.rule}"
 
 
 def field(default: Any, does: str, rule: Rule | None = None, kind: type | None = None) -> Field:

@@ -191,7 +191,7 @@ def fill(
     on_pictures = {"rm": given.rm_views, "train": given.train_views}
     if config.model.kind == "mlp" and not num_features:
         raise InputError(
-            "config.model.kind = 'mlp' on pictures; right is resnet, or an encoder "
+            "config.model.kind = 'mlp' on pictures; expected resnet, or an encoder "
             "(config.encoder.path)"
         )
     if config.model.kind == "mlp":
@@ -278,7 +278,7 @@ def relation_weight(config: ConfigDict, num_classes: int) -> float:
     if ":" in name:
         raise InputError(
             f"config.rgrl.k is not given and cannot be chosen for a loss of your own, {name}; "
-            "right is --config.rgrl.k=NUMBER"
+            "expected --config.rgrl.k=NUMBER"
         )
     loss = robust.get(name, **configuration.loss_parameters(config))
     label = jnp.zeros(1, jnp.int32)

@@ -25,6 +25,8 @@ RENAMED = {
     **{f"rgrl.loss.{name}": f"loss.{name}" for name in groups()["loss"]},
     "rgrl.loss": "loss.name",
     "rgrl.baseline": "method.baseline",
+    "dataset.held_out": "dataset.test_fraction",
+    "dataset.validation": "dataset.validation_fraction",
 }  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
         check_field(default(), name, "config.")
     if missing := [name for name in fields if name not in there]:
         raise InputError(
-            f"the config has no field {missing[0]}; right is to start from "
+            f"the config has no field {missing[0]}; expected to start from "
             "rmdnet_jax.config.default() and set what differs"
         )
     for name, field in fields.items():
@@ -63,24 +65,24 @@ def _check_together(config: ConfigDict) -> None:
     if teacher.path and not is_open and not (source and source.reads_path):
         others = [kind for kind in teachers.kinds() if teachers.get(kind).reads_path]
         raise InputError(
-            f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; right is "
+            f"config.teacher.path with config.teacher.kind = {teacher.kind!r}; expected "
             f"{' or '.join(others)}"
         )
     if source and source.needs_path and not teacher.path:
         raise InputError(
-            f"config.teacher.kind = {teacher.kind!r} without config.teacher.path; right is the "
+            f"config.teacher.kind = {teacher.kind!r} without config.teacher.path; expected the "
             "workdir of a finished run, a folder that Model.save wrote, an .onnx classifier, or a "
             ".npy or .npz of logits"
         )
     guided = teacher.kind != "none" and rgrl.k != 0
     if rgrl.init_from_teacher and source and source.has_classifier:
         raise InputError(
-            f"config.rgrl.init_from_teacher with config.teacher.kind = {teacher.kind!r}; right is "
+            f"config.rgrl.init_from_teacher with config.teacher.kind = {teacher.kind!r}; expected "
             "False"
         )
     if rgrl.init_from_teacher and train.epochs and not guided:
         raise InputError(
-            "config.rgrl.init_from_teacher needs a teacher; right is a config.teacher.kind other "
+            "config.rgrl.init_from_teacher needs a teacher; expected a config.teacher.kind other "
             "than 'none' and config.rgrl.k > 0"
         )
     kind = methods.get(method.name) if method.name else None
@@ -89,14 +91,14 @@ def _check_together(config: ConfigDict) -> None:
             if name not in (method.name, method.baseline) and config[name][field] != one.default:
                 raise InputError(
                     f"config.{name}.{field} is {config[name][field]!r} with config.method.name = "
-                    f"{method.name!r}, which does not read it; right is --config.method.name={name}"
+                    f"{method.name!r}, which does not read it; expected --config.method.name={name}"
                 )
     if method.baseline:
         methods.get(method.baseline)
         if method.baseline == method.name and train.epochs and not guided:
             raise InputError(
                 f"config.method.baseline = {method.baseline!r} is the method itself, which needs a "
-                "teacher to differ; right is a config.teacher.kind other than 'none' and "
+                "teacher to differ; expected a config.teacher.kind other than 'none' and "
                 "config.rgrl.k > 0"
             )
     if train.lr_decay == "cosine":
@@ -104,7 +106,7 @@ def _check_together(config: ConfigDict) -> None:
             if value != (usual := all_fields()[f"train.{field}"].default):
                 raise InputError(
                     f"config.train.{field} is {value} with config.train.lr_decay = 'cosine', "
-                    f"which does not read it; right is {usual}, or 'steps'"
+                    f"which does not read it; expected {usual}, or 'steps'"
                 )
     weighs = guided and not is_open and rgrl.k is not None and train.epochs
     if train.epochs and not is_open:
@@ -120,7 +122,7 @@ def _check_together(config: ConfigDict) -> None:
             if get(config, name) != right:
                 raise InputError(
                     f"config.{name} is {get(config, name)!r} with a {source.title}, which does "
-                    f"not read it; right is {right!r}"
+                    f"not read it; expected {right!r}"
                 )
     _check_encoder(config)
     _check_open(config)
@@ -129,12 +131,12 @@ def _check_together(config: ConfigDict) -> None:
     elif config.model.kind and (config.train.folds or 1) > 1:
         raise InputError(
             f"config.train.folds is {config.train.folds} with config.model.kind = "
-            f"{config.model.kind!r}; right is 1, or config.model.kind = 'mlp'"
+            f"{config.model.kind!r}; expected 1, or config.model.kind = 'mlp'"
         )
     width = config.model.width or teacher.width  # where it is open, to be filled
     if rgrl.init_from_teacher and teacher.width not in (0, width):
         raise InputError(
-            f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; right is "
+            f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; expected "
             f"config.model.width, {config.model.width}"
         )
 
@@ -148,7 +150,7 @@ def _check_relation(config: ConfigDict) -> None:
     if method.learners > 1:
         reason = f"trains {method.learners} networks, and the relation term goes with one"
     raise InputError(
-        f"config.method.name = {config.method.name!r} {reason}; right is --config.rgrl.k=0"
+        f"config.method.name = {config.method.name!r} {reason}; expected --config.rgrl.k=0"
     )
 
 
@@ -161,7 +163,7 @@ def _check_classifier(config: ConfigDict, field: str, source: Any) -> None:
         right = [kind for kind in teachers.kinds() if teachers.get(kind).has_classifier]
         raise InputError(
             f"config.method.{field} = {name!r} learns from a trained classifier and "
-            f"config.teacher.kind is {config.teacher.kind!r}; right is "
+            f"config.teacher.kind is {config.teacher.kind!r}; expected "
             f"--config.teacher.kind={right[0]} --config.teacher.path=WORKDIR"
         )
 
@@ -172,19 +174,19 @@ def _check_encoder(config: ConfigDict) -> None:
     if given.path and kind not in ("mlp", None) and teacher not in ("encoder", None):
         raise InputError(
             f"config.encoder.path is {given.path} with config.teacher.kind = {teacher!r} and "
-            f"config.model.kind = {kind!r}, which do not read it; right is "
+            f"config.model.kind = {kind!r}, which do not read it; expected "
             "--config.teacher.kind=encoder to guide, or --config.model.kind=mlp to learn on it"
         )
     for name in ("image_size", "normalisation", "output"):
         if given[name] and given.path == "":
             raise InputError(
-                f"config.encoder.{name} is {given[name]!r} without config.encoder.path; right is "
+                f"config.encoder.{name} is {given[name]!r} without config.encoder.path; expected "
                 "both, or neither"
             )
     if config.model.hidden and kind == "resnet":
         raise InputError(
             f"config.model.hidden is {config.model.hidden} with config.model.kind = 'resnet'; "
-            "right is (), or config.model.kind = 'mlp'"
+            "expected (), or config.model.kind = 'mlp'"
         )
 
 
@@ -194,12 +196,12 @@ def _check_open(config: ConfigDict) -> None:
     if noise.open_path and classes:
         raise InputError(
             f"config.noise.open_path is {noise.open_path} with config.dataset.open_classes = "
-            f"{classes}; right is one of both"
+            f"{classes}; expected one of both"
         )
     if noise.open_path and noise.kind != "universal" and not noise.open_share:
         raise InputError(
             f"config.noise.open_path is {noise.open_path} with config.noise.kind = "
-            f"{noise.kind!r} and config.noise.open_share = 0, which take none; right is "
+            f"{noise.kind!r} and config.noise.open_share = 0, which take none; expected "
             "config.noise.open_share > 0, or config.noise.kind = 'universal'"
         )
 
@@ -211,16 +213,16 @@ def _check_features(config: ConfigDict, guided: bool) -> None:
     if kind not in (*right, "none", None):
         raise InputError(
             f"config.teacher.kind = {kind!r} with config.model.kind = 'mlp', which sees no "
-            f"pictures; right is {', '.join(right)} or none"
+            f"pictures; expected {', '.join(right)} or none"
         )
     if config.rgrl.init_from_teacher:
-        raise InputError("config.rgrl.init_from_teacher with config.model.kind = 'mlp'; right is "
+        raise InputError("config.rgrl.init_from_teacher with config.model.kind = 'mlp'; expected "
                          "False")  # fmt: skip
     is_weighed = config.rgrl.k is not None and config.train.epochs
     if guided and is_weighed and not config.model.hidden:
         raise InputError(
             "config.rgrl.k > 0 with config.model.hidden = (), a linear model, whose embedding is "
-            "the features themselves; right is config.rgrl.k = 0, or hidden layers"
+            "the features themselves; expected config.rgrl.k = 0, or hidden layers"
         )
 
 
@@ -267,7 +269,7 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
         check_field(config, field, giver)
         kind = known[field].kind if field in known else type(get(config, field))
         if not ranges.is_of(value, kind):
-            raise InputError(f"{giver}{field}: {value!r} does not fit; right is {kind.__name__}")
+            raise InputError(f"{giver}{field}: {value!r} does not fit; expected {kind.__name__}")
         changed.update_from_flattened_dict({field: value})
     return changed
 

@@ -83,8 +83,8 @@ def _dataset() -> dict[str, Field]:
         "train_size": field(0, "the first images only; 0 is all", _COUNT),
         "test_size": field(0, "the first test images only; 0 is all", _COUNT),
         "image_size": field(0, "side to resize pictures to; 0: all have one size", side),
-        "held_out": field(0.2, "share to test on of pictures without a test split", open_share),
-        "validation": field(
+        "test_fraction": field(0.2, "share to test on where there is no test split", open_share),
+        "validation_fraction": field(
             0.0, "share of every given class held out of learning (docs/sweeps.md)", BELOW_1
         ),
         "max_broken": field(0.01, "share of the pictures that may be broken: left out", BELOW_1),

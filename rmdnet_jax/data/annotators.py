@@ -113,14 +113,14 @@ def check(labels: np.ndarray, num_classes: int) -> None:
     """Raises InputError unless `labels` is int [N, A] of classes and GAP, with a label an image."""
     if labels.size and (labels.min() < GAP or labels.max() >= num_classes):
         raise InputError(
-            f"annotators' labels run from {labels.min()} to {labels.max()}; right is 0 to "
+            f"annotators' labels run from {labels.min()} to {labels.max()}; expected 0 to "
             f"{num_classes - 1} ({num_classes} classes), or {GAP} for none"
         )
     has_none = ~(labels != GAP).any(axis=1)
     if has_none.any():
         raise InputError(
             f"{int(has_none.sum()):,} images have no label of any annotator, first image "
-            f"{int(has_none.argmax())}; right is one at least, or to leave them out"
+            f"{int(has_none.argmax())}; expected one at least, or to leave them out"
         )
 
 
@@ -132,13 +132,13 @@ def with_gaps(array: np.ndarray, where: str) -> np.ndarray:
     """
     if array.ndim != 2 or array.dtype.kind not in "iuf":
         raise InputError(
-            f"{where} is {brief(array)} of {brief(str(array.dtype))}; right is integers [N, A], a "
+            f"{where} is {brief(array)} of {brief(str(array.dtype))}; expected integers [N, A], a "
             f"column an annotator, {GAP} for a gap"
         )
     if array.dtype.kind == "f":
         is_gap = np.isnan(array)
         if np.isinf(array).any() or (array[~is_gap] % 1).any():
-            raise InputError(f"{where} has values that are not whole; right is classes, NaN or -1")
+            raise InputError(f"{where} has values that are not whole; expected classes, NaN or -1")
         array = np.where(is_gap, GAP, array)
     limits = np.iinfo(np.int32)
     return np.clip(array, limits.min, limits.max).astype(np.int32)

@@ -59,7 +59,7 @@ def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> 
     """
     _check_uint8(images)
     if pad < 0:
-        raise InputError(f"crop padding is {pad}; right is 0 or more pixels")
+        raise InputError(f"crop padding is {pad}; expected 0 or more pixels")
     batch, height, width, _ = images.shape
     top_key, left_key, flip_key = jax.random.split(key, 3)
     top = jax.random.randint(top_key, (batch,), 0, 2 * pad + 1)
@@ -139,7 +139,7 @@ def random_boxes(
       InputError: min_area not in (0, 1].
     """
     if not 0 < min_area <= 1:
-        raise InputError(f"smallest crop area is {min_area}; right is above 0 and at most 1")
+        raise InputError(f"smallest crop area is {min_area}; expected above 0 and at most 1")
     area_key, ratio_key, top_key, left_key = jax.random.split(key, 4)
     shape = (batch, _CROP_ATTEMPTS)
     area = height * width * jax.random.uniform(area_key, shape, minval=min_area, maxval=1)
@@ -341,4 +341,4 @@ def _channels(values: Array | np.ndarray, ndim: int) -> Array:
 
 def _check_uint8(images: Array) -> None:
     if images.dtype != jnp.uint8:
-        raise InputError(f"images to augment are {images.dtype}; right is uint8 from 0 to 255")
+        raise InputError(f"images to augment are {images.dtype}; expected uint8 from 0 to 255")

@@ -94,7 +94,7 @@ def applied(data: Dataset, labels: Labels, corrections: Sequence[Correction]) ->
     after = _taken(dataclasses.replace(data, test_labels=given["test"]), rows)
     if not len(after.test_labels):
         raise InputError(
-            f"all test images of {data.name} are removed; right is to keep one at least"
+            f"all test images of {data.name} are removed; expected to keep one at least"
         )
     after.check_training_labels(given["train"][rows["train"]], "corrected labels")
     rate, transition = labels.rate_realised, labels.transition
@@ -144,20 +144,20 @@ def _verdicts(
         for name in (one.given_class, one.class_name):
             if name and name not in number:
                 raise InputError(
-                    f"{one.where}: {data.name} has no class {brief(name)}; right is one of "
+                    f"{one.where}: {data.name} has no class {brief(name)}; expected one of "
                     f"{listed(data.class_names)}"
                 )
         if one.given_class and number[one.given_class] != before:
             raise InputError(
                 f"{one.where}: the given_class is {brief(one.given_class)}, and the label is "
-                f"{brief(data.class_names[before])}; right is a row that was written of these "
+                f"{brief(data.class_names[before])}; expected a row that was written of these "
                 "labels, and is applied once"
             )
         label = number[one.class_name] if one.class_name else before
         if one.verdict == KEEP and label != before:
             raise InputError(
                 f"{one.where}: keep with the class {brief(one.class_name)}, and the label is "
-                f"{brief(data.class_names[before])}; right is the same, or another verdict"
+                f"{brief(data.class_names[before])}; expected the same, or another verdict"
             )
         label = _OUT if one.verdict == REMOVE else label
         if place in found:
@@ -166,7 +166,7 @@ def _verdicts(
                 raise InputError(
                     f"{one.where}: {one.verdict} {one.class_name}".rstrip()
                     + f" disagrees with {first.where}: {first.verdict} {first.class_name}".rstrip()
-                    + ", of the same image; right is one row an image"
+                    + ", of the same image; expected one row an image"
                 )
             continue
         found[place] = label, one
@@ -193,7 +193,7 @@ class _Places:
         if not self._has_files:
             raise InputError(
                 f"{one.where}: the path {cut(one.path)}, and images of {self._name} have none; "
-                "right is the index alone"
+                "expected the index alone"
             )
         places = self._by_path.get(one.path, [])
         if len(places) > 1 and one.index is not None:  # names that look the same once shown
@@ -201,7 +201,7 @@ class _Places:
         if len(places) != 1:
             many = f"{len(places)} pictures of {self._name} are" if places else "no picture is"
             raise InputError(
-                f"{one.where}: {many} called {cut(one.path)}; right is a path as label_issues.csv "
+                f"{one.where}: {many} called {cut(one.path)}; expected a path as label_issues.csv "
                 f"of {self._name} has it"
             )
         return places[0]
@@ -211,8 +211,8 @@ class _Places:
         row = int(np.searchsorted(self._index, one.index))
         if row == len(self._index) or self._index[row] != one.index:
             raise InputError(
-                f"{one.where}: no training image of {self._name} has the index {one.index}; right "
-                f"is one from {self._index[0]} to {self._index[-1]}, as label_issues.csv has it"
+                f"{one.where}: no training image of {self._name} has the index {one.index}; "
+                f"expected {self._index[0]} to {self._index[-1]}, as label_issues.csv has it"
             )
         return row
 

@@ -19,7 +19,7 @@ VERDICTS = KEEP, SUGGESTION, CLASS, REMOVE, UNSURE = (
 )  # fmt: skip
 
 _COLUMNS = ("index", "path", "given_class", "verdict", "class")
-_RIGHT = "right are the columns verdict, class, path or index, and optionally given_class"
+_RIGHT = "expected the columns verdict, class, path or index, and optionally given_class"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read(path: str | Path) -> tuple[Correction, ...]:
     """
     path = Path(path)
     if not os.path.isfile(path):
-        raise InputError(f"no file {cut(path)!r} with corrections; right is a corrections.csv")
+        raise InputError(f"no file {cut(path)!r} with corrections; expected a corrections.csv")
     return tuple(_correction(where, row) for where, row in _rows(path))
 
 
@@ -90,23 +90,23 @@ def _correction(where: str, row: Mapping[str, str]) -> Correction:
     path = of_cell(row["path"])
     if verdict not in VERDICTS:
         raise InputError(
-            f"{where}: the verdict is {brief(verdict)}; right is one of {', '.join(VERDICTS)}"
+            f"{where}: the verdict is {brief(verdict)}; expected one of {', '.join(VERDICTS)}"
         )
     if not path and not index:
-        raise InputError(f"{where}: neither a path nor an index; right is one of them")
+        raise InputError(f"{where}: neither a path nor an index; expected one of them")
     # Eighteen digits: what int64 holds.
     if index and not (index.isascii() and index.isdecimal() and len(index) <= 18):
-        raise InputError(f"{where}: the index is {brief(index)}; right is a whole number from 0")
+        raise InputError(f"{where}: the index is {brief(index)}; expected a whole number from 0")
     if verdict in (REMOVE, UNSURE) and class_name:
         raise InputError(
-            f"{where}: {verdict} with the class {brief(class_name)}; right is none, or the verdict "
+            f"{where}: {verdict} with the class {brief(class_name)}; expected none, or the verdict "
             "class"
         )
     if verdict in (SUGGESTION, CLASS) and not class_name:
-        raise InputError(f"{where}: {verdict} without a class; right is the name of one")
+        raise InputError(f"{where}: {verdict} without a class; expected the name of one")
     if verdict == KEEP and class_name and given_class and class_name != given_class:
         raise InputError(
             f"{where}: keep with the class {brief(class_name)}, and the given_class is "
-            f"{brief(given_class)}; right is the same, or another verdict"
+            f"{brief(given_class)}; expected the same, or another verdict"
         )
     return Correction(where, path, int(index) if index else None, given_class, verdict, class_name)

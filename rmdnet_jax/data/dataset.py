@@ -172,17 +172,17 @@ class Dataset:
             )
         if self.num_classes == 1:
             raise InputError(
-                f"{self.name} has one class, {cut(self.class_names[0])!r}; right are two or more"
+                f"{self.name} has one class, {cut(self.class_names[0])!r}; expected two or more"
             )
         if self.num_classes > _MOST_CLASSES:
             raise InputError(
-                f"{self.name} has {self.num_classes:,} classes; right is up to {_MOST_CLASSES:,} "
+                f"{self.name} has {self.num_classes:,} classes; expected up to {_MOST_CLASSES:,} "
                 "(is its label the number of an image?)"
             )
         for name, count in Counter(self.class_names).items():
             if count > 1 or not name.strip():
                 raise InputError(
-                    f"{self.name} has {count:,} classes of the name {cut(name, 60)!r}; right is a "
+                    f"{self.name} has {count:,} classes of the name {cut(name, 60)!r}; expected a "
                     "name of its own for each"
                 )
         self.check_training_labels(self.train_labels, "train labels")
@@ -359,13 +359,13 @@ def first(
       InputError: the splits of `name` do not have so many.
     """
     if not (skip == 0 or 0 < skip < train):
-        raise InputError(f"skip {skip} of {name}; right is 0 (none) to {train - 1}")
+        raise InputError(f"skip {skip} of {name}; expected 0 (none) to {train - 1}")
     for field, size, available in (
         ("train_size", train_size, train - skip),
         ("test_size", test_size, test),
     ):
         if not 0 <= size <= available:
-            raise InputError(f"{field} {size} of {name}; right is 0 (all) to {available}")
+            raise InputError(f"{field} {size} of {name}; expected 0 (all) to {available}")
     return slice(skip, skip + train_size if train_size else None), slice(test_size or None)
 
 
@@ -405,11 +405,11 @@ def check_images(images: Images, where: str) -> None:
         return
     if images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(
-            f"{where} have shape {images.shape}; right is [N, height, width, 3] of pictures, or "
+            f"{where} have shape {images.shape}; expected [N, height, width, 3] of pictures, or "
             "[N, D] of feature vectors"
         )
     if images.dtype != np.uint8:
-        raise InputError(f"{where} are {images.dtype}; right is uint8 from 0 to 255")
+        raise InputError(f"{where} are {images.dtype}; expected uint8 from 0 to 255")
     if min(images.shape[1:3]) < 8:
         raise InputError(f"{where} are {images.shape[1:3]} pixels; at least 8x8 is needed")
 
@@ -417,9 +417,9 @@ def check_images(images: Images, where: str) -> None:
 def check_features(features: np.ndarray, where: str) -> None:
     """Raises InputError unless `features` is finite float32 [N, D] with D of 2 or more."""
     if features.dtype != np.float32:
-        raise InputError(f"{where} are {features.dtype} {features.shape}; right is float32 [N, D]")
+        raise InputError(f"{where} are {features.dtype} {features.shape}; expected float32 [N, D]")
     if features.shape[1] < 2:
-        raise InputError(f"{where} have {features.shape[1]} feature; right are two or more")
+        raise InputError(f"{where} have {features.shape[1]} feature; expected two or more")
     for start in range(0, len(features), _CHECKED):
         is_finite = np.isfinite(features[start : start + _CHECKED]).all(axis=1)
         if not is_finite.all():
@@ -433,7 +433,7 @@ def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) ->
     if size and (labels.min() < 0 or labels.max() >= num_classes):
         raise InputError(
             f"{where} run from {labels.min()} to {labels.max()}; "
-            f"right is 0 to {num_classes - 1} ({num_classes} classes)"
+            f"expected 0 to {num_classes - 1} ({num_classes} classes)"
         )
 
 
@@ -443,18 +443,18 @@ def check_true_labels(labels: np.ndarray, size: int, num_classes: int, where: st
     check_label_array(labels, size, where)
     if size and (labels.min() < NO_CLASS or labels.max() >= num_classes):
         raise InputError(
-            f"{where} run from {labels.min()} to {labels.max()}; right is 0 to {num_classes - 1} "
+            f"{where} run from {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} "
             f"({num_classes} classes), or {NO_CLASS} for none of them"
         )
     if size and labels.max() == NO_CLASS:
         raise InputError(
-            f"{where} are all {NO_CLASS}, none of the classes; right is a class at least"
+            f"{where} are all {NO_CLASS}, none of the classes; expected a class at least"
         )
 
 
 def check_label_array(labels: np.ndarray, size: int, where: str) -> None:
     """Raises InputError unless `labels` is int [size], of any values."""
     if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
-        raise InputError(f"{where} are {labels.dtype}; right is integers from 0")
+        raise InputError(f"{where} are {labels.dtype}; expected integers from 0")
     if labels.shape != (size,):
-        raise InputError(f"{where} have shape {labels.shape}; right is one an image, ({size},)")
+        raise InputError(f"{where} have shape {labels.shape}; expected one an image, ({size},)")

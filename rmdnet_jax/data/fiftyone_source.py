@@ -15,7 +15,7 @@ from rmdnet_jax.data.manifest_source import Row
 from rmdnet_jax.data.picture_files import PictureFiles
 
 _LIST, _DATA = "labels.json", "data"
-_RIGHT = 'right is {"classes": [...], "labels": {NAME: CLASS}} as FiftyOne writes it'
+_RIGHT = 'expected {"classes": [...], "labels": {NAME: CLASS}} as FiftyOne writes it'
 
 
 def is_one(path: str) -> bool:
@@ -24,7 +24,7 @@ def is_one(path: str) -> bool:
     return os.path.isfile(place / _LIST) and os.path.isdir(place / _DATA)
 
 
-def find(path: str, held_out: float = 0.2) -> PictureFiles:
+def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     """The picture files of a folder that `is_one`, none of which is opened.
 
     A label stands under the path of its picture in data without the ending; it is a place in
@@ -32,7 +32,7 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
 
     Args:
       path: the folder.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
 
     Raises:
       InputError: labels.json is not so; or two pictures have one name with different endings.
@@ -45,7 +45,7 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
     skipped = [files.get(name, f"{_DATA}/{name}") for name in unlabelled]
     skipped += [file for name, file in files.items() if name not in labels]
     rows = _rows(place, classes, labels, files)
-    found = manifest_source.of_rows(rows, place, root, held_out)
+    found = manifest_source.of_rows(rows, place, root, test_fraction)
     told = tuple(SkippedFile(shown(file), "it has no label", False) for file in sorted(skipped))
     return dataclasses.replace(found, name=root.resolve().name, skipped=told)
 
@@ -94,7 +94,7 @@ def _by_name(root: Path) -> dict[str, str]:
             if key in found:
                 raise InputError(
                     f"{cut(root / _DATA)} has two pictures {cut(key)} with different endings, and "
-                    "a label is of either; right is names that differ in more"
+                    "a label is of either; expected names that differ in more"
                 )
             found[key] = f"{_DATA}/{file}"
     return found

@@ -19,7 +19,7 @@ from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 
 _LAYOUT = (
-    "right is DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"
+    "expected DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"
 )
 _SUFFIXES = ", ".join(pictures.SUFFIXES)
 _LISTS = (".csv", ".parquet")  # what a manifest may be
@@ -28,19 +28,19 @@ _LISTS = (".csv", ".parquet")  # what a manifest may be
 _Tree = dict[str, list[str]]
 
 
-def find(path: str, held_out: float = 0.2) -> PictureFiles:
+def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     """The picture files of a folder, none of which is opened.
 
     Classes are the folders' names, as class_order.py sorts them. Images come in turns, the first
     file of every class, then the second, and so on, so that the first n are of all classes. Of
-    DIR/CLASS/* each class gives `held_out` of its files to the test split, chosen by a hash of
+    DIR/CLASS/* each class gives `test_fraction` of its files to the test split, chosen by a hash of
     their names: the same files wherever the folder lies. Files and folders whose name begins with a
     dot are passed over; other files that are no pictures by their name, and folders beside train
     and test, are skipped and named.
 
     Args:
       path: the folder.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
 
     Raises:
       InputError: there is no such folder, or it is laid out otherwise, or something in it leads out
@@ -58,7 +58,7 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
         trees = _given_splits(root, top, skipped)
     else:
         _check_no_splits(root, folders)
-        trees = _held_out(_tree(root, root, skipped), held_out)
+        trees = _held_out(_tree(root, root, skipped), test_fraction)
     classes = in_order(trees[0])
     train, test = (_split({name: tree.get(name, []) for name in classes}) for tree in trees)
     return PictureFiles(
@@ -91,7 +91,7 @@ def _entries(root: Path, folder: Path) -> list[_Entry]:
             continue
         if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(inside):
             raise InputError(
-                f"{entry.path} is a link that leads out of {root}; right is a copy of what it "
+                f"{entry.path} is a link that leads out of {root}; expected a copy of what it "
                 "leads to"
             )
         try:
@@ -103,7 +103,7 @@ def _entries(root: Path, folder: Path) -> list[_Entry]:
 
 def _unreadable(error: OSError, path: str | Path) -> InputError:
     return InputError(
-        f"{path} cannot be read ({error.strerror}); right is what can be, or to move it out of the "
+        f"{path} cannot be read ({error.strerror}); expected what can be, or to move it out of the "
         "data set's folder"
     )
 
@@ -132,7 +132,7 @@ def _check_no_splits(root: Path, folders: list[str]) -> None:
     other = next(name for name in folders if name not in named)
     raise InputError(
         f"{root / named[0]} stands beside the folder of a class, {other!r}, and would be a class "
-        f"itself; right is to move it out of {root} (of which a share is held out to test on), "
+        f"itself; expected to move it out of {root} (of which a share is held out to test on), "
         "or DIR/train/CLASS/* and DIR/test/CLASS/*, or, if it is a class, these or a manifest"
     )
 
@@ -143,7 +143,7 @@ def _given_splits(root: Path, top: list[_Entry], skipped: list[SkippedFile]) -> 
     test = split_names.tested(folders)
     if test is None:
         raise InputError(
-            f"{root} has a folder train and none named {', '.join(split_names.TESTS)}; right is "
+            f"{root} has a folder train and none named {', '.join(split_names.TESTS)}; expected "
             f"both, or {root / 'train'} as dataset.path to hold a share of it out"
         )
     for entry in top:
@@ -157,7 +157,7 @@ def _given_splits(root: Path, top: list[_Entry], skipped: list[SkippedFile]) -> 
     if unknown := in_order(tested.keys() - train.keys()):
         raise InputError(
             f"{root / test} has a class {unknown[0]!r} that {root / 'train'} has not; "
-            "right is the same classes in both"
+            "expected the same classes in both"
         )
     return train, tested
 
@@ -190,7 +190,7 @@ def _tree(root: Path, folder: Path, skipped: list[SkippedFile]) -> _Tree:
         name = unicodedata.normalize("NFC", entry.name)
         if name in tree:
             raise InputError(f"{folder} has two folders {name!r}, in different characters that "
-                             "look the same; right is one a class")  # fmt: skip
+                             "look the same; expected one a class")  # fmt: skip
         tree[name] = _class_files(root, entry, skipped)
     return tree
 
@@ -203,7 +203,7 @@ def _class_files(root: Path, folder: _Entry, skipped: list[SkippedFile]) -> list
     others = [entry for entry in entries if not pictures.is_picture(entry.name)]
     if not files:
         raise InputError(
-            f"no pictures in {folder.path}{_only(others)}; right is at least one a class, in "
+            f"no pictures in {folder.path}{_only(others)}; expected at least one a class, in "
             f"{_SUFFIXES}"
         )
     skipped.extend(_skipped(root, file) for file in others)
@@ -225,7 +225,7 @@ def _no_picture(root: Path, entry: _Entry) -> SkippedFile:
         raise InputError(f"{entry.path} stands beside the folders of the classes; {_LAYOUT}")
     if not os.path.exists(entry.path):
         raise InputError(
-            f"{entry.path} is a link to nothing, perhaps to the folder of a class; right is to "
+            f"{entry.path} is a link to nothing, perhaps to the folder of a class; expected to "
             "mend or remove it"
         )
     return _skipped(root, entry)

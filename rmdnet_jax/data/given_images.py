@@ -13,7 +13,7 @@ from rmdnet_jax.base.text import brief, cut, one_line
 
 GivenImages: TypeAlias = npt.ArrayLike | Sequence[str | os.PathLike]
 
-_RIGHT = "right is an array of them all, or a list of paths"
+_RIGHT = "expected an array of them all, or a list of paths"
 
 # What a pattern of file names has in it.
 _WILD = "*?["
@@ -70,10 +70,10 @@ def as_array(value: Any, where: str) -> np.ndarray:
     """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         count = int(np.ma.getmaskarray(value).sum())
-        raise InputError(f"{where}: {count:,} values are masked out; right is none that is missing")
+        raise InputError(f"{where}: {count:,} values are masked out; expected none that is missing")
     mode = getattr(value, "mode", "RGB") if hasattr(value, "convert") else "RGB"
     if mode not in ("RGB", "L"):  # of Pillow's: numbers of colours, say
-        raise InputError(f'{where}: a picture of mode {brief(mode)}; right is .convert("RGB")')
+        raise InputError(f'{where}: a picture of mode {brief(mode)}; expected .convert("RGB")')
     try:
         if hasattr(value, "detach") and hasattr(value, "cpu"):  # of PyTorch's, with gradients say
             value = value.detach().cpu()
@@ -82,7 +82,7 @@ def as_array(value: Any, where: str) -> np.ndarray:
         reason = f"{type(error).__name__}: {one_line(error, 80)}"
         raise InputError(
             f"{where}: {cut(type(value).__name__, 40)} cannot be read as an array ({reason}); "
-            "right is a NumPy array"
+            "expected a NumPy array"
         ) from error
 
 
@@ -103,14 +103,14 @@ def _of_list(images: list) -> np.ndarray | list[str]:
             raise InputError(f"images[{place}] is {brief(image)}, no path and no array; {_RIGHT}")
         if arrays and array.shape != arrays[0].shape:
             raise InputError(
-                f"images[0] has shape {arrays[0].shape} and images[{place}] {array.shape}; right "
-                "is one shape, or paths of pictures"
+                f"images[0] has shape {arrays[0].shape} and images[{place}] {array.shape}; "
+                "expected one shape, or paths of pictures"
             )
         arrays.append(array)
     if len({array.dtype for array in arrays}) > 1:
         other = next(i for i, array in enumerate(arrays) if array.dtype != arrays[0].dtype)
         raise InputError(
-            f"images[0] is {arrays[0].dtype} and images[{other}] {arrays[other].dtype}; right is "
+            f"images[0] is {arrays[0].dtype} and images[{other}] {arrays[other].dtype}; expected "
             "one dtype"
         )
     return np.stack(arrays)
@@ -119,7 +119,7 @@ def _of_list(images: list) -> np.ndarray | list[str]:
 def _path(path: str | os.PathLike) -> str:
     found = os.fspath(path)
     if isinstance(found, bytes):
-        raise InputError("images has a path in bytes; right is text, or a pathlib.Path")
+        raise InputError("images has a path in bytes; expected text, or a pathlib.Path")
     return os.path.expanduser(found)
 
 
@@ -127,10 +127,10 @@ def _one_path(path: str) -> str:
     """A path that stands alone, where many meant a folder or a pattern."""
     path = _path(path)
     if os.path.isdir(path):
-        raise InputError(f"images is a folder, {cut(path)}; right is a list of its files")
+        raise InputError(f"images is a folder, {cut(path)}; expected a list of its files")
     if any(sign in path for sign in _WILD) and not os.path.exists(path):
         raise InputError(
-            f"images is a pattern, {cut(path)}, and no file; right is a list of files, as "
+            f"images is a pattern, {cut(path)}, and no file; expected a list of files, as "
             "sorted(glob.glob(PATTERN)) gives"
         )
     return path

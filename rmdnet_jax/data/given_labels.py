@@ -11,7 +11,7 @@ from rmdnet_jax.base.text import brief, cut
 from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.given_images import as_array, has_array
 
-_RIGHT = "right is N class names (str) or N integers"
+_RIGHT = "expected N class names (str) or N integers"
 
 # What pandas calls a missing value, without importing it.
 _MISSING_TYPES = ("NAType", "NaTType")
@@ -24,9 +24,9 @@ _LONGEST = 1000  # characters of a class's name: every label of an array takes t
 _INTEGERS = np.iinfo(np.int64)
 
 _HINTS = {
-    "bytes": "right is text, LABEL.decode()",
-    "bool": "right is class names or integers, as int(LABEL) is",
-    "float": "right is integers, as int(LABEL) is for whole numbers, or class names",
+    "bytes": "expected text, LABEL.decode()",
+    "bool": "expected class names or integers, as int(LABEL) is",
+    "float": "expected integers, as int(LABEL) is for whole numbers, or class names",
 }
 
 
@@ -151,7 +151,7 @@ def _check_none_missing(places: Sequence[int] | np.ndarray, total: int) -> None:
     if len(places):
         raise InputError(
             f"{_count(len(places), total)} missing (None, NaN, masked or empty), first "
-            f"labels[{int(places[0])}]; right is one an image: give it, or leave the image out"
+            f"labels[{int(places[0])}]; expected one an image: give it, or leave the image out"
         )
 
 
@@ -167,7 +167,7 @@ def _check_types(values: list) -> None:
             raise InputError(f"labels[{place}] is {brief(value)}; {hint}")
         if type(value) is not type(values[0]):
             raise InputError(
-                f"labels[0] is {brief(values[0])} and labels[{place}] is {brief(value)}; right is "
+                f"labels[0] is {brief(values[0])} and labels[{place}] is {brief(value)}; expected "
                 "all text or all integers"
             )
 
@@ -179,7 +179,7 @@ def _texts(values: list[str]) -> np.ndarray:
     for place, value in enumerate(values):
         if len(value) > _LONGEST or value.endswith("\0"):  # which NumPy would cut off
             raise InputError(
-                f"labels[{place}] is {brief(value)} of {len(value):,} characters; right is the "
+                f"labels[{place}] is {brief(value)} of {len(value):,} characters; expected the "
                 f"name of a class, of up to {_LONGEST:,} and no NUL at its end"
             )
     return np.array(values, str)
@@ -191,6 +191,6 @@ def _check_range(values: np.ndarray) -> None:
     if is_beyond.any():
         place = int(np.argmax(is_beyond))
         raise InputError(
-            f"labels[{place}] is an integer beyond int64; right is up to 2**63 - 1, or text: "
+            f"labels[{place}] is an integer beyond int64; expected up to 2**63 - 1, or text: "
             "str(LABEL)"
         )

@@ -35,7 +35,7 @@ def label_text(value: Any, names: Sequence[str] | None, where: str) -> str:
     if not 0 <= number < len(names):
         hint = " (-1 is how a split without labels is kept)" if number == -1 else ""
         raise InputError(
-            f"{where}: the label is {brief(number)}{hint}; right is 0 to {len(names) - 1}, "
+            f"{where}: the label is {brief(number)}{hint}; expected 0 to {len(names) - 1}, "
             f"{cut(names[0], 30)} to {cut(names[-1], 30)}"
         )
     return names[number]

@@ -19,7 +19,7 @@ from rmdnet_jax.data.picture_files import PictureFiles
 NAMES = ("metadata.csv", "metadata.jsonl")
 
 _FILE = "file_name"
-_RIGHT = f"right are {_FILE} and one of {', '.join(hub_layout.LABELS)}"
+_RIGHT = f"expected {_FILE} and one of {', '.join(hub_layout.LABELS)}"
 
 
 def is_one(path: str) -> bool:
@@ -31,20 +31,20 @@ def is_one(path: str) -> bool:
     return bool(_lists(Path(os.path.expanduser(path))))
 
 
-def find(path: str, held_out: float = 0.2) -> PictureFiles:
+def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     """The picture files of a folder that `is_one`, none of which is opened.
 
     The column file_name is relative to the list's folder; the label is the first of label, labels,
     fine_label and class that there is, text or a whole number. With lists in folders that are
     called as splits these are the splits, as split_names.py says, and train has to be one. Of one
     list in the folder itself they are told by a column split, or by where the files lie, if all in
-    such folders. Without a split to test on each class gives `held_out` of its pictures.
+    such folders. Without a split to test on each class gives `test_fraction` of its pictures.
 
     Pictures that no row names are skipped, and so is a list beside those that are read.
 
     Args:
       path: the folder.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
 
     Raises:
       InputError: a row is wrong, and its line is named; or there is none to train on.
@@ -62,7 +62,7 @@ def find(path: str, held_out: float = 0.2) -> PictureFiles:
         rows = [row for split in used for row in _rows(root, split, lists[split])]
         if len(used) == 1:
             rows = [(where, _without_split(row)) for where, row in rows]
-    found = manifest_source.of_rows(rows, place, root, held_out)
+    found = manifest_source.of_rows(rows, place, root, test_fraction)
     named = {posixpath.normpath(row["path"]) for _, row in rows}
     named.update(found.train.files, found.test.files)
     skipped = (*found.skipped, *_not_read(root, lists, used), *_not_named(root, lists, used, named))
@@ -125,7 +125,7 @@ def _check_train(root: Path, lists: dict[str, Path]) -> None:
     if split_names.TRAIN not in lists:
         raise InputError(
             f"{cut(root)} has {' and '.join(_names(root, lists.values()))} and no such list in "
-            f"{split_names.TRAIN} to train on; right is {split_names.TRAIN}/{NAMES[0]} too, or one "
+            f"{split_names.TRAIN} to train on; expected {split_names.TRAIN}/{NAMES[0]} too, or one "
             "list in the folder itself, or none where folders are the classes"
         )
 
@@ -185,7 +185,7 @@ def _told_by_folder(rows: list[Row], place: Path) -> list[Row]:
     if split_names.TRAIN not in splits:
         raise InputError(
             f"all pictures of {cut(place)} lie in {' and '.join(sorted(set(splits)))}, none in "
-            f"{split_names.TRAIN} to train on; right is some there, or a column split"
+            f"{split_names.TRAIN} to train on; expected some there, or a column split"
         )
     return [
         (where, row | {"split": split}) for (where, row), split in zip(rows, splits, strict=True)
@@ -215,5 +215,5 @@ def _records(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise
         reason = getattr(error, "strerror", None) or one_line(error, 100)
         raise InputError(
-            f"{place} cannot be read ({reason}); right is UTF-8, a JSON object a line"
+            f"{place} cannot be read ({reason}); expected UTF-8, a JSON object a line"
         ) from error

@@ -125,7 +125,7 @@ def give(
     if exact and kind == "instance":
         raise InputError(
             "noise.exact is True but noise.kind is instance, where every image has a rate of its "
-            "own; right is False"
+            "own; expected False"
         )
     true = data.truth
     known = true != NO_CLASS

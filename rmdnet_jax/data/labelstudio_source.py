@@ -18,7 +18,7 @@ from rmdnet_jax.data.picture_files import PictureFiles
 
 SUFFIX = ".json"
 
-_RIGHT = "right is a JSON export of Label Studio, a list of tasks with data and annotations"
+_RIGHT = "expected a JSON export of Label Studio, a list of tasks with data and annotations"
 
 # Where Label Studio has what was uploaded, PROJECT/NAME; and what it writes before the file's name.
 _UPLOADS = "/data/upload/"
@@ -43,7 +43,7 @@ _OF_UPLOADS: list[_Way] = [
 ]
 
 
-def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
+def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
     """The picture files of a list of tasks, none of which is opened.
 
     The label of a task is the choice of its last annotation that was not cancelled; a task without
@@ -57,7 +57,7 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
 
     Args:
       path: the file.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
       root: what paths are relative to; empty is the file's folder.
 
     Raises:
@@ -66,7 +66,7 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
     place = Path(os.path.expanduser(path))
     folder = Path(os.path.expanduser(root)) if root else place.parent
     if not os.path.isdir(folder):
-        raise InputError(f"no folder {root!r} (dataset.root); right is the one that paths are in")
+        raise InputError(f"no folder {root!r} (dataset.root); expected the one that paths are in")
     tasks = list(_rows(place))
     files, changes = _files([row["path"] for _, row in tasks], folder)
     rows, skipped = [], []
@@ -76,7 +76,7 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
             rows.append((where, row))
         else:
             skipped.append(SkippedFile(shown(row["path"]), "its task has no annotation", False))
-    found = manifest_source.of_rows(rows, place, folder, held_out)
+    found = manifest_source.of_rows(rows, place, folder, test_fraction)
     return dataclasses.replace(found, skipped=(*found.skipped, *skipped), changes=changes)
 
 
@@ -115,7 +115,7 @@ def _path(image: str, where: str) -> str:
         url = urlsplit("")
     if url.scheme and url.netloc:
         raise InputError(
-            f"{where}: the picture is {brief(image)}; right is a file, its path in data.image"
+            f"{where}: the picture is {brief(image)}; expected a file, its path in data.image"
         )
     if image.startswith("/data/local-files/"):
         return parse_qs(url.query).get("d", [""])[0]
@@ -177,7 +177,7 @@ def _choice(task: dict[str, Any], where: str) -> str:
             for choice in _chosen(result.get("value"))
         ]
         if len(choices) > 1:
-            raise InputError(f"{where} has {len(choices)} choices; right is one class a picture")
+            raise InputError(f"{where} has {len(choices)} choices; expected one class a picture")
         if choices:
             return choices[0].strip()
     return ""

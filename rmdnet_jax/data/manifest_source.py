@@ -26,7 +26,7 @@ SUFFIXES = (".csv", ".parquet")
 _NEEDED = ("path", "label")
 _COLUMNS = (*_NEEDED, "split", "true_label")
 _RIGHT = (
-    "right are the columns path and label, and optionally split, true_label, and label:NAME of "
+    "expected the columns path and label, and optionally split, true_label, and label:NAME of "
     "each annotator, of which the majority may take the label's place"
 )
 
@@ -36,14 +36,14 @@ _BATCH = 1000  # rows of a Parquet file
 Row = tuple[str, dict[str, str]]
 
 
-def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
+def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
     """The picture files of a manifest, none of which is opened.
 
     Paths are relative to the folder `root`, or absolute, and stay in it. Where there is no such
     file, one is taken whose name has other characters that look the same (Unicode's NFC), or
     slashes for backslashes. Labels are the classes' names, sorted by class_order.py. Splits
     and which of them are used are split_names.py's; without that column each class gives
-    `held_out` of its pictures to the test split. Images come in turns, as in folder_source.py,
+    `test_fraction` of its pictures to the test split. Images come in turns, as in folder_source.py,
     whatever the order of the rows.
 
     Where true labels are given, those of the test split are the ones that count there; those of the
@@ -52,7 +52,7 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
 
     Args:
       path: the manifest, .csv (UTF-8) or .parquet.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
       root: empty is the manifest's folder.
 
     Raises:
@@ -61,7 +61,7 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
     """
     place = Path(os.path.expanduser(path))
     if not path or not os.path.isfile(place):
-        right = "right is a .csv or .parquet file"
+        right = "expected a .csv or .parquet file"
         if path and os.path.isdir(place):
             raise InputError(
                 f"{path!r} is a folder, not a manifest (dataset.path); {right}, one (a data set of "
@@ -70,12 +70,12 @@ def find(path: str, held_out: float = 0.2, root: str = "") -> PictureFiles:
         raise InputError(f"no manifest {path!r} (dataset.path); {right}")
     folder = Path(os.path.expanduser(root)) if root else place.parent
     if not os.path.isdir(folder):
-        raise InputError(f"no folder {root!r} (dataset.root); right is the one that paths are in")
+        raise InputError(f"no folder {root!r} (dataset.root); expected the one that paths are in")
     rows = _parquet(place) if place.suffix.lower() == ".parquet" else _csv(place)
-    return of_rows(rows, place, folder, held_out)
+    return of_rows(rows, place, folder, test_fraction)
 
 
-def of_rows(given: Iterable[Row], place: Path, folder: Path, held_out: float) -> PictureFiles:
+def of_rows(given: Iterable[Row], place: Path, folder: Path, test_fraction: float) -> PictureFiles:
     """The picture files of the rows of any list of them, as `find` says.
 
     Args:
@@ -83,7 +83,7 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, held_out: float) ->
         and true_label.
       place: the list as the user gave it.
       folder: what paths are relative to, and stay in.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
 
     Raises:
       InputError: there is no row, or one is wrong.
@@ -95,25 +95,25 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, held_out: float) ->
         file = _file(row["path"], folder, where, alike)
         if file in rows:
             raise InputError(
-                f"{where}: {cut(file)} is also in {named[file]}; right is one row a file"
+                f"{where}: {cut(file)} is also in {named[file]}; expected one row a file"
             )
         if not row.get("label") and not _votes(row):
-            raise InputError(f"{where}: the label is empty; right is the name of a class")
+            raise InputError(f"{where}: the label is empty; expected the name of a class")
         if _split_of(row) not in split_names.NAMES:
             raise InputError(
-                f"{where}: the split is {brief(row['split'])}; right is one of "
+                f"{where}: the split is {brief(row['split'])}; expected one of "
                 f"{', '.join(split_names.NAMES)}"
             )
         rows[file], named[file] = row, where
     if not rows:
-        raise InputError(f"{place} has no rows; right is a row a picture")
+        raise InputError(f"{place} has no rows; expected a row a picture")
     rows, skipped = _used(rows)
     names = {name for row in rows.values()
              for name in (row.get("label"), row.get("true_label"), *_votes(row).values())
              if name}  # fmt: skip
     classes = in_order(names)
     _fill_labels(rows.values(), classes)
-    train, test = _splits(rows, classes, held_out)
+    train, test = _splits(rows, classes, test_fraction)
     number = {name: i for i, name in enumerate(classes)}
     tested_by = [_best_label(rows[file]) for file in test]
     is_known = all(rows[file].get("true_label") for file in test)
@@ -180,7 +180,7 @@ def _inside(path: str, root: Path, where: str) -> str:
     file = posixpath.normpath(path)
     if file == "." or "\0" in file:
         raise InputError(
-            f"{where}: {brief(path)} is no path; right is a file's, relative to {root}"
+            f"{where}: {brief(path)} is no path; expected a file's, relative to {root}"
         )
     inside = os.path.realpath(root)
     if file.startswith(("/", "../")):
@@ -189,7 +189,7 @@ def _inside(path: str, root: Path, where: str) -> str:
     there = Path(os.path.realpath(os.path.join(inside, file)))
     if file.startswith("../") or not there.is_relative_to(inside):
         raise InputError(
-            f"{where}: {cut(path)} leads out of {root}; right is a path to a file in the "
+            f"{where}: {cut(path)} leads out of {root}; expected a path to a file in the "
             "manifest's folder, best relative to it, or dataset.root"
         )
     return file
@@ -220,7 +220,7 @@ def _names_alike(folder: str) -> dict[str, str | None]:
 
 
 def _splits(
-    rows: Mapping[str, Mapping[str, str]], classes: list[str], held_out: float
+    rows: Mapping[str, Mapping[str, str]], classes: list[str], test_fraction: float
 ) -> tuple[list[str], list[str]]:
     """The files of both splits, in turns."""
     train: dict[str, list[str]] = {name: [] for name in classes}
@@ -232,7 +232,7 @@ def _splits(
         is_known = any(map(_truth, rows.values()))
         for name in classes:
             shows_class = [file for file in train[name] if not is_known or _truth(rows[file])]
-            held = picture_files.held_out(shows_class, held_out)
+            held = picture_files.held_out(shows_class, test_fraction)
             test[name] = sorted(held)
             train[name] = [file for file in train[name] if file not in held]
     first, second = ([file for _, file in picture_files.in_turns(part)] for part in (train, test))

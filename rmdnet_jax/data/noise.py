@@ -110,7 +110,7 @@ def transition_matrix(
         matrix = _checked_matrix(matrix, "the transition matrix")
         if len(matrix) != num_classes:
             raise InputError(
-                f"the transition matrix is for {len(matrix)} classes; right is {num_classes}"
+                f"the transition matrix is for {len(matrix)} classes; expected {num_classes}"
             )
         return matrix
     identity = np.eye(num_classes)
@@ -219,10 +219,10 @@ def open_rate(rate: float, rho2: float) -> float:
     """
     for name, value in (("rate", rate), ("rho2", rho2)):
         if not 0 <= value <= 1:
-            raise InputError(f"noise.{name} is {value!r}; right is a number from 0 to 1")
+            raise InputError(f"noise.{name} is {value!r}; expected a number from 0 to 1")
     if rate * rho2 == 1:
         raise InputError(
-            "noise.rate = 1 with noise.rho2 = 1 would be open pictures alone; right is less of one"
+            "noise.rate = 1 with noise.rho2 = 1 would be open pictures alone; expected less of one"
         )
     return rate * rho2
 
@@ -237,18 +237,18 @@ def load_mapping(path: str | Path) -> dict[int, int]:
     if rows and [cell.strip() for cell in rows[0]] == ["true", "given"]:
         rows = rows[1:]
     if not rows:
-        raise InputError(f"noise mapping {path} is empty; right is one line 'true,given' a class")
+        raise InputError(f"noise mapping {path} is empty; expected one line 'true,given' a class")
     mapping: dict[int, int] = {}
     for row in rows:
         try:
             true, given = (int(cell) for cell in row)
         except ValueError:
             raise InputError(
-                f"noise mapping {path} has the line {','.join(row)[:_SHOWN]!r}; right is two "
+                f"noise mapping {path} has the line {','.join(row)[:_SHOWN]!r}; expected two "
                 "integers, 'true,given', under at most that header"
             ) from None
         if true in mapping:
-            raise InputError(f"noise mapping {path} names true class {true} twice; right is once")
+            raise InputError(f"noise mapping {path} names true class {true} twice; expected once")
         mapping[true] = given
     return mapping
 
@@ -261,7 +261,7 @@ def load_matrix(path: str | Path) -> np.ndarray:
     """
     suffix = Path(path).suffix
     if suffix not in (".npy", ".csv"):
-        raise InputError(f"transition matrix {path} ends in {suffix!r}; right is .npy or .csv")
+        raise InputError(f"transition matrix {path} ends in {suffix!r}; expected .npy or .csv")
     if suffix == ".npy":
         return _checked_matrix(npy.load(Path(path)), f"transition matrix {path}")
     rows = _csv_rows(path)
@@ -269,7 +269,7 @@ def load_matrix(path: str | Path) -> np.ndarray:
         matrix = np.array([[float(cell) for cell in row] for row in rows])
     except ValueError as error:
         raise InputError(
-            f"transition matrix {path} cannot be read ({str(error)[:_SHOWN]}); right is plain "
+            f"transition matrix {path} cannot be read ({str(error)[:_SHOWN]}); expected plain "
             "numbers, [C, C]"
         ) from None
     return _checked_matrix(matrix, f"transition matrix {path}")
@@ -284,10 +284,10 @@ def check(kind: str, rate: float, num_classes: int) -> None:
         )
     is_number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
     if not (is_number and 0 <= rate <= 1):
-        raise InputError(f"noise rate is {rate!r}; right is a number from 0 to 1")
+        raise InputError(f"noise rate is {rate!r}; expected a number from 0 to 1")
     least = 1 if kind in ("none", "matrix") else 2
     if num_classes < least:
-        raise InputError(f"{kind} noise among {num_classes} classes; right is {least} or more")
+        raise InputError(f"{kind} noise among {num_classes} classes; expected {least} or more")
 
 
 def generator(seed: int, kind: str, rate: float, stream: int | None = None) -> np.random.Generator:
@@ -297,7 +297,7 @@ def generator(seed: int, kind: str, rate: float, stream: int | None = None) -> n
       InputError: the seed is not an integer from 0.
     """
     if not _is_integer(seed) or seed < 0:
-        raise InputError(f"noise seed is {seed!r}; right is an integer from 0")
+        raise InputError(f"noise seed is {seed!r}; expected an integer from 0")
     entropy = [int(seed), zlib.crc32(kind.encode()), round(float(rate) * 1e6)]
     sequence = np.random.SeedSequence(entropy, spawn_key=() if stream is None else (stream,))
     # PCG64 by name: default_rng may change its bit generator with the NumPy version.
@@ -314,20 +314,20 @@ def _check_request(
     check(kind, rate, num_classes)
     if kind == "universal":
         raise InputError(
-            "universal noise has images of no class and is no one transition matrix; right is "
+            "universal noise has images of no class and is no one transition matrix; expected "
             "rmdnet_jax.data.open_set.added(data, ...), then rmdnet_jax.data.labels.give"
         )
     if kind == "instance":
         raise InputError(
-            "instance noise needs the images and has no one transition matrix; right is "
+            "instance noise needs the images and has no one transition matrix; expected "
             "rmdnet_jax.data.instance_noise.corrupt(images, labels, ...)"
         )
     if mapping is not None and kind != "asymmetric":
-        raise InputError(f"a noise mapping is given with kind {kind}; right is kind asymmetric")
+        raise InputError(f"a noise mapping is given with kind {kind}; expected kind asymmetric")
     if matrix is not None and kind != "matrix":
-        raise InputError(f"a transition matrix is given with noise kind {kind}; right is matrix")
+        raise InputError(f"a transition matrix is given with noise kind {kind}; expected matrix")
     if matrix is None and kind == "matrix":
-        raise InputError("noise kind matrix without a matrix; right is [C, C] probabilities")
+        raise InputError("noise kind matrix without a matrix; expected [C, C] probabilities")
 
 
 def _targets(
@@ -341,7 +341,7 @@ def _targets(
     if kind == "asymmetric_blocks":
         if num_classes % _BLOCK:
             raise InputError(
-                f"{kind} noise among {num_classes} classes; right is a multiple of {_BLOCK}"
+                f"{kind} noise among {num_classes} classes; expected a multiple of {_BLOCK}"
             )
         return _next_within(np.arange(num_classes) // _BLOCK)
     if mapping is not None:
@@ -358,12 +358,12 @@ def _dataset_targets(dataset: str | None, num_classes: int) -> np.ndarray:
         targets = _next_within(coarse_labels())
     else:
         raise InputError(
-            f"asymmetric noise knows no similar classes of data set {dataset!r}; right is cifar10, "
+            f"asymmetric noise knows no similar classes of data set {dataset!r}; expected cifar10, "
             "cifar10_n, cifar100 or cifar100_n, or your own mapping from true to given classes"
         )
     if num_classes != len(targets):
         raise InputError(
-            f"asymmetric noise for {dataset} among {num_classes} classes; right is {len(targets)}, "
+            f"asymmetric noise for {dataset} among {num_classes} classes; expected {len(targets)}, "
             "or your own mapping from true to given classes"
         )
     return targets
@@ -371,14 +371,14 @@ def _dataset_targets(dataset: str | None, num_classes: int) -> np.ndarray:
 
 def _mapping_targets(mapping: Mapping[int, int], num_classes: int) -> np.ndarray:
     if not mapping:
-        raise InputError("the noise mapping is empty; right is at least one {true: given}")
+        raise InputError("the noise mapping is empty; expected at least one {true: given}")
     targets = np.arange(num_classes)
     for true, given in mapping.items():
         for label in (true, given):
             if not _is_integer(label) or not 0 <= label < num_classes:
                 raise InputError(
                     f"the noise mapping has {true!r} -> {given!r}; "
-                    f"right is integers from 0 to {num_classes - 1} ({num_classes} classes)"
+                    f"expected integers from 0 to {num_classes - 1} ({num_classes} classes)"
                 )
         targets[true] = given
     return targets
@@ -397,9 +397,9 @@ def _checked_matrix(matrix: np.ndarray, where: str) -> np.ndarray:
     """The user's matrix as float64 [C, C] with rows that sum to 1, or InputError."""
     matrix = np.asarray(matrix)
     if matrix.dtype.kind not in "fiu":
-        raise InputError(f"{where} is of {matrix.dtype}; right is real numbers")
+        raise InputError(f"{where} is of {matrix.dtype}; expected real numbers")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise InputError(f"{where} has shape {matrix.shape}; right is [C, C] for C classes")
+        raise InputError(f"{where} has shape {matrix.shape}; expected [C, C] for C classes")
     matrix = matrix.astype(np.float64)
     # NaN fails both comparisons; only rows of numbers in range are summed, so nothing overflows.
     bad = ~((matrix >= 0) & (matrix <= 1 + _ROW_SUM_TOLERANCE)).all(axis=1)
@@ -407,7 +407,7 @@ def _checked_matrix(matrix: np.ndarray, where: str) -> np.ndarray:
         bad = np.abs(matrix.sum(axis=1) - 1) > _ROW_SUM_TOLERANCE
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(f"{where} is wrong in row {row}; right is probabilities that sum to 1")
+        raise InputError(f"{where} is wrong in row {row}; expected probabilities that sum to 1")
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
@@ -440,9 +440,9 @@ def _is_integer(value: object) -> bool:
 def _csv_rows(path: str | Path) -> list[list[str]]:
     """The cells of the lines that are not blank; the byte-order mark of spreadsheets is dropped."""
     if not os.path.isfile(path):  # a pipe, which nobody may ever write to, is none
-        raise InputError(f"{path} cannot be read (no such file); right is a CSV file")
+        raise InputError(f"{path} cannot be read (no such file); expected a CSV file")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             return [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read ({error}); right is a CSV file") from None
+        raise InputError(f"{path} cannot be read ({error}); expected a CSV file") from None

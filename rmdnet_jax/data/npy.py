@@ -14,7 +14,7 @@ import numpy as np
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
 
-_RIGHT = "right is a whole file of numbers and strings, not of Python objects"
+_RIGHT = "expected a whole file of numbers and strings, not of Python objects"
 
 # How numpy.savez and numpy.savez_compressed write. Others can take far more memory to unpack.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -52,7 +52,7 @@ def load_all(file: Path, largest: float) -> dict[str, np.ndarray]:
         strings, or they take more.
     """
     if not os.path.isfile(file):
-        raise InputError(f"no file {file}; right is a .npz file with x_train, y_train and so on")
+        raise InputError(f"no file {file}; expected a .npz file with x_train, y_train and so on")
     arrays: dict[str, np.ndarray] = {}
     name = "the list of arrays"
     try:
@@ -62,14 +62,14 @@ def load_all(file: Path, largest: float) -> dict[str, np.ndarray]:
             if size > largest:
                 raise InputError(
                     f"{file} takes {size / 1e9:,.3g} GB unpacked, and there is memory for "
-                    f"{largest / 1e9:,.3g} GB; right is a smaller file, or a folder of pictures"
+                    f"{largest / 1e9:,.3g} GB; expected a smaller file, or a folder of pictures"
                 )
             for member in members:
                 name = member.filename.removesuffix(".npy")
                 if name == member.filename:
                     raise InputError(f"{file} holds {name}, which is no array; {_RIGHT}")
                 if name in arrays:
-                    raise InputError(f"{file} holds {name} twice; right is once")
+                    raise InputError(f"{file} holds {name} twice; expected once")
                 if member.compress_type not in _COMPRESSIONS:
                     raise ValueError("it is not compressed as numpy.savez_compressed does")
                 with archive.open(member) as source:
@@ -80,7 +80,7 @@ def load_all(file: Path, largest: float) -> dict[str, np.ndarray]:
     except zipfile.BadZipFile as error:
         if not zipfile.is_zipfile(file):
             raise InputError(
-                f"{file} is not a .npz file; right is a file that numpy.savez wrote"
+                f"{file} is not a .npz file; expected a file that numpy.savez wrote"
             ) from error
         raise InputError(f"{name} of {file} cannot be read ({error}); {_RIGHT}") from error
     except Exception as error:  # whatever somebody's bytes make the readers raise

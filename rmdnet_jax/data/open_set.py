@@ -43,7 +43,7 @@ def share(kind: str, rate: float, rho2: float, open_share: float) -> float:
     if open_share:
         raise InputError(
             f"noise.open_share is {open_share} with noise.kind = {_KIND!r}, whose share is rate * "
-            "rho2; right is 0"
+            "rho2; expected 0"
         )
     return noise.open_rate(rate, rho2)
 
@@ -100,7 +100,7 @@ def check_classes(classes: tuple[int, ...], num_classes: int, name: str) -> None
     """Raises InputError unless two of so many classes are left without `classes`."""
     if max(classes) >= num_classes or len(classes) > num_classes - 2:
         raise InputError(
-            f"dataset.open_classes is {tuple(classes)} of {name}; right is numbers from 0 to "
+            f"dataset.open_classes is {tuple(classes)} of {name}; expected numbers from 0 to "
             f"{num_classes - 1}, and two classes that stay"
         )
 
@@ -199,12 +199,12 @@ def added(
     if kind == _KIND and (own := np.count_nonzero(data.truth == NO_CLASS)):
         raise InputError(
             f"noise.kind is {_KIND} and {own:,} training images of {data.name} show none of the "
-            "classes already; right is another kind, and noise.open_share for more of them"
+            "classes already; expected another kind, and noise.open_share for more of them"
         )
     pool = open_source.read(open_path, data.image_shape) if open_path else data.pool
     if pool is None:
         raise InputError(
-            f"the noise asks for {wanted:,} open pictures and there are none; right is "
+            f"the noise asks for {wanted:,} open pictures and there are none; expected "
             "noise.open_path or dataset.open_classes"
         )
     return with_open(data, pool, wanted, seed, max_broken)
@@ -282,7 +282,7 @@ def _check_enough(count: int, available: int, data: Dataset, name: str) -> None:
     if count > available:
         raise InputError(
             f"the noise asks for {count:,} open pictures beside {len(data.train_images):,} images "
-            f"and there are {available:,} of {name}; right is more, a smaller share, or a smaller "
+            f"and there are {available:,} of {name}; expected more, a smaller share, or a smaller "
             "dataset.train_size"
         )
 

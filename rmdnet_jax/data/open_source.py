@@ -25,7 +25,7 @@ _ARRAYS = ("x_train", "images")
 _MEMORY_SHARE = 1 / 2
 
 _RIGHT = (
-    "right is a folder of pictures, or a .npz (array x_train or images) or .npy of uint8 "
+    "expected a folder of pictures, or a .npz (array x_train or images) or .npy of uint8 "
     "[M, H, W, 3], or of float [M, D] beside feature vectors"
 )
 
@@ -67,7 +67,7 @@ def read(path: str, image_shape: tuple[int, ...]) -> Pool:
     if array.ndim == 2 or len(image_shape) == 1:
         raise InputError(
             f"{where}, has images of shape {array.shape[1:]} and the data's are {image_shape}; "
-            "right is one shape of feature vectors, or pictures beside pictures"
+            "expected one shape of feature vectors, or pictures beside pictures"
         )
     squares = functools.partial(lazy_images.squares, array)
     return Pool(shown(str(path)), squares(_side(image_shape, where)), originals=squares)
@@ -133,7 +133,7 @@ def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
         raise InputError(f"{where}, has no pictures in {', '.join(pictures.SUFFIXES)}; {_RIGHT}")
     if len(image_shape) == 1:
         raise InputError(
-            f"{where}, is a folder of pictures and the data is feature vectors; right is a .npz or "
+            f"{where}, is a folder of pictures and the data is feature vectors; expected a .npz or "
             f".npy of float [M, {image_shape[0]}]"
         )
 
@@ -153,7 +153,7 @@ def _side(image_shape: tuple[int, ...], where: str) -> int:
         height, width = image_shape[:2]
         raise InputError(
             f"{where}: pictures are made squares and the data's have {height}x{width} pixels; "
-            f"right is an array of {height}x{width}, or data of square pictures"
+            f"expected an array of {height}x{width}, or data of square pictures"
         )
     return image_shape[0]
 
@@ -163,7 +163,7 @@ def _files(folder: Path, where: str) -> list[str]:
 
     def refuse(error: OSError) -> None:
         raise InputError(
-            f"{where}: {cut(error.filename)} cannot be read ({error.strerror}); right is what can "
+            f"{where}: {cut(error.filename)} cannot be read ({error.strerror}); expected what can "
             "be, or to move it away"
         ) from error
 

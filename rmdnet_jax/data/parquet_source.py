@@ -47,7 +47,7 @@ _SHARE = 0.9  # of what is left on the disk
 _TIMES, _MEMORY_SHARE = 3.5, 1 / 2
 
 _RIGHT = (
-    "right is a column of pictures (a struct of bytes and path, or bytes) and one of "
+    "expected a column of pictures (a struct of bytes and path, or bytes) and one of "
     f"{', '.join(hub_layout.LABELS)}"
 )
 
@@ -62,18 +62,18 @@ def is_one(path: str) -> bool:
     return bool(_files(Path(os.path.expanduser(path))))
 
 
-def find(path: str, held_out: float, cache: str) -> PictureFiles:
+def find(path: str, test_fraction: float, cache: str) -> PictureFiles:
     """The pictures of Parquet files, taken out of them.
 
     Labels are text, or numbers with the names that the file's ClassLabel gives them; the column is
     the first of label, labels, fine_label and class. The files of a folder are told apart by what
     their names begin with: train, and test, validation or val, of which the first that there is is
-    tested on. A file alone, or a folder without a split to test on, gives `held_out` of each class.
-    A picture's file is named after its split and its place there, from 0.
+    tested on. A file alone, or a folder without a split to test on, gives `test_fraction` of each
+    class. A picture's file is named after its split and its place there, from 0.
 
     Args:
       path: the file or folder.
-      held_out: share of each class in (0, 1).
+      test_fraction: share of each class in (0, 1).
       cache: the folder in which pictures are kept while the Parquet files are unchanged.
 
     Raises:
@@ -84,7 +84,7 @@ def find(path: str, held_out: float, cache: str) -> PictureFiles:
     files = _files(place)
     splits, skipped = _splits(files) if os.path.isdir(place) else ({"train": files}, ())
     folder = _taken_out(place, splits, cache)
-    found = manifest_source.find(str(folder / _LIST), held_out)
+    found = manifest_source.find(str(folder / _LIST), test_fraction)
     name = place.resolve().name if os.path.isdir(place) else place.stem
     return dataclasses.replace(found, name=name, place=place, skipped=skipped)
 
@@ -101,7 +101,7 @@ def _files(place: Path) -> list[Path]:
     if len(deeper) > 1:
         names = listed(folder.name for folder in deeper)
         raise InputError(
-            f"{cut(place)} has Parquet files in {names}; right is dataset.path of one of them"
+            f"{cut(place)} has Parquet files in {names}; expected dataset.path of one of them"
         )
     return next(iter(deeper.values()), [])
 
@@ -133,7 +133,7 @@ def _splits(files: Sequence[Path]) -> tuple[dict[str, list[Path]], tuple[Skipped
     if "train" not in found:
         raise InputError(
             f"no Parquet file in {cut(files[0].parent)} has a name that begins with train "
-            f"({listed(file.name for file in files)}); right is train-*.parquet and, to test on, "
+            f"({listed(file.name for file in files)}); expected train-*.parquet and, to test on, "
             f"{', '.join(split_names.TESTS[:-1])} or {split_names.TESTS[-1]}; or one file"
         )
     used = split_names.used(found)
@@ -151,7 +151,7 @@ def _taken_out(place: Path, splits: dict[str, list[Path]], cache: str) -> Path:
     if not cache:
         raise InputError(
             f"{cut(place)} has pictures inside, which are taken out into the cache, and there is "
-            "none; right is --config.dataset.cache=FOLDER"
+            "none; expected --config.dataset.cache=FOLDER"
         )
     own = hashlib.sha256(os.fsencode(place.resolve())).hexdigest()[:12]
     state = hashlib.sha256(str(_VERSION).encode())
@@ -171,7 +171,7 @@ def _taken_out(place: Path, splits: dict[str, list[Path]], cache: str) -> Path:
         except OSError as error:
             raise InputError(
                 f"cannot write the pictures of {cut(place)} into {cut(folder.parent)} "
-                f"({error.strerror or error}); right is --config.dataset.cache=FOLDER elsewhere"
+                f"({error.strerror or error}); expected --config.dataset.cache=FOLDER elsewhere"
             ) from error
     return folder
 
@@ -205,7 +205,7 @@ def _take_out(splits: dict[str, list[Path]], folder: Path) -> None:
                     if room < 0:  # a small file can hold one picture very many times
                         raise InputError(
                             f"the pictures of {cut(files[0].parent)} take more than is left on the "
-                            f"disk of {cut(folder.parent)}; right is --config.dataset.cache=FOLDER "
+                            f"disk of {cut(folder.parent)}; expected --config.dataset.cache=FOLDER "
                             "elsewhere"
                         )
                     suffix = next((s for b, s in _BEGINS.items() if content.startswith(b)), "")
@@ -248,7 +248,7 @@ def _batches(file: Path, opened: Any, columns: list[str]) -> Iterator[Any]:
         if needed > _MEMORY_SHARE * memory.host_bytes():
             raise InputError(
                 f"{cut(file)} has {opened.metadata.row_group(group).num_rows:,} rows in a group, "
-                f"which take {needed / 1e9:,.1f} GB of memory to read; right is groups of 100, "
+                f"which take {needed / 1e9:,.1f} GB of memory to read; expected groups of 100, "
                 "pyarrow.parquet.write_table(table, FILE, row_group_size=100)"
             )
         yield from opened.iter_batches(_BATCH, columns=columns, row_groups=[group])
@@ -257,7 +257,7 @@ def _batches(file: Path, opened: Any, columns: list[str]) -> Iterator[Any]:
 def _label(value: Any, names: list[str] | None, where: str) -> str:
     label = hub_layout.label_text(value, names, where)
     if not label.strip():
-        raise InputError(f"{where}: the label is missing; right is one for every picture")
+        raise InputError(f"{where}: the label is missing; expected one for every picture")
     return label
 
 
@@ -265,7 +265,7 @@ def _bytes(value: Any, where: str) -> bytes:
     content = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(content, bytes):
         raise InputError(
-            f"{where} has no picture inside, only the path of one; right is a file with the bytes "
+            f"{where} has no picture inside, only the path of one; expected a file with the bytes "
             "of every picture, as the hub has them"
         )
     return content

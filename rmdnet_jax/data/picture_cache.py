@@ -29,7 +29,7 @@ _VERSION = 2
 # Of the space that is left on a disk: nobody wants it full.
 _SHARE = 0.9
 
-_INSTEAD = "right is --config.dataset.cache=FOLDER elsewhere, or --config.dataset.cache= for none"
+_INSTEAD = "expected --config.dataset.cache=FOLDER elsewhere, or --config.dataset.cache= for none"
 
 
 class NoRoomError(InputError):
@@ -142,7 +142,7 @@ class PictureCache:
         if needed > _SHARE * free:
             raise NoRoomError(
                 f"decoded pictures take {needed / 1e9:,.2f} GB and the disk of {self.folder} has "
-                f"{free / 1e9:,.2f} GB left; right is --config.dataset.cache=FOLDER elsewhere"
+                f"{free / 1e9:,.2f} GB left; expected --config.dataset.cache=FOLDER elsewhere"
             )
 
 

@@ -244,7 +244,7 @@ class PictureFiles:
             other = next(file for file in self._files() if self.sizes[file] != (height, width))
             found = "{}x{}".format(*self.sizes[other])
             raise InputError(
-                f"{self.root / other} has {found} pixels, others have {height}x{width}; right is "
+                f"{self.root / other} has {found} pixels, others have {height}x{width}; expected "
                 "--config.dataset.image_size=SIDE for pictures of several sizes"
             )
         return height, width, 3
@@ -253,7 +253,7 @@ class PictureFiles:
         if len(self.class_names) < 2:
             raise InputError(
                 f"{self.place} has {len(self.class_names)} class, {self.class_names[0]!r}; "
-                "right are two or more"
+                "expected two or more"
             )
         counts = np.bincount(self.train.labels, minlength=len(self.class_names))
         if not counts.all():
@@ -263,8 +263,8 @@ class PictureFiles:
             )
         if not len(self.test):
             raise InputError(
-                f"{self.place} has no pictures to test on; right is a test split, or a larger "
-                "dataset.held_out"
+                f"{self.place} has no pictures to test on; expected a test split, or a larger "
+                "dataset.test_fraction"
             )
 
 
@@ -313,7 +313,7 @@ def check_lost(lost: Sequence[SkippedFile], listed: int, place: str, max_broken:
     right = f", or --config.dataset.max_broken={share:g}" if share < 1 else ""
     raise InputError(
         f"{len(lost):,} of {listed:,} files of {place} cannot be used ({'; '.join(named)}), which "
-        f"is more than dataset.max_broken, {max_broken:g}; right is to mend or remove them{right}"
+        f"is more than dataset.max_broken, {max_broken:g}; expected to mend or remove them{right}"
     )
 
 
@@ -361,7 +361,7 @@ def state(root: Path, file: str) -> tuple[int, int, int] | None:
         if error.errno in _ABSENT:
             return None
         raise InputError(
-            f"{root / file} cannot be read ({error.strerror}); right is a file that can be, or none"
+            f"{root / file} cannot be read ({error.strerror}); expected a file that can be, or none"
         ) from error
     if not stat.S_ISREG(found.st_mode):
         return None

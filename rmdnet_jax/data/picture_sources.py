@@ -15,36 +15,36 @@ from rmdnet_jax.data import (
 from rmdnet_jax.data.picture_files import PictureFiles
 
 
-def in_folder(path: str, held_out: float, cache: str) -> PictureFiles:
+def in_folder(path: str, test_fraction: float, cache: str) -> PictureFiles:
     """The picture files of a folder: FiftyOne's labels.json, Hugging Face's metadata.csv or .jsonl,
     Parquet files with the pictures inside, or else a folder a class.
 
     Args:
       path: the folder.
-      held_out: share of each class in (0, 1), where there is no split to test on.
+      test_fraction: share of each class in (0, 1), where there is no split to test on.
       cache: where pictures that lie in other files are taken out to.
 
     Raises:
       InputError: there is no such folder, or what it holds is not as it should be.
     """
     if not path or not os.path.isdir(os.path.expanduser(path)):
-        return folder_source.find(path, held_out)  # which says so
+        return folder_source.find(path, test_fraction)  # which says so
     if fiftyone_source.is_one(path):
-        return fiftyone_source.find(path, held_out)
+        return fiftyone_source.find(path, test_fraction)
     if imagefolder_source.is_one(path):
-        return imagefolder_source.find(path, held_out)
+        return imagefolder_source.find(path, test_fraction)
     if parquet_source.is_one(path):
-        return parquet_source.find(path, held_out, cache)
-    return folder_source.find(path, held_out)
+        return parquet_source.find(path, test_fraction, cache)
+    return folder_source.find(path, test_fraction)
 
 
-def of_list(path: str, held_out: float, cache: str, root: str) -> PictureFiles:
+def of_list(path: str, test_fraction: float, cache: str, root: str) -> PictureFiles:
     """The picture files of a file: tasks of Label Studio (.json), Parquet with the pictures inside,
     or else a manifest.
 
     Args:
       path: the file.
-      held_out, cache: as `in_folder` takes them.
+      test_fraction, cache: as `in_folder` takes them.
       root: what paths are relative to; empty is the file's folder.
 
     Raises:
@@ -52,7 +52,7 @@ def of_list(path: str, held_out: float, cache: str, root: str) -> PictureFiles:
     """
     place = Path(os.path.expanduser(path))
     if os.path.isfile(place) and place.suffix.lower() == labelstudio_source.SUFFIX:
-        return labelstudio_source.find(path, held_out, root)
+        return labelstudio_source.find(path, test_fraction, root)
     if os.path.isfile(place) and parquet_source.is_one(path):
-        return parquet_source.find(path, held_out, cache)
-    return manifest_source.find(path, held_out, root)
+        return parquet_source.find(path, test_fraction, cache)
+    return manifest_source.find(path, test_fraction, root)

@@ -84,7 +84,7 @@ def decode(
         pixels = np.asarray(image)
     if pixels.shape != shape:
         raise InputError(
-            f"{where} has {pixels.shape[0]}x{pixels.shape[1]} pixels; right is "
+            f"{where} has {pixels.shape[0]}x{pixels.shape[1]} pixels; expected "
             f"{shape[0]}x{shape[1]}, as the others have"
         )
     return pixels
@@ -182,13 +182,13 @@ def _opened(file: str | bytes, where: str) -> Iterator[Image.Image]:
         if _is_passing(error):
             reason = getattr(error, "strerror", None) or "out of memory"
             raise InputError(
-                f"{where} cannot be read ({reason}); right is a file that can be, or none"
+                f"{where} cannot be read ({reason}); expected a file that can be, or none"
             ) from error
         reason = one_line(str(error).replace(f" {file!r}", ""))
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "another format, or none"
         broken = BrokenPicture(
-            f"{where} cannot be read as a picture ({reason}); right is a whole JPEG, PNG or WebP "
+            f"{where} cannot be read as a picture ({reason}); expected a whole JPEG, PNG or WebP "
             f"file of at most {Image.MAX_IMAGE_PIXELS or 0:,} pixels"
         )
         broken.reason = reason

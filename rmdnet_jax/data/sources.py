@@ -49,7 +49,7 @@ _KNOWN_CLASSES = {
 _MEMORY_SHARE = 1 / 2
 
 _NPZ_CONTENTS = (
-    "right are x_train, y_train, x_test, y_test, optionally y_train_true, class_names and label "
+    "expected x_train, y_train, x_test, y_test, optionally y_train_true, class_names and label "
     "sets [N]"
 )
 
@@ -60,7 +60,7 @@ def load(
     train_size: int = 0,
     test_size: int = 0,
     image_size: int = 0,
-    held_out: float = 0.2,
+    test_fraction: float = 0.2,
     max_broken: float = 0.01,
     memory_budget: float = 0.0,
     cache: str = "",
@@ -74,7 +74,7 @@ def load(
     Raises:
       InputError: there is no such data set or file, or what it holds cannot be trained on.
     """
-    found = find(name, path, image_size, held_out, max_broken, cache, root)
+    found = find(name, path, image_size, test_fraction, max_broken, cache, root)
     return read(found, train_size, test_size, image_size, max_broken, memory_budget)
 
 
@@ -82,7 +82,7 @@ def find(
     name: str,
     path: str = "",
     image_size: int | None = 0,
-    held_out: float = 0.2,
+    test_fraction: float = 0.2,
     max_broken: float = 0.01,
     cache: str = "",
     root: str = "",
@@ -98,7 +98,7 @@ def find(
         name and so keeps what the name implies, such as CIFAR-10's mean.
       image_size: pictures of a folder, a manifest or of tensorflow-datasets become squares of so
         many pixels; 0 leaves them as they are, and all must have one size. None is not yet known.
-      held_out: share of a folder or a manifest without a test split to test on.
+      test_fraction: share of a folder or a manifest without a test split to test on.
       max_broken: share of its files that may be no pictures; they are left out.
       cache: folder in which is kept what was read of its files; empty is none.
       root: folder that a manifest's paths are in; empty is the manifest's own.
@@ -110,30 +110,30 @@ def find(
         name = _kind(path)
     if root and name != "manifest":
         raise InputError(
-            f"dataset.root is {cut(root)} but {cut(path or name)} is no manifest; right is to "
+            f"dataset.root is {cut(root)} but {cut(path or name)} is no manifest; expected to "
             "leave it out"
         )
     if name == "manifest":
-        listed = picture_sources.of_list(path, held_out, cache, root)
+        listed = picture_sources.of_list(path, test_fraction, cache, root)
         return picture_files.look(listed, max_broken, cache)
     if name == "folder":
         return picture_files.look(
-            picture_sources.in_folder(path, held_out, cache), max_broken, cache
+            picture_sources.in_folder(path, test_fraction, cache), max_broken, cache
         )
     is_npz = name == "npz" or path.endswith(".npz")
     if image_size and (is_npz or name == "digits"):
         raise InputError(
             f"dataset.image_size is {image_size} but the images of {cut(path or name)} are not "
-            "resized; right is 0"
+            "resized; expected 0"
         )
     if is_npz:
         if not path:
-            raise InputError("data set 'npz' has no file; right is dataset.path=FILE.npz")
+            raise InputError("data set 'npz' has no file; expected dataset.path=FILE.npz")
         return load_npz(Path(os.path.expanduser(path)), "" if name == "npz" else name)
     if name == "digits":
         if path:
             raise InputError(
-                f"data set 'digits' is built in; right is no dataset.path, not {cut(path)}"
+                f"data set 'digits' is built in; expected no dataset.path, not {cut(path)}"
             )
         return load_digits()
     return tfds_source.load(name, os.path.expanduser(path), image_size or 0)
@@ -183,7 +183,7 @@ def _kind(path: str) -> str:
         return "npz"
     there = "no folder or file" if not path or not os.path.exists(place) else "no data in"
     raise InputError(
-        f"{there} {cut(path)!r} (dataset.path); right is a folder with a subfolder a class, a "
+        f"{there} {cut(path)!r} (dataset.path); expected a folder with a subfolder a class, a "
         f"manifest ({', '.join(_LISTS)}), or a .npz"
     )
 
@@ -300,7 +300,7 @@ def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:
         labels = labels[:, 0]
     if labels.dtype.kind == "U":
         raise InputError(
-            f"{cut(key, 30)} of {place} is text, {cut(labels.dtype, 40)}; right is integers from 0 "
+            f"{cut(key, 30)} of {place} is text, {cut(labels.dtype, 40)}; expected integers from 0 "
             "and class_names: numpy.unique(labels, return_inverse=True) gives names and integers"
         )
     if labels.ndim != 1 and key not in _NPZ_LABELS:
@@ -327,7 +327,7 @@ def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
     if largest >= images:
         raise InputError(
             f"labels of {place} go up to {largest} with only {images} images; "
-            "right is labels from 0 to the number of classes less 1"
+            "expected labels from 0 to the number of classes less 1"
         )
     return tuple(str(label) for label in range(largest + 1))
 
@@ -335,5 +335,5 @@ def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
 def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U":
         dtype = cut(names.dtype, 40)
-        raise InputError(f"{where} is {dtype} {names.shape}; right is one string a class")
+        raise InputError(f"{where} is {dtype} {names.shape}; expected one string a class")
     return tuple(shown(name) for name in names.tolist())

@@ -33,13 +33,13 @@ def of_csv(
                     continue
                 if len(fields) != len(columns):
                     raise InputError(
-                        f"{where}: {len(fields)} fields; right are {len(columns)}, as in the "
+                        f"{where}: {len(fields)} fields; expected {len(columns)}, as in the "
                         'header (a comma in a field needs "quotes" around it)'
                     )
                 yield where, dict(zip(columns, fields, strict=True))
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{place} is not UTF-8 ({error.reason}); right is a CSV file saved as UTF-8"
+            f"{place} is not UTF-8 ({error.reason}); expected a CSV file saved as UTF-8"
         ) from error
     except (csv.Error, OSError) as error:
         raise InputError(f"{place} cannot be read as CSV ({error})") from error
@@ -62,6 +62,6 @@ def text(value: Any, column: str, where: str) -> str:
         value = int(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise InputError(
-            f"{where}: the {column} is {type(value).__name__}; right is text or a whole number"
+            f"{where}: the {column} is {type(value).__name__}; expected text or a whole number"
         )
     return str(value)

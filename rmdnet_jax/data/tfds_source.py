@@ -195,7 +195,7 @@ def _builder(name: str, data_dir: str) -> Any:
     except ModuleNotFoundError as error:
         raise InputError(
             f"data set {name!r} is one for tensorflow-datasets, which is not here ({error}); "
-            "right is pip install -r requirements.txt, or dataset.path=FILE.npz"
+            "expected pip install -r requirements.txt, or dataset.path=FILE.npz"
         ) from error
 
     if not _NAME.fullmatch(name):
@@ -218,7 +218,7 @@ def _unknown(name: str) -> InputError:
 
     known = ["digits", "npz", *tfds.list_builders(with_community_datasets=False)]
     near = difflib.get_close_matches(name.lower(), known)
-    right = f"perhaps {' or '.join(near)}" if near else "right is digits, npz or a name of TFDS"
+    right = f"perhaps {' or '.join(near)}" if near else "expected digits, npz or a name of TFDS"
     return InputError(f"unknown data set {name!r}; {right}")
 
 
@@ -241,12 +241,12 @@ def _check_features(builder: Any) -> None:
     if not (has_image and "label" in _class_labels(builder)):
         raise InputError(
             f"data set {builder.name} has the features {', '.join(names) or features}; "
-            "right is a set with an 'image' and a class 'label'"
+            "expected a set with an 'image' and a class 'label'"
         )
     if features["image"].np_dtype != np.uint8:
         raise InputError(
             f"images of data set {builder.name} are {np.dtype(features['image'].np_dtype)}; "
-            "right is uint8"
+            "expected uint8"
         )
 
 
@@ -255,7 +255,7 @@ def _check_prepared(builder: Any) -> None:
     if "array_record" not in formats:
         raise InputError(
             f"data set {builder.name} in {builder.data_dir} is prepared as {', '.join(formats)}; "
-            f"right is array_record; make a second copy with {_command(builder)} and pass "
+            f"expected array_record; make a second copy with {_command(builder)} and pass "
             f"--config.dataset.path={_BESIDE}"
         )
 
@@ -271,7 +271,7 @@ def _test_split(builder: Any) -> str:
         if {"train", split} <= set(splits):
             return split
     raise InputError(
-        f"data set {builder.name} has the splits {', '.join(splits)}; right is train and test "
+        f"data set {builder.name} has the splits {', '.join(splits)}; expected train and test "
         "(or validation)"
     )
 
@@ -321,7 +321,7 @@ def _unprepared(builder: Any, name: str, data_dir: str, reason: str) -> InputErr
         hint = ""
     return InputError(
         f"data set {name} is not in {builder.data_dir} and cannot be prepared here ({reason}); "
-        f"right is, with a network and TensorFlow, {_command(builder)}, then copy {_BESIDE} here "
+        f"expected, with a network and TensorFlow, {_command(builder)}, then copy {_BESIDE} here "
         f"and pass --config.dataset.path={_BESIDE}{hint}"
     )
 
@@ -352,7 +352,7 @@ def _read_split(builder: Any, split: str, fields: list[str], image_size: int) ->
                 if found != size:
                     raise InputError(
                         f"data set {builder.name} has images of {(*size, 3)} and of "
-                        f"{(*found, 3)}; right is --config.dataset.image_size=SIDE, or a set of "
+                        f"{(*found, 3)}; expected --config.dataset.image_size=SIDE, or a set of "
                         "one image size"
                     )
     order = np.argsort(np.asarray(ids), kind="stable") if sort_by_id else np.arange(len(digests))
@@ -377,7 +377,7 @@ def _reader(builder: Any, split: str) -> TfdsReader:
 def _unreadable(split: str, folder: str, error: Exception) -> InputError:
     return InputError(
         f"{split} in {folder} cannot be read ({one_line(error, 300)}); "
-        "right is to remove that folder and prepare it again"
+        "expected to remove that folder and prepare it again"
     )
 
 

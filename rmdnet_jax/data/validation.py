@@ -47,8 +47,8 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
     held_out = per_class(labels.given, share, draw, at_least=1 if share else 0)
     if share and not held_out.any():
         raise InputError(
-            f"config.dataset.validation is {share!r}, and no class has two images; right is 0, or "
-            "more images"
+            f"config.dataset.validation_fraction is {share!r}, and no class has two images; "
+            "expected 0, or more images"
         )
     index, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     return Split(

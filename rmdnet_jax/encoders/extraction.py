@@ -93,12 +93,12 @@ def _check(found: np.ndarray, pictures: Images, encoder: Encoder, name: str) -> 
     if not is_finite.all():
         raise InputError(
             f"{encoder.story}: {np.sum(~is_finite):,} of {len(found):,} embeddings of {name} are "
-            f"not finite, first of picture {int(is_finite.argmin())}; right is another encoder"
+            f"not finite, first of picture {int(is_finite.argmin())}; expected another encoder"
         )
     is_constant = len(found) > 1 and np.ptp(found, axis=0).max() <= _CONSTANT * np.abs(found).max()
     if is_constant and _differ(pictures):
         raise InputError(
-            f"{encoder.story}: all embeddings of {name} are the same; right is another output "
+            f"{encoder.story}: all embeddings of {name} are the same; expected another output "
             "(encoder.output) or encoder"
         )
 

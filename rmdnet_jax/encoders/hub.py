@@ -8,7 +8,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
 
 _ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+))?/([^/\\]+(?:/[^/\\]+)*)")
-_RIGHT = "right is hf://owner/name/folder/file.onnx or hf://owner/name@revision/file.onnx"
+_RIGHT = "expected hf://owner/name/folder/file.onnx or hf://owner/name@revision/file.onnx"
 
 
 def fetched(path: str) -> Path:
@@ -31,7 +31,7 @@ def fetched(path: str) -> Path:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
         raise InputError(
-            f"fetching {path} takes the package huggingface_hub, which is missing; right is "
+            f"fetching {path} takes the package huggingface_hub, which is missing; expected "
             "pip install huggingface_hub"
         ) from error
     repository, revision, file = address.groups()
@@ -48,7 +48,7 @@ def fetched(path: str) -> Path:
             except errors.LocalEntryNotFoundError:
                 pass
         reason, right = _explained(error, repository)
-        raise InputError(f"cannot fetch {path} ({reason}); right is {right}") from error
+        raise InputError(f"cannot fetch {path} ({reason}); expected {right}") from error
 
 
 def _explained(error: Exception, repository: str) -> tuple[str, str]:

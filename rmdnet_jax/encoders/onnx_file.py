@@ -16,7 +16,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line, shown
 from rmdnet_jax.encoders.interface import PRESETS, SIDE, Asked
 
-_RIGHT = "right is an ONNX file of a network from pictures to embeddings (docs/encoders.md)"
+_RIGHT = "expected an ONNX file of a network from pictures to embeddings (docs/encoders.md)"
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
@@ -99,7 +99,7 @@ def read(path: Path, asked: Asked, classes: int = 0) -> OnnxEncoder:
         import onnxruntime
     except ImportError as error:
         raise InputError(
-            f"{path} takes the package onnxruntime, which is missing; right is "
+            f"{path} takes the package onnxruntime, which is missing; expected "
             "pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
@@ -160,7 +160,7 @@ def _input(session: Any, path: Path) -> tuple[str, Any, list]:
     told = ", ".join(f"{shown(one.name)} {one.type} {one.shape}" for one in inputs)
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
         raise InputError(
-            f"{path} reads {told or 'nothing'}; right is one input of pictures, [n, 3, H, W] or "
+            f"{path} reads {told or 'nothing'}; expected one input of pictures, [n, 3, H, W] or "
             "[n, H, W, 3] of float32, float16 or uint8"
         )
     return inputs[0].name, _TYPES[inputs[0].type], inputs[0].shape
@@ -170,13 +170,13 @@ def _side(shape: list, metadata: Mapping[str, str], asked: Asked, path: Path) ->
     sides = shape[1:3] if shape[3] == 3 and shape[1] != 3 else shape[2:4]
     fixed = {side for side in sides if isinstance(side, int) and side > 0}
     if len(fixed) > 1:
-        raise InputError(f"{path} reads pictures of {sides} pixels; right are squares")
+        raise InputError(f"{path} reads pictures of {sides} pixels; expected squares")
     if fixed:
         (side,) = fixed
         if asked.side not in (0, side):
             raise InputError(
                 f"config.encoder.image_size is {asked.side}, but {path} reads pictures of {side} "
-                "pixels; right is 0"
+                "pixels; expected 0"
             )
         return side
     told = _numbers(metadata, "side", 1, path)
@@ -193,7 +193,7 @@ def _normalisation(
         if asked.normalisation:
             raise InputError(
                 f"config.encoder.normalisation is {asked.normalisation!r}, but {path} reads uint8 "
-                "and normalises itself; right is to leave it out"
+                "and normalises itself; expected to leave it out"
             )
         name, (mean, std) = "the file's", PRESETS["none"]
     elif asked.normalisation:
@@ -223,7 +223,7 @@ def _numbers(
         is_right = False
     if not is_right:
         raise InputError(
-            f"{path}: its metadata has {name} = {shown(metadata[name][:60])!r}; right is "
+            f"{path}: its metadata has {name} = {shown(metadata[name][:60])!r}; expected "
             f"{count} number{'s of channels in [0, 1], divided by commas' if count > 1 else ''}"
         )
     return found

@@ -14,7 +14,7 @@ NETWORKS: dict[str, Callable[[Path, Asked], Encoder]] = {
     ".safetensors": resnet_file.read,
 }
 
-RIGHT = "right is an .onnx or .safetensors network, a .npy or .npz of embeddings, or hf://..."
+RIGHT = "expected an .onnx or .safetensors network, a .npy or .npz of embeddings, or hf://..."
 
 
 def located(path: str) -> Path:
@@ -51,12 +51,12 @@ def _built_in(asked: Asked) -> Encoder:
     for field, value in (("normalisation", asked.normalisation), ("output", asked.output)):
         if value:
             raise InputError(
-                f"config.encoder.{field} is {value!r} with {classical.NAME}, which has none; right "
-                "is to leave it out"
+                f"config.encoder.{field} is {value!r} with {classical.NAME}, which has none; "
+                "expected to leave it out"
             )
     if asked.side % 64:
         raise InputError(
-            f"config.encoder.image_size is {asked.side} with {classical.NAME}; right is a multiple "
+            f"config.encoder.image_size is {asked.side} with {classical.NAME}; expected a multiple "
             "of 64"
         )
     return classical.ClassicalEncoder(asked.side or classical.ClassicalEncoder.side)

@@ -35,7 +35,7 @@ class Rows(NamedTuple):
         """For an error: what would be right."""
         test = "`test` [M, D]" if self.needs_test else "perhaps `test` [M, D]"
         return (
-            f"right is a .npz of `train` [N, D] and {test}, or of `{self.what}` [K, D] with "
+            f"expected a .npz of `train` [N, D] and {test}, or of `{self.what}` [K, D] with "
             "`paths` [K] or, for rmdnet_jax.fit, `index` [K], or a .npy of rows in the images' "
             "order, training images first"
         )
@@ -73,7 +73,7 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
         if not (is_whole or (not kind.needs_test and len(rows) == counts[0])):
             raise InputError(
                 f"{where}, has {len(rows):,} rows for {counts[0]:,} training and {counts[1]:,} "
-                "test images; right is a row each, training images first"
+                "test images; expected a row each, training images first"
             )
         return rows[: counts[0]], rows[counts[0] :]
     if names >= ({"train", "test"} if kind.needs_test else {"train"}):
@@ -129,7 +129,7 @@ def _placed(
 ) -> tuple[np.ndarray, np.ndarray]:
     if len(rows) != length:
         raise InputError(
-            f"{where}, has {len(rows):,} rows for a list of {length:,} images; right is a row "
+            f"{where}, has {len(rows):,} rows for a list of {length:,} images; expected a row "
             "each, in the list's order"
         )
     train, test = (rows[part] for part in places)
@@ -149,7 +149,7 @@ def _split(
 ) -> tuple[np.ndarray, np.ndarray]:
     if _places(data) is not None or data.train_files is not None:
         raise InputError(
-            f"{where}: train and test, but which images are held out is drawn here; right is "
+            f"{where}: train and test, but which images are held out is drawn here; expected "
             f"`{kind.what}` with `paths`, or for rmdnet_jax.fit with `index`, or a .npy"
         )
     train = _floats(held["train"], f"{where}: train", kind)
@@ -161,7 +161,7 @@ def _split(
     ):  # fmt: skip
         if name in held and len(rows) != len(images):
             raise InputError(
-                f"{where}: {name} has {len(rows):,} rows for {len(images):,} images; right is a "
+                f"{where}: {name} has {len(rows):,} rows for {len(images):,} images; expected a "
                 "row an image, in the images' order"
             )
     if train.shape[1] != test.shape[1]:
@@ -192,7 +192,7 @@ def _joined(
     else:
         if (places := _places(data)) is None:
             raise InputError(
-                f"{where}: an index, but the images of {data.name} are no one list; right is a "
+                f"{where}: an index, but the images of {data.name} are no one list; expected a "
                 ".npz of `train` and `test`"
             )
         names = keys.tolist()
@@ -200,7 +200,7 @@ def _joined(
     place: dict = {name: row for row, name in enumerate(names)}
     if len(place) != len(names):
         twice = next(name for i, name in enumerate(names) if place[name] != i)
-        raise InputError(f"{where}: {by} has {twice!r} twice; right is one row a picture")
+        raise InputError(f"{where}: {by} has {twice!r} twice; expected one row a picture")
     if not kind.needs_test and not any(name in place for name in wanted[1]):
         wanted = wanted[0], ()
     missing = [name for part in wanted for name in part if name not in place]

@@ -115,7 +115,7 @@ def accuracy(
 def _available(k: int, bank: np.ndarray, leave_one_out: bool) -> int:
     k = min(k, len(bank) - leave_one_out)
     if k < 1:
-        raise ValueError(f"a bank of {len(bank)} has no neighbours to ask; right is a larger one")
+        raise ValueError(f"a bank of {len(bank)} has no neighbours to ask; expected a larger one")
     return k
 
 

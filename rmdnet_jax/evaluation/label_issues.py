@@ -247,7 +247,7 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
             raise ValueError("a row is cut")
     except (ValueError, LookupError, TypeError, OverflowError, OSError, csv.Error) as error:
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error)[:200]}); right is a "
+            f"{path} cannot be read ({type(error).__name__}: {str(error)[:200]}); expected a "
             "label_issues.csv as a run writes it"
         ) from error
     return issues, tuple(map(of_cell, files)) if files else None

@@ -35,7 +35,7 @@ def write(path: Path, issues: LabelIssues, classes: Sequence[object], files: Seq
         if name in labels:
             raise InputError(
                 f"two pictures are {cut(name)} with different endings, and FiftyOne has one label "
-                "for both; right is names that differ in more"
+                "for both; expected names that differ in more"
             )
         labels[name] = {
             "label": int(issues.given[place]),

@@ -45,7 +45,7 @@ def check_interface(path: Path) -> None:
             is_ours = found.read(len(_BEGINS)) == _BEGINS.encode()
     if not is_ours:
         raise InputError(
-            f"{cut(place)} is there and no labelling interface of ours, which goes to it; right is "
+            f"{cut(place)} is there and no labelling interface of ours, which goes to it; expected "
             "another --out, or to move that file away"
         )
 

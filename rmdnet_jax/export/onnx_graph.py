@@ -54,12 +54,12 @@ def write(
     """
     path = Path(os.path.expanduser(path))
     if path.suffix.lower() != ".onnx":
-        raise InputError(f"{cut(path)} is no place for a network; right is FILE.onnx")
+        raise InputError(f"{cut(path)} is no place for a network; expected FILE.onnx")
     try:
         from onnx import TensorProto, helper
     except ImportError as error:
         raise InputError(
-            "writing ONNX takes the package onnx, which is missing; right is pip install onnx"
+            "writing ONNX takes the package onnx, which is missing; expected pip install onnx"
         ) from error
     is_pictures = len(image_shape) == 3
     name = "image" if is_pictures else "features"

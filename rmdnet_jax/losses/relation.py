@@ -56,7 +56,7 @@ def edge_matrix(a: jax.Array, b: jax.Array | None = None) -> jax.Array:
                 "project one side with a linear layer to the other's width"
             )
     elif a.ndim != 2:
-        raise ValueError(f"embeddings have shape {a.shape}; right is [batch, features]")
+        raise ValueError(f"embeddings have shape {a.shape}; expected [batch, features]")
     rows = _standardise(a)
     columns = rows if b is None else _standardise(b)
     # Over standardised rows the pairwise correlation is a dot product, and the two vmaps of it
@@ -163,7 +163,7 @@ def _check_same_batch(teacher: jax.Array, student: jax.Array) -> None:
     if teacher.ndim != 2 or student.ndim != 2:
         raise ValueError(
             f"embeddings have shapes {teacher.shape} and {student.shape}; "
-            "right is [batch, features] for both"
+            "expected [batch, features] for both"
         )
     if len(teacher) != len(student):
         raise ValueError(

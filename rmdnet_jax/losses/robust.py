@@ -385,7 +385,7 @@ def fields(name: str) -> dict[str, Field]:
 def _imported(path: str) -> Loss:
     function = by_name.imported("loss", path)
     if not callable(function):
-        raise InputError(f"loss {path!r} is {type(function).__name__}; right is a function")
+        raise InputError(f"loss {path!r} is {type(function).__name__}; expected a function")
 
     @functools.wraps(function)
     def per_example(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -393,7 +393,7 @@ def _imported(path: str) -> Loss:
         # A mean instead of [B] is the usual slip, and would pass unnoticed.
         if jnp.shape(losses) != labels.shape:
             raise InputError(
-                f"loss {path!r} returned shape {jnp.shape(losses)}; right is one value an "
+                f"loss {path!r} returned shape {jnp.shape(losses)}; expected one value an "
                 f"example, {labels.shape}"
             )
         return losses
@@ -405,10 +405,10 @@ def _log_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
     logits = jnp.asarray(logits)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
-            f"logits have shape {logits.shape}, labels {labels.shape}; right is [B, C] and [B]"
+            f"logits have shape {logits.shape}, labels {labels.shape}; expected [B, C] and [B]"
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels are {labels.dtype}; right is integers")
+        raise ValueError(f"labels are {labels.dtype}; expected integers")
     # float64 stays as it is, so that gradients can be compared with finite differences.
     dtype = jnp.float64 if logits.dtype == jnp.float64 else jnp.float32
     return jax.nn.log_softmax(logits.astype(dtype))

@@ -26,7 +26,7 @@ def negative_cosine(q: jax.Array, y: jax.Array) -> jax.Array:
     """
     if q.ndim != 2 or q.shape != y.shape:
         raise ValueError(
-            f"predictions have shape {q.shape}, targets {y.shape}; right is one [batch, features]"
+            f"predictions have shape {q.shape}, targets {y.shape}; expected one [batch, features]"
         )
     return -jnp.mean(jnp.sum(unit_rows(q) * unit_rows(y), axis=-1))
 

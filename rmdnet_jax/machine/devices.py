@@ -30,16 +30,16 @@ def check() -> None:
         reason = one_line(error, 300) or "nothing is installed for them"
         if not asked:
             raise InputError(
-                f"JAX cannot use the accelerator that it finds here ({reason}); right is one that "
+                f"JAX cannot use the accelerator that it finds here ({reason}); expected one that "
                 "works (docs/running.md), or JAX_PLATFORMS=cpu to do without it"
             ) from error
         raise InputError(
-            f"JAX_PLATFORMS is {asked} and JAX finds no such devices here ({reason}); right is one "
+            f"JAX_PLATFORMS is {asked} and JAX finds no such devices here ({reason}); expected one "
             f"of {there}, or to leave it out (docs/running.md has what a GPU or TPU needs)"
         ) from error
     if jax.process_count() > 1 and not jax.distributed.is_initialized():
         raise InputError(
-            f"the devices here are those of one host of {jax.process_count()}; right is the same "
+            f"the devices here are those of one host of {jax.process_count()}; expected the same "
             "command on every host, with --distributed"
         )
 

@@ -57,7 +57,7 @@ def join() -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"cannot meet the other processes ({one_line(error)}); right are "
+            f"cannot meet the other processes ({one_line(error)}); expected "
             "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a "
             "cluster that JAX knows"
         ) from error
@@ -127,7 +127,7 @@ def check_same(facts: Mapping[str, object]) -> None:
     for name, differs in zip(facts, differ, strict=True):
         if differs:
             raise InputError(
-                f"the processes of this run differ in {name}; right is the same command, with the "
+                f"the processes of this run differ in {name}; expected the same command, with the "
                 "same files, on every host"
             )
 
@@ -151,7 +151,7 @@ def check_shared(folder: Path) -> None:
         file.unlink()
     if not all_found:
         raise InputError(
-            f"not every process finds what process 0 writes to {folder}; right is one --workdir, "
+            f"not every process finds what process 0 writes to {folder}; expected one --workdir, "
             "on a disk that all hosts share"
         )
 

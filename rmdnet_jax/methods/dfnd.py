@@ -61,7 +61,7 @@ class DFND(LearnerMethod[DFNDState]):
         """Raises InputError where nobody says how accurate the teacher is."""
         if not (self.accuracy or self.guide.accuracy):
             raise InputError(
-                "DFND needs the teacher's accuracy, and nothing beside it says it; right is "
+                "DFND needs the teacher's accuracy, and nothing beside it says it; expected "
                 "--config.dfnd.accuracy=0.9, say"
             )
 

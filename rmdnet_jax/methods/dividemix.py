@@ -106,12 +106,12 @@ class DivideMix(Division[DivideMixState]):
         if task.epochs <= self.warmup:
             raise InputError(
                 f"{self.title} divides no images in the first {self.warmup} of {task.epochs} "
-                f"epochs (train.epochs); right is more, or a smaller {self.group}.warmup"
+                f"epochs (train.epochs); expected more, or a smaller {self.group}.warmup"
             )
         if task.num_images < 2 * task.batch_size:
             raise InputError(
                 f"{self.title} takes a batch of labelled and one of unlabelled images of "
-                f"{task.num_images} and train.batch_size is {task.batch_size}; right is at most "
+                f"{task.num_images} and train.batch_size is {task.batch_size}; expected at most "
                 "half of the images"
             )
 

@@ -75,7 +75,7 @@ class Folded(Method[S]):
         if type(self.method).order is not Method.order:
             raise InputError(
                 f"config.train.folds is {self.folds} with {self.title}, which orders its images "
-                "itself; right is 1"
+                "itself; expected 1"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> S:

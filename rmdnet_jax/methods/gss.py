@@ -99,7 +99,7 @@ class GSS(SemiSupervision[GSSState]):
             if one.name in unread and (value := getattr(gss, one.name)) != one.default:
                 raise InputError(
                     f"config.gss.{one.name} is {value!r} with config.gss.branches = "
-                    f"{gss.branches!r}, which does not read it; right is {one.default!r}, or "
+                    f"{gss.branches!r}, which does not read it; expected {one.default!r}, or "
                     f"--config.gss.branches={'single' if is_ssl else 'ssl'}"
                 )
         return gss._divided() if is_ssl else gss
@@ -107,7 +107,7 @@ class GSS(SemiSupervision[GSSState]):
     def check(self, task: Task) -> None:
         """Raises InputError for pools that are too large, or a method that `of` has not made."""
         if self.branches == "ssl":
-            raise InputError("GSS with branches 'ssl' is another class; right is GSS.of(...)")
+            raise InputError("GSS with branches 'ssl' is another class; expected GSS.of(...)")
         pools.check(task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> GSSState:

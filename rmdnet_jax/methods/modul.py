@@ -161,14 +161,14 @@ class Modul(LearnerMethod[ModulState]):
         if task.num_images < 2 * task.batch_size:
             raise InputError(
                 f"{self.title} takes a batch of labelled and one of open-set images of "
-                f"{task.num_images} and train.batch_size is {task.batch_size}; right is at most "
+                f"{task.num_images} and train.batch_size is {task.batch_size}; expected at most "
                 "half of the images, or modul.gamma=0"
             )
         height, width, _ = task.image_shape
         if height != width:
             raise InputError(
-                f"{self.title} turns pictures by quarters and these are {height}x{width}; right "
-                "are squares (dataset.image_size), or modul.gamma=0"
+                f"{self.title} turns pictures by quarters and these are {height}x{width}; expected "
+                "squares (dataset.image_size), or modul.gamma=0"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ModulState:

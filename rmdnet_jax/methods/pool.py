@@ -28,7 +28,7 @@ def check(task: Task) -> None:
     if size > samples.LARGEST:
         raise InputError(
             f"a pool of GSS has {task.num_images:,} images times {task.num_classes:,} classes, "
-            f"{size / 2**30:.3g} GiB on every device; right is at most "
+            f"{size / 2**30:.3g} GiB on every device; expected at most "
             f"{samples.LARGEST / 2**30:.3g} GiB, or another config.method.name"
         )
 

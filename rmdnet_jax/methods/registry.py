@@ -42,7 +42,7 @@ def get(name: str) -> Any:
     ]
     if missing or not callable(found):
         raise InputError(
-            f"method {name!r} has no {', '.join(missing)}; right is a class that derives from "
+            f"method {name!r} has no {', '.join(missing)}; expected a class that derives from "
             "rmdnet_jax.methods.interface.Method"
         )
     return found

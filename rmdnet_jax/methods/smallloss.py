@@ -66,7 +66,7 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
         if self.rate != 0 and task.epochs <= starts:
             raise InputError(
                 f"{self.title} leaves nothing out in the first {starts} of {task.epochs} epochs "
-                f"(train.epochs); right is more, a smaller {self.name}.ramp, or a {self.name}.rate"
+                f"(train.epochs); expected more, a smaller {self.name}.ramp, or a {self.name}.rate"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> SmallLossState:

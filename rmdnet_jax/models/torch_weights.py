@@ -14,8 +14,8 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
 from rmdnet_jax.models.resnet import EXPANSION, ResNet
 
-_RIGHT = "right is a whole .safetensors file"
-_NAMES = "right is a ResNet with torchvision's names, conv1.weight, layer1.0.conv1.weight and so on"
+_RIGHT = "expected a whole .safetensors file"
+_NAMES = "expected a ResNet with torchvision's names, conv1.weight, layer1.0.conv1.weight and so on"
 _FLOATS = ("F16", "BF16", "F32", "F64")  # of the file, in safetensors' words
 _STAGES = 4
 _BLOCK = re.compile(r"layer([1-4])\.(\d{1,3})\.")
@@ -78,7 +78,7 @@ def read(path: Path) -> Pretrained:
         from safetensors import safe_open
     except ImportError as error:
         raise InputError(
-            f"reading {path} takes the package safetensors, which is missing; right is "
+            f"reading {path} takes the package safetensors, which is missing; expected "
             "pip install safetensors"
         ) from error
     try:
@@ -115,15 +115,15 @@ class _Tensors:
         """A tensor as float32, of the shape that the network needs."""
         found = self.shape(name)
         if found != shape:
-            raise InputError(f"{name} of {self.path} has the shape {found}; right is {shape}")
+            raise InputError(f"{name} of {self.path} has the shape {found}; expected {shape}")
         whole = self.left.pop(name)
         dtype = self._file.get_slice(whole).get_dtype()
         if dtype not in _FLOATS:
-            raise InputError(f"{name} of {self.path} is {dtype}; right is one of {_FLOATS}")
+            raise InputError(f"{name} of {self.path} is {dtype}; expected one of {_FLOATS}")
         with np.errstate(over="ignore"):  # a float64 that float32 does not hold becomes infinite
             tensor = self._file.get_tensor(whole).astype(np.float32)
         if not np.isfinite(tensor).all():
-            raise InputError(f"{name} of {self.path} holds NaN or infinite; right is numbers")
+            raise InputError(f"{name} of {self.path} holds NaN or infinite; expected numbers")
         return tensor
 
 
@@ -154,7 +154,7 @@ def _backbone(tensors: _Tensors) -> ResNet:
     stem = tensors.shape("conv1.weight")
     if len(stem) != 4 or stem[0] < 1 or stem[1:] != (3, 7, 7):
         raise InputError(
-            f"conv1.weight of {tensors.path} has the shape {stem}; right is (width, 3, 7, 7)"
+            f"conv1.weight of {tensors.path} has the shape {stem}; expected (width, 3, 7, 7)"
         )
     blocks = [1] * _STAGES
     for found in filter(None, map(_BLOCK.match, tensors.left)):

@@ -29,7 +29,7 @@ from rmdnet_jax.training import handover
 _FIELD = "config.teacher.path"
 
 _RIGHT = (
-    "right is the workdir of a finished run, a folder that Model.save wrote, an .onnx classifier, "
+    "expected the workdir of a finished run, a folder that Model.save wrote, an .onnx classifier, "
     "or a .npy or .npz of logits"
 )
 
@@ -122,7 +122,7 @@ def find(config: ConfigDict, data: Dataset, given: np.ndarray, workdir: Path | N
     if found.model is None and config.rgrl.teacher_view != "same":
         raise InputError(
             f"config.rgrl.teacher_view is {config.rgrl.teacher_view!r} with {cut(path)}, which is "
-            "asked of the clean pictures; right is 'same'"
+            "asked of the clean pictures; expected 'same'"
         )
     return found
 
@@ -151,7 +151,7 @@ def _of_model(
     is_same = model.image_shape == data.image_shape
     if not (is_same or (model.picture_shape and data.are_pictures)):
         raise InputError(
-            f"{where}, reads {reads} and {data.name} is {has}; right is a classifier of what the "
+            f"{where}, reads {reads} and {data.name} is {has}; expected a classifier of what the "
             "student sees, or a .npz of its logits"
         )
     accuracy = _accuracy(path)
@@ -215,7 +215,7 @@ def _of_onnx(path: Path, data: Dataset, given: np.ndarray, cache: Path | None) -
     where = f"{_FIELD}, {cut(path)}"
     if not data.are_pictures:
         raise InputError(
-            f"{where}, reads pictures and {data.name} is feature vectors; right is a .npy or .npz "
+            f"{where}, reads pictures and {data.name} is feature vectors; expected a .npy or .npz "
             "of its logits"
         )
     encoder = onnx_file.read(path, Asked(), data.num_classes)
@@ -286,8 +286,8 @@ def _values(names: tuple[str, ...]) -> tuple[Decimal | str, ...] | None:
 def _check_columns(columns: int, data: Dataset, where: str) -> None:
     if columns != data.num_classes:
         raise InputError(
-            f"{where}, knows {columns:,} classes and {data.name} has {data.num_classes:,}; right "
-            "is a classifier of the same classes"
+            f"{where}, knows {columns:,} classes and {data.name} has {data.num_classes:,}; "
+            "expected a classifier of the same classes"
         )
 
 
@@ -311,5 +311,5 @@ def _check_classes(classes: tuple, data: Dataset, where: str) -> None:
         return
     raise InputError(
         f"{where}: its class {first} is {brief(theirs[first])}, and that of {shown(data.name)} is "
-        f"{brief(ours[first])}; right are the same classes in the same order"
+        f"{brief(ours[first])}; expected the same classes in the same order"
     )

@@ -52,25 +52,25 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
         written, or cannot hold a name.
     """
     if not isinstance(config, ConfigDict) or "table" in config:
-        raise InputError("--apply with a table of the paper; right is the config of one run")
+        raise InputError("--apply with a table of the paper; expected the config of one run")
     configuration.check(config, automatic.FIELDS)
     place = Path(os.path.realpath(os.path.expanduser(out)))
     _check_new(place, out)
     given_files = corrections.files(files)
     if not given_files:
-        raise InputError("--apply names no file; right is --apply=corrections.csv")
+        raise InputError("--apply names no file; expected --apply=corrections.csv")
     read = [corrections.read(file) for file in given_files]
     found = preparation.find(config)
     if isinstance(found, PictureFiles):
         _check_place(place, found, out, how, config.dataset.cache)
     elif how:
         raise InputError(
-            f"--{how} with {found.name}, which is no pictures in files; right is --apply without it"
+            f"--{how} with {found.name}, which is no pictures in files; expected --apply without it"
         )
     if isinstance(found, PictureFiles) and config.noise.open_path:
         raise InputError(
             f"--apply with config.noise.open_path = {cut(config.noise.open_path)}, whose pictures "
-            "are not the data set's; right is the config without it"
+            "are not the data set's; expected the config without it"
         )
     config, _, data = preparation.load(config, found)
     data, labels = preparation.labelled(config, data)
@@ -89,8 +89,8 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
             (folder / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"cannot write {cut(out)} ({error.filename or ''}: {error.strerror or error}); right "
-            "is another --out"
+            f"cannot write {cut(out)} ({error.filename or ''}: {error.strerror or error}); "
+            "expected another --out"
         ) from error
     fields = {"path": os.path.join(out, ARRAYS)}
     if isinstance(found, PictureFiles):
@@ -108,7 +108,7 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
 
 def _check_new(place: Path, out: str) -> None:
     if os.path.lexists(place) and not (os.path.isdir(place) and not os.listdir(place)):
-        raise InputError(f"{cut(out)!r} (--out) is there already; right is a new or empty folder")
+        raise InputError(f"{cut(out)!r} (--out) is there already; expected a new or empty folder")
 
 
 def _check_place(place: Path, found: PictureFiles, out: str, how: str, cache: str) -> None:
@@ -118,12 +118,12 @@ def _check_place(place: Path, found: PictureFiles, out: str, how: str, cache: st
     root = Path(os.path.realpath(found.root))
     if kept and not how and root.is_relative_to(kept):
         raise InputError(
-            f"the pictures of {found.name} have been taken out of their file into the cache; right "
-            "is --copy or --link, which make them files of the corrected data set"
+            f"the pictures of {found.name} have been taken out of their file into the cache; "
+            "expected --copy or --link, which make them files of the corrected data set"
         )
     if found.place == found.root and place.is_relative_to(os.path.realpath(found.root)):
         raise InputError(
-            f"{cut(out)!r} (--out) is in the data set's own folder, {cut(found.root)}; right is "
+            f"{cut(out)!r} (--out) is in the data set's own folder, {cut(found.root)}; expected "
             "one beside it"
         )
 
@@ -139,7 +139,7 @@ def _write_pictures(folder: Path, found: PictureFiles, after: Applied, how: str)
         rows = [(target, *row[1:]) for target, row in zip(moved, rows, strict=True)]
     if wrong := next(filter(None, map(_unlisted, rows)), None):
         if not how:
-            raise InputError(f"{wrong}, in a manifest; right is --copy or --link")
+            raise InputError(f"{wrong}, in a manifest; expected --copy or --link")
         written["no manifest: a name cannot be in one"] += 1
         return written
     is_known = any(row[3] for row in rows)
@@ -183,7 +183,7 @@ def _rows(found: PictureFiles, after: Applied) -> list[_Row]:
             if len(listed.get(path, ())) != 1:
                 raise InputError(
                     f"{len(listed.get(path, ()))} files of {found.name} are called {cut(path)}; "
-                    "right is one: to rename others, or no pictures that a noise adds"
+                    "expected one: to rename others, or no pictures that a noise adds"
                 )
             rows.append((listed[path][0], names[label], split, right))
     return rows
@@ -223,14 +223,14 @@ def _placed(rows: Sequence[_Row]) -> list[str]:
     for file, label, split, _ in rows:
         if "/" in label or label.startswith(".") or len(os.fsencode(label)) > 255:
             raise InputError(
-                f"the class {brief(label)} cannot be a folder's name; right is the manifest alone, "
+                f"the class {brief(label)} cannot be a folder's name; expected the manifest alone, "
                 "without --copy and --link"
             )
         name = os.path.basename(file)
         if not pictures.is_picture(name) or name.startswith("."):
             raise InputError(
                 f"{cut(file)} is no picture by its name, and would be passed over in a folder; "
-                "right is the manifest alone, without --copy and --link"
+                "expected the manifest alone, without --copy and --link"
             )
         stem, suffix = os.path.splitext(name)
         number = 1

@@ -158,7 +158,7 @@ def source(config: ConfigDict) -> Source | None:
             if given[name]:
                 raise InputError(
                     f"config.encoder.{name} is {given[name]!r} with {path.name}, which holds "
-                    "embeddings; right is to leave it out"
+                    "embeddings; expected to leave it out"
                 )
         return Source(path, asked, None, cache)
     return Source(path, asked, opening.read(path, asked), cache)
@@ -201,6 +201,6 @@ def _check_order(train: np.ndarray, given: np.ndarray, where: str) -> None:
     if found <= expected.mean() + 2 * spread:
         raise InputError(
             f"{where}: neighbours among its rows share the given labels no more often than by "
-            f"chance ({found:.1%}); right are rows of these pictures in their order, or joined by "
+            f"chance ({found:.1%}); expected rows of these pictures in their order, or joined by "
             "paths or index"
         )

@@ -32,7 +32,7 @@ def write(form: str, workdir: str | Path, out: str | Path) -> str:
         the file cannot be written.
     """
     if form not in FORMATS:
-        raise InputError(f"--export is {cut(form)!r}; right is one of {', '.join(FORMATS)}")
+        raise InputError(f"--export is {cut(form)!r}; expected one of {', '.join(FORMATS)}")
     workdir, path = (Path(os.path.expanduser(place)) for place in (workdir, out))
     try:
         _check_writable(path, form)
@@ -51,7 +51,7 @@ def _check_writable(path: Path, form: str) -> None:
     """Raises InputError for a place where no such files can be written, and leaves nothing
     there."""
     suffix = FORMATS[form]
-    right = f"right is --out=FILE{suffix}, in a folder that you may write to"
+    right = f"expected --out=FILE{suffix}, in a folder that you may write to"
     is_other = os.path.exists(path) and not os.path.isfile(path)
     if path.suffix.lower() != suffix or is_other:
         raise InputError(f"{cut(path)} (--out) is no {suffix} file; {right}")
@@ -77,7 +77,7 @@ def _arrays(workdir: Path, path: Path) -> str:
         Model.load(workdir)  # says what is missing where there is no run
         raise InputError(
             f"{cut(workdir)} has no {pred_probs.NAME} (a run from before there was one, or of too "
-            "many images and classes); right is the workdir of a new run"
+            "many images and classes); expected the workdir of a new run"
         )
     with open(given, "rb") as source, open_atomic(path, "wb") as copy:
         shutil.copyfileobj(source, copy)
@@ -90,7 +90,7 @@ def _issues(form: str) -> Callable[[Path, Path], str]:
         if model.issues is None or model.files is None:
             raise InputError(
                 f"the label issues in {cut(workdir)} are of no files, which --export={form} needs; "
-                "right is a run on a folder or a list of pictures"
+                "expected a run on a folder or a list of pictures"
             )
         writer = fiftyone if form == "fiftyone" else labelstudio
         writer.write(path, model.issues, model.classes, model.files)

@@ -173,7 +173,7 @@ def _teacher(config: ConfigDict, folder: Path, seed: int) -> Cell:
     for group in ("dataset", "model", "rm"):
         alone[group].update(config[group])
     alone.teacher.kind = config.teacher.kind
-    alone.dataset.validation = 0.0
+    alone.dataset.validation_fraction = 0.0
     alone.noise.kind = "none"
     noise = config.noise
     if asked := open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share):

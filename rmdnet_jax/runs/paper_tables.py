@@ -283,7 +283,7 @@ def _check(config: ConfigDict) -> None:
     for field, known in (("table", names), ("scale", config.scales)):
         if config[field] not in known:
             raise InputError(
-                f"config.{field} is {config[field]!r}; right is one of {', '.join(known)}"
+                f"config.{field} is {config[field]!r}; expected one of {', '.join(known)}"
             )
 
 
@@ -316,7 +316,7 @@ def _filtered(
 def _seeds(config: ConfigDict) -> list[int]:
     seeds = _list("seeds", config.seeds, int)
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"config.seeds is {config.seeds!r}; right is 0,1,2 say, each once")
+        raise InputError(f"config.seeds is {config.seeds!r}; expected 0,1,2 say, each once")
     return seeds
 
 
@@ -324,4 +324,4 @@ def _list(field: str, text: str, parse: Callable) -> list:
     try:
         return [parse(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise InputError(f"config.{field} is {text!r}; right is numbers with commas") from error
+        raise InputError(f"config.{field} is {text!r}; expected numbers with commas") from error

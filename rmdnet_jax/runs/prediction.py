@@ -52,11 +52,11 @@ def write(folder: str | Path, workdir: str | Path, to: str | Path | None = None)
     given, workdir = os.fspath(folder), Path(os.path.expanduser(workdir))
     folder = Path(os.path.expanduser(given))
     if not given or not os.path.isdir(folder):
-        raise InputError(f"no folder {given!r} (--predict); right is a folder of pictures")
+        raise InputError(f"no folder {given!r} (--predict); expected a folder of pictures")
     model = Model.load(workdir)
     if model.picture_shape is None:
         raise InputError(
-            f"the model in {workdir} reads feature vectors, not pictures (--predict); right is "
+            f"the model in {workdir} reads feature vectors, not pictures (--predict); expected "
             "Model.load(...).predict(features)"
         )
     path = workdir / NAME if to is None else Path(os.path.expanduser(to))
@@ -81,7 +81,7 @@ def write(folder: str | Path, workdir: str | Path, to: str | Path | None = None)
 
 def _check_writable(path: Path) -> None:
     """Raises InputError for a place where no CSV can be written, and leaves nothing there."""
-    right = "right is --predict_to=FILE.csv, in a folder that you may write to"
+    right = "expected --predict_to=FILE.csv, in a folder that you may write to"
     is_other = os.path.exists(path) and not os.path.isfile(path)
     if path.suffix.lower() != ".csv" or is_other:
         raise InputError(f"{str(path)!r} (--predict_to) is no CSV file; {right}")
@@ -101,7 +101,7 @@ def _write(path: Path, rows: list[_Row]) -> None:
             writer.writerows(map(cell, row) for row in rows)
     except OSError as error:
         raise InputError(
-            f"cannot write {path} ({error.strerror}); right is --predict_to=FILE.csv elsewhere"
+            f"cannot write {path} ({error.strerror}); expected --predict_to=FILE.csv elsewhere"
         ) from error
 
 
@@ -130,9 +130,7 @@ def _no_pictures(folder: Path, found: _Found) -> InputError:
     why = "".join(f"; {error}" for error in list(found.unread.values())[:1])
     if names := found.unlike + found.others:
         why = f", only files that end in {pictures.endings(names)}{why}"
-    return InputError(
-        f"no pictures below {folder} (--predict){why}; right are files in {_SUFFIXES}"
-    )
+    return InputError(f"no pictures below {folder} (--predict){why}; expected files in {_SUFFIXES}")
 
 
 def _found(folder: Path) -> _Found:

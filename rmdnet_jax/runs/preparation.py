@@ -124,7 +124,7 @@ def _run(
     seen, source = data, None
     if config.model.kind == "mlp" and encoded and data.are_pictures:
         seen = data.with_features(encoded.train, encoded.test)
-    split = validation.split(seen, labels, config.dataset.validation, config.seed)
+    split = validation.split(seen, labels, config.dataset.validation_fraction, config.seed)
     encoder = encoded.encoder if encoded else None
     pretrained = encoder.pretrained if isinstance(encoder, ResNetEncoder) else None
     if config.rgrl.init_from_teacher and config.teacher.kind == "encoder":
@@ -158,7 +158,7 @@ def _begun(
         if source:
             raise InputError(
                 f"config.encoder.path is {config.encoder.path}, but {data.name} is feature vectors "
-                "already; right is to leave it out"
+                "already; expected to leave it out"
             )
         train, test = data.train_images, data.test_images
         assert isinstance(train, np.ndarray)
@@ -186,11 +186,11 @@ def _check_kinds(config: ConfigDict, data: Dataset, encoded: Encoded | None) -> 
     kind, teacher = config.model.kind, config.teacher.kind
     if kind != "mlp" and not data.are_pictures:
         raise InputError(
-            f"config.model.kind = {kind!r} on {data.name}, which is feature vectors; right is mlp"
+            f"config.model.kind = {kind!r} on {data.name}, which is feature vectors; expected mlp"
         )
     if teacher == "encoder" and encoded is None:
         raise InputError(
-            "config.teacher.kind = 'encoder' without config.encoder.path; right is an .onnx or "
+            "config.teacher.kind = 'encoder' without config.encoder.path; expected an .onnx or "
             ".safetensors network, or a .npy or .npz of embeddings"
         )
 
@@ -199,7 +199,7 @@ def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
     """Raises InputError for a learner that cannot start from the encoder's weights."""
     if pretrained is None:
         raise InputError(
-            "config.rgrl.init_from_teacher with an encoder that is no ResNet of ours; right is "
+            "config.rgrl.init_from_teacher with an encoder that is no ResNet of ours; expected "
             "False, or the .safetensors of a ResNet as config.encoder.path"
         )
     own = learning.backbone(config)
@@ -212,7 +212,7 @@ def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
     if differing:
         right = " ".join(f"--config.model.{name}={value}" for name, value in differing.items())
         raise InputError(
-            f"config.rgrl.init_from_teacher: the model is not built as the encoder is; right is "
+            f"config.rgrl.init_from_teacher: the model is not built as the encoder is; expected "
             f"{right}"
         )
 
@@ -318,8 +318,8 @@ def find(config: ConfigDict) -> Dataset | PictureFiles:
     of dataset.open_classes still in it."""
     given = config.dataset
     found = sources.find(
-        given.name, given.path, given.image_size, given.held_out, given.max_broken, given.cache,
-        given.root,
+        given.name, given.path, given.image_size, given.test_fraction, given.max_broken,
+        given.cache, given.root,
     )  # fmt: skip
     if isinstance(found, Dataset):
         found.check()
@@ -377,13 +377,13 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
             )
         if size % jax.device_count():
             raise InputError(
-                f"config.{field}.batch_size is {size}; right is a multiple of the "
+                f"config.{field}.batch_size is {size}; expected a multiple of the "
                 f"{jax.device_count()} devices"
             )
     if data.are_pictures and config.augment.pad >= min(data.image_shape[:2]):
         raise InputError(
             f"config.augment.pad is {config.augment.pad} but the images of {data.name} have "
-            "{}x{} pixels; right is less than their side".format(*data.image_shape)
+            "{}x{} pixels; expected less than their side".format(*data.image_shape)
         )
 
 
@@ -393,7 +393,7 @@ def _check_report(config: ConfigDict, data: Dataset) -> None:
     if not all(-data.num_classes <= c < data.num_classes for c in classes):
         raise InputError(
             f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
-            f"{data.num_classes} classes; right is 0 to {data.num_classes - 1}, or from the end -1"
+            f"{data.num_classes} classes; expected 0 to {data.num_classes - 1}, or from the end -1"
         )
 
 
@@ -423,7 +423,7 @@ def _check_embeddings(this: Run) -> None:
     if this.methods() and config.rgrl.k > 0 and not size:
         raise InputError(
             f"config.rgrl.k is {config.rgrl.k:g} and {path} (config.teacher.path) has logits and "
-            f"no embeddings to relate to; right is --config.rgrl.k=0, or {right}"
+            f"no embeddings to relate to; expected --config.rgrl.k=0, or {right}"
         )
     for name in this.methods().values():
         if configuration.built_method(config, name).needs_embedding and not (
@@ -431,7 +431,7 @@ def _check_embeddings(this: Run) -> None:
         ):
             raise InputError(
                 f"method {name!r} reads the teacher's embeddings of the student's views, which "
-                f"{path} (config.teacher.path) does not give; right is {right}"
+                f"{path} (config.teacher.path) does not give; expected {right}"
             )
 
 
@@ -475,7 +475,7 @@ def _trace(method: Method, task: Task, images: Images) -> None:
 
     def wants(is_right: bool, right: str) -> None:
         if not is_right:
-            raise ValueError(f"right is {right}")
+            raise ValueError(f"expected {right}")
 
     def shapes(tree: Any) -> Any:
         return jax.tree.map(lambda x: (x.shape, x.dtype), tree)

@@ -31,7 +31,7 @@ class Job:
         """Raises InputError for what several processes cannot run as one program."""
         if self.is_grid:
             raise InputError(
-                "a sweep or a table with --distributed; right is the same command on each host, "
+                "a sweep or a table with --distributed; expected the same command on each host, "
                 "each by itself, with one --workdir: they share the cells"
             )
 
@@ -44,7 +44,7 @@ def job(config: ConfigDict, swept: Sequence[str]) -> Job:
     """
     if isinstance(config, ConfigDict) and "table" in config:
         if swept:
-            raise InputError(f"--sweep={swept[0]} with a table of the paper; right is one of both")
+            raise InputError(f"--sweep={swept[0]} with a table of the paper; expected one of both")
         sizes = [n for name in paper_tables.DATASETS for n in _batch_sizes(config[name])]
         return Job(partial(paper_tables.run, config), sizes, is_grid=True)
     configuration.check(config, automatic.FIELDS)

@@ -23,7 +23,7 @@ from rmdnet_jax.report import console, sweep_table
 from rmdnet_jax.runs import grid, preparation, workdirs
 from rmdnet_jax.runs.grid import Cell
 
-# Share of every given class that trials are judged on, where dataset.validation is 0.
+# Share of every given class that trials are judged on, where dataset.validation_fraction is 0.
 _VALIDATION = 0.1
 
 # --sweep=rgrl.k: first the config's K times these, then the best of them times those (section 4.6).
@@ -132,7 +132,7 @@ def parse(config: ConfigDict, sweep: Sequence[str]) -> tuple[dict[str, list], bo
             axes[field], is_fine = [_rounded(config.rgrl.k * factor) for factor in _WIDE], True
         else:
             raise InputError(
-                f"--sweep={field} has no values; right is {field}=VALUE,VALUE (rgrl.k alone has a "
+                f"--sweep={field} has no values; expected {field}=VALUE,VALUE (rgrl.k alone has a "
                 "range around the config's, if that is not 0)"
             )
         if len(set(map(str, axes[field]))) < len(axes[field]):
@@ -216,7 +216,7 @@ def _trials(
     for values in combined:
         cell_config, why = fill(configuration.with_values(config, values, "--sweep="))
         reasons.append(why)
-        cell_config.dataset.validation = config.dataset.validation or _VALIDATION
+        cell_config.dataset.validation_fraction = config.dataset.validation_fraction or _VALIDATION
         cell_config.method.baseline = ""
         cell_config.report.tsne_points = 0
         if not cell_config.train.epochs:
@@ -231,7 +231,7 @@ def _trials(
 def _chosen(config: ConfigDict, best: Cell, workdir: Path) -> Cell:
     """The best trial on all training images, with all that the config asks for."""
     cell_config = best.config.copy_and_resolve_references()
-    cell_config.dataset.validation = 0.0
+    cell_config.dataset.validation_fraction = 0.0
     is_guided = cell_config.rgrl.k > 0 and cell_config.teacher.kind != "none"
     if not is_guided and config.method.baseline == cell_config.method.name:
         cell_config.method.baseline = ""
@@ -245,7 +245,7 @@ def _check_field(config: ConfigDict, field: str) -> None:
     configuration.check_field(config, field, "--sweep=")
     if field.partition(".")[0] not in _GROUPS or field == "method.baseline":
         raise InputError(
-            f"--sweep={field}: trials must be judged on the same images and labels; right is a "
+            f"--sweep={field}: trials must be judged on the same images and labels; expected a "
             f"field of {', '.join(_GROUPS)} other than method.baseline"
         )
 
@@ -254,7 +254,7 @@ def _values(text: str, is_text: bool) -> list:
     """The values of "0.1,1" or "ce,gce"; a tuple is in parentheses."""
     values: list = [value.strip() for value in text.split(",")]
     if not all(values):
-        raise InputError(f"--sweep: an empty value in {text!r}; right is VALUE,VALUE")
+        raise InputError(f"--sweep: an empty value in {text!r}; expected VALUE,VALUE")
     if is_text:
         return values
     whole = _literal(f"[{text}]")

@@ -108,7 +108,7 @@ def check_same(workdir: Path, config: dict) -> None:
     if old := next(filter(_is_old, configuration.flat(saved)), None):
         raise InputError(
             f"the workdir {workdir} was made by an older rmdnet_jax (its config.json has {old}); "
-            "right is that version, or another --workdir"
+            "expected that version, or another --workdir"
         )
     # A field that did not exist when the folder was claimed had no effect, as its default has none.
     ours, theirs = identity(config), identity(saved)

@@ -85,7 +85,7 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     if (known := method.belief(state, look)) is not None:
         if known.shape != (task.num_images, task.num_classes):
             raise InputError(
-                f"the belief of {method.title} has shape {known.shape}; right is a row of "
+                f"the belief of {method.title} has shape {known.shape}; expected a row of "
                 f"probabilities an image, {(task.num_images, task.num_classes)}"
             )
         belief[split.index] = samples.known(known, otherwise=belief[split.index])

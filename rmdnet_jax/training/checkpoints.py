@@ -187,7 +187,7 @@ class Checkpoints:
             age = "a newer" if version > _NEWEST else "an older"
             raise InputError(
                 f"{self._directory / str(number)} was written by {age} rmdnet_jax (format "
-                f"{version}; here {_NEWEST}); right is that version, or another folder"
+                f"{version}; here {_NEWEST}); expected that version, or another folder"
             )
         return meta
 
@@ -300,13 +300,13 @@ def fields(state) -> dict[str, Any]:
         where = f"the field {name} of {type(state).__name__}"
         if jax.tree_util.all_leaves([value]):
             raise InputError(
-                f"{where} is a bare array or value, which checkpoints cannot store; right is a "
+                f"{where} is a bare array or value, which checkpoints cannot store; expected a "
                 'dict of arrays, {"NAME": array}'
             )
         if any(np.prod(np.shape(leaf)) == 0 for leaf in jax.tree.leaves(value)):
             raise InputError(
-                f"{where} holds an array without elements, which checkpoints cannot store; right "
-                "is to leave it out"
+                f"{where} holds an array without elements, which checkpoints cannot store; "
+                "expected to leave it out"
             )
     return {name: value for name, value in held.items() if jax.tree.leaves(value)}
 

@@ -90,7 +90,7 @@ def fit(
     order = jax.jit(lambda state, key: method.order(state, key, task))
     ordered_steps, rows = jax.eval_shape(order, state, key).shape
     if ordered_steps != steps:
-        raise ValueError(f"the order has {ordered_steps} steps; right is the task's {steps}")
+        raise ValueError(f"the order has {ordered_steps} steps; expected the task's {steps}")
     checkpoints.check()
     carried, metrics, done = _begun(method, state, images, rows, task, checkpoints)
     del state  # a resumed training needs its memory

@@ -46,7 +46,7 @@ def test_an_import_path_names_a_thing_of_a_module(path, value):
         ("my_things:two", r"thing 'my_things:two': module my_things has no 'two'"),
         ("my_nothing:one", r"cannot be imported \(No module named 'my_nothing'\); my_nothing must"),
         ("my_broken:one", r"cannot be imported \(two lines\)"),
-        ("my_things:", "is not an import path; right is my_module:my_thing"),
+        ("my_things:", "is not an import path; expected my_module:my_thing"),
         (":one", "is not an import path"),
         ("my_things:one:two", "is not an import path"),
         ("my_things:Of.two", "is not an import path"),

@@ -76,11 +76,11 @@ def test_a_field_has_its_defaults_type_and_that_types_rule_unless_it_is_told():
     [
         (1, None),
         (0.25, None),
-        (2, "x.y is 2; right is a number in [0, 1]"),
-        ("1", "x.y is '1'; right is a number in [0, 1]"),
-        (True, "x.y is True; right is a number in [0, 1]"),
-        (None, "x.y is None; right is a number in [0, 1]"),
-        (math.nan, "x.y is nan; right is a number in [0, 1]"),
+        (2, "x.y is 2; expected a number in [0, 1]"),
+        ("1", "x.y is '1'; expected a number in [0, 1]"),
+        (True, "x.y is True; expected a number in [0, 1]"),
+        (None, "x.y is None; expected a number in [0, 1]"),
+        (math.nan, "x.y is nan; expected a number in [0, 1]"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_is_right(value, told):
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_told_with_what_is_right(value, told):
 def test_a_value_of_any_length_makes_a_short_error(value):
     told = Field(1, int, whole(0, 9)).wrong("x", value)
     assert len(told) < 200
-    assert told.endswith("; right is a whole number from 0 to 9")
+    assert told.endswith("; expected a whole number from 0 to 9")
 
 
 SHARE = number(0, 1)
@@ -142,11 +142,11 @@ def test_checked_values_are_pythons_own_of_the_fields_types():
     [
         ({"q": 1}, "owner has no parameter 'q'; it takes share, count"),
         ({"plain": 1.0}, "owner has no parameter 'plain'; it takes share, count"),
-        ({"share": 2.0}, r"owner has share = 2.0; right is a number in \[0, 1\]"),
-        ({"share": " is "}, r"owner has share = ' is '; right is a number in \[0, 1\]"),
-        ({"count": 2.5}, "owner has count = 2.5; right is a whole number from 1 to 5"),
-        ({"count": None}, "owner has count = None; right is"),
-        ({"count": True}, "owner has count = True; right is"),
+        ({"share": 2.0}, r"owner has share = 2.0; expected a number in \[0, 1\]"),
+        ({"share": " is "}, r"owner has share = ' is '; expected a number in \[0, 1\]"),
+        ({"count": 2.5}, "owner has count = 2.5; expected a whole number from 1 to 5"),
+        ({"count": None}, "owner has count = None; expected"),
+        ({"count": True}, "owner has count = True; expected"),
     ],
 )
 def test_the_first_that_cannot_be_right_is_told_in_a_line(values, says):

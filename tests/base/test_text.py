@@ -126,7 +126,7 @@ def test_of_a_line_that_is_too_long_the_longest_words_are_cut():
 def test_no_error_shows_all_of_a_path_that_fills_screens():
     with pytest.raises(InputError) as caught:
         raise InputError(
-            f"no manifest {'/'.join(['folder'] * 500)}/m.csv; right is one of pictures"
+            f"no manifest {'/'.join(['folder'] * 500)}/m.csv; expected one of pictures"
         )
     assert len(str(caught.value)) <= 240
-    assert "/m.csv; right" in str(caught.value)
+    assert "/m.csv; expected" in str(caught.value)

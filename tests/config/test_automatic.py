@@ -185,19 +185,21 @@ def test_k_is_the_recipes_for_as_many_classes(num_classes, recipes, loss):
 
 
 def test_a_loss_of_the_users_own_needs_a_k():
-    with pytest.raises(InputError, match=r"rgrl\.k is not given and .* my_module:my_loss; right"):
+    with pytest.raises(
+        InputError, match=r"rgrl\.k is not given and .* my_module:my_loss; expected"
+    ):
         fill(**{"loss.name": "my_module:my_loss"})
 
 
 @pytest.mark.parametrize("field", ["rm.epochs", "loss.name", "model.stem"])
 def test_an_open_field_that_nobody_fills_is_refused(field):
     config = own_data.get_config()
-    with pytest.raises(InputError, match=r"config\..* is None; right is"):
+    with pytest.raises(InputError, match=r"config\..* is None; expected"):
         checking.check(config, set(automatic.FIELDS) - {field})
 
 
 def test_a_field_that_is_never_filled_may_not_be_open():
     config = own_data.get_config()
     config.rm.lr = config_dict.placeholder(float)
-    with pytest.raises(InputError, match=r"config\.rm\.lr is None; right is a number > 0"):
+    with pytest.raises(InputError, match=r"config\.rm\.lr is None; expected a number > 0"):
         checking.check(config, automatic.FIELDS)

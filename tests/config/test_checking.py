@@ -1,4 +1,4 @@
-"""Every value is checked, and what cannot be right is named in one line."""
+"""Every value is checked, and what cannot be expected named in one line."""
 
 import json
 import math
@@ -36,11 +36,11 @@ def test_the_defaults_pass():
     ("field", "value"),
     [
         ("dataset.image_size", 7),
-        ("dataset.held_out", 0.0),
-        ("dataset.held_out", 1.0),
+        ("dataset.test_fraction", 0.0),
+        ("dataset.test_fraction", 1.0),
         ("dataset.max_broken", 1.0),
         ("dataset.max_broken", -0.1),
-        ("dataset.validation", 1.0),
+        ("dataset.validation_fraction", 1.0),
         ("dataset.memory_budget", -1.0),
         ("dataset.workers", -2),
         ("noise.rate", 1.01),
@@ -126,7 +126,7 @@ def test_a_field_that_a_config_file_invents_or_takes_away_is_named():
     with pytest.raises(InputError, match=r"config\.train\.epoch: .* did you mean 'train\.epochs'"):
         checking.check(changed)
     del changed.train.epoch, changed.rm.lr
-    with pytest.raises(InputError, match=r"no field rm\.lr; right is to start from"):
+    with pytest.raises(InputError, match=r"no field rm\.lr; expected to start from"):
         checking.check(changed)
     for nothing in (None, 3, {}):
         with pytest.raises(InputError, match="the config has no field"):
@@ -187,14 +187,14 @@ def test_a_method_whose_fields_say_how_many_networks_it_trains():
 
 
 def test_a_parameter_of_a_method_that_is_not_run_is_refused():
-    says = r"config\.elr\.beta is 0\.5 with .* which does not read it; right is .*name=elr"
+    says = r"config\.elr\.beta is 0\.5 with .* which does not read it; expected .*name=elr"
     with pytest.raises(InputError, match=says):
         checking.check(config(**{"elr.beta": 0.5}))
     checking.check(config(**{"elr.beta": 0.5, "method.baseline": "elr"}))
 
 
 def test_a_baseline_that_is_no_name_is_refused():
-    with pytest.raises(InputError, match=r"config\.method\.baseline is True; right is text"):
+    with pytest.raises(InputError, match=r"config\.method\.baseline is True; expected text"):
         checking.check(with_value("method.baseline", True))
 
 
@@ -215,9 +215,9 @@ def test_a_trained_classifier_has_a_path_and_sees_views():
     checking.check(config(**known, **{"rgrl.teacher_view": "own"}))
     checking.check(config(**known, **{"model.kind": "mlp", "model.hidden": (8,)}))
     for fields, says in (
-        ({"teacher.path": ""}, "'supervised' without config.teacher.path; right is the workdir"),
+        ({"teacher.path": ""}, "'supervised' without config.teacher.path; expected the workdir"),
         ({"teacher.width": 8}, "teacher.width is 8 with a trained classifier, which does not read"),
-        ({"rgrl.init_from_teacher": True}, "init_from_teacher with .*'supervised'; right is False"),
+        ({"rgrl.init_from_teacher": True}, "init_from_teacher with .*'supervised'; expected False"),
     ):
         with pytest.raises(InputError, match=says):
             checking.check(config(**known | fields))
@@ -226,12 +226,14 @@ def test_a_trained_classifier_has_a_path_and_sees_views():
 def test_a_method_that_learns_from_a_classifier_has_one_and_no_relation_term():
     known = {"teacher.kind": "supervised", "teacher.path": "runs/t"}
     checking.check(config(**known, **{"method.name": "kd", "rgrl.k": 0.0}))
-    with pytest.raises(InputError, match=r"'kd' has no place for .*; right is --config.rgrl.k=0"):
+    with pytest.raises(InputError, match=r"'kd' has no place for .*; expected --config.rgrl.k=0"):
         checking.check(config(**known, **{"method.name": "kd"}))
     for kind in ("none", "simsiam", "encoder"):
         for field in ("name", "baseline"):
             made = config(**{"teacher.kind": kind, f"method.{field}": "kd"})
-            says = rf"method\.{field} = 'kd' learns from a trained classifier .* is '{kind}'; right"
+            says = (
+                rf"method\.{field} = 'kd' learns from a trained classifier .* is '{kind}'; expected"
+            )
             with pytest.raises(InputError, match=says):
                 checking.check(made)
     checking.check(config(**{"method.name": "kd", "train.epochs": 0}))  # nothing learns
@@ -240,7 +242,7 @@ def test_a_method_that_learns_from_a_classifier_has_one_and_no_relation_term():
 @pytest.mark.parametrize("kind", ["random", "none"])
 def test_a_path_belongs_to_a_teacher_that_is_there_already(kind):
     made = config(**{"teacher.kind": kind, "teacher.path": "x"})
-    with pytest.raises(InputError, match=rf"teacher\.path with .* = '{kind}'; right is simsiam"):
+    with pytest.raises(InputError, match=rf"teacher\.path with .* = '{kind}'; expected simsiam"):
         checking.check(made)
 
 
@@ -264,7 +266,7 @@ def test_a_teacher_is_wanted_where_somebody_reads_it(fields, wanted):
 
 @pytest.mark.parametrize("field", ["model.width", "rgrl.k"])
 def test_true_is_no_number(field):
-    with pytest.raises(InputError, match=f"{field}: True does not fit; right is (int|float)"):
+    with pytest.raises(InputError, match=f"{field}: True does not fit; expected (int|float)"):
         checking.with_values(default(), {field: True}, "fields: ")
 
 
@@ -277,7 +279,7 @@ def test_values_that_are_given_leave_the_config_as_it_was():
 
 def test_a_value_that_is_not_given_may_be_given():
     """Of a loss or a method: None stands there, and still has a type."""
-    with pytest.raises(InputError, match=r"coteaching\.rate: 'half' does not fit; right is float"):
+    with pytest.raises(InputError, match=r"coteaching\.rate: 'half' does not fit; expected float"):
         checking.with_values(default(), {"coteaching.rate": "half"}, "")
     assert checking.with_values(default(), {"coteaching.rate": 0.5}, "").coteaching.rate == 0.5
 

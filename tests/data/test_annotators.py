@@ -159,7 +159,7 @@ def test_many_annotators_of_few_labels_each():
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ([[0, 3]], "run from 0 to 3; right is 0 to 2"),
+        ([[0, 3]], "run from 0 to 3; expected 0 to 2"),
         ([[0, -2]], "run from -2 to 0"),
         ([[0, 1], [-1, -1], [-1, -1]], "2 images have no label of any annotator, first image 1"),
     ],
@@ -176,9 +176,9 @@ def test_floats_with_gaps():
     for wrong in ([[0.5, 1]], [[np.inf, 1]]):
         with pytest.raises(InputError, match="a has values that are not whole"):
             annotators.with_gaps(np.array(wrong), "a")
-    with pytest.raises(InputError, match="right is integers"):
+    with pytest.raises(InputError, match="expected integers"):
         annotators.with_gaps(np.array([["cat"]]), "a")
-    with pytest.raises(InputError, match="right is integers"):
+    with pytest.raises(InputError, match="expected integers"):
         annotators.with_gaps(np.array([1, 2]), "a")
 
 

@@ -378,7 +378,7 @@ def test_views_do_not_flip_where_flip_is_off():
     "augmentation", [augment.crop_flip, augment.simsiam_view, augment.two_views]
 )
 def test_images_that_are_not_uint8_are_refused(augmentation):
-    with pytest.raises(InputError, match="float32; right is uint8"):
+    with pytest.raises(InputError, match="float32; expected uint8"):
         augmentation(KEY, jnp.zeros((2, 8, 8, 3)))
 
 

@@ -168,10 +168,10 @@ def test_originals_follow_the_images(tmp_path):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ((0, "", "cat", "delete", ""), "the verdict is 'delete'; right is one of keep, suggestion"),
+        ((0, "", "cat", "delete", ""), "the verdict is 'delete'; expected one of keep, suggestion"),
         ((0, "", "cat", "", "dog"), "the verdict is ''"),
         (("", "", "cat", "keep", "cat"), "neither a path nor an index"),
-        (("one", "", "cat", "keep", "cat"), "the index is 'one'; right is a whole number from 0"),
+        (("one", "", "cat", "keep", "cat"), "the index is 'one'; expected a whole number from 0"),
         ((-1, "", "cat", "keep", "cat"), "the index is '-1'"),
         (("9" * 30, "", "cat", "keep", "cat"), "the index is '9999"),
         ((0, "", "cat", "remove", "dog"), "remove with the class 'dog'"),
@@ -181,10 +181,10 @@ def test_originals_follow_the_images(tmp_path):
         ((0, "", "cat", "keep", "dog"), "keep with the class 'dog', and the given_class is 'cat'"),
         ((0, "", "", "keep", "dog"), "keep with the class 'dog', and the label is 'cat'"),
         ((0, "", "dog", "class", "cat"), "the given_class is 'dog', and the label is 'cat'"),
-        ((0, "", "cow", "keep", ""), "pets has no class 'cow'; right is one of cat, dog, =emu"),
+        ((0, "", "cow", "keep", ""), "pets has no class 'cow'; expected one of cat, dog, =emu"),
         ((0, "", "cat", "class", "cow"), "pets has no class 'cow'"),
         ((6, "", "", "keep", ""), "no training image of pets has the index 6"),
-        ((0, "other.png", "", "keep", ""), "no picture is called other.png; right is a path as"),
+        ((0, "other.png", "", "keep", ""), "no picture is called other.png; expected a path as"),
     ],
 )
 def test_a_row_that_fits_nothing_is_named(tmp_path, row, says):

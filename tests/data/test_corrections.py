@@ -27,11 +27,11 @@ def test_a_file_with_a_comma_in_its_name_is_one(tmp_path):
     ("content", "says"),
     [
         (b"", "has the columns none"),
-        (b"a,b\n", "has the columns 'a', 'b'; right are the columns verdict, class, path or ind"),
+        (b"a,b\n", "has the columns 'a', 'b'; expected the columns verdict, class, path or ind"),
         (b"index,class\n", "has the columns"),
         (b"verdict,class\n", "has the columns"),
         (b"index,index,verdict\n", "each once"),
-        (b"index,verdict\n1\n", "line 2: 1 fields; right are 2"),
+        (b"index,verdict\n1\n", "line 2: 1 fields; expected 2"),
         (b"index,verdict\n1,\xe9\n", "is not UTF-8"),
         (b'index,verdict\n1,"a"b\n', "cannot be read as CSV"),
     ],

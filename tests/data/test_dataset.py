@@ -42,19 +42,19 @@ IMAGES = np.zeros((20, 8, 9, 3), np.uint8)
 BAD = {
     "rank": ({"train_images": IMAGES[0]}, r"train images of beasts have shape \(8, 9, 3\)"),
     "channels": ({"test_images": IMAGES[:6, ..., :1]}, "test images of beasts have shape"),
-    "dtype": ({"train_images": IMAGES / 255}, "are float64; right is uint8"),
+    "dtype": ({"train_images": IMAGES / 255}, "are float64; expected uint8"),
     "size": ({"train_images": IMAGES[:, :7]}, r"are \(7, 9\) pixels; at least 8x8"),
     "no image": ({"train_images": IMAGES[:0]}, "no train images in beasts"),
     "two shapes": ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, "must have one shape"),
     "float labels": ({"train_labels": np.zeros(20)}, "train labels of beasts are float64"),
     "nan labels": ({"test_labels": np.full(6, np.nan)}, "test labels of beasts are float64"),
-    "length": ({"train_labels": np.arange(19) % 4}, r"shape \(19,\); right is .* \(20,\)"),
+    "length": ({"train_labels": np.arange(19) % 4}, r"shape \(19,\); expected .* \(20,\)"),
     "one-hot labels": ({"test_labels": np.eye(6, 4, dtype=int)}, r"shape \(6, 4\)"),
     "negative label": (
         {"train_labels": np.arange(20) % 4 - 1},
-        "run from -1 to 2; right is 0 to 3",
+        "run from -1 to 2; expected 0 to 3",
     ),
-    "label beyond": ({"test_labels": np.arange(6)}, r"from 0 to 5; right is 0 to 3 \(4 classes\)"),
+    "label beyond": ({"test_labels": np.arange(6)}, r"from 0 to 5; expected 0 to 3 \(4 classes\)"),
     "empty class": (
         {"train_labels": np.arange(20) % 2 * 2},
         r"class 1 \(bee\) is empty in the train labels of beasts",
@@ -62,7 +62,7 @@ BAD = {
     "label set length": ({"label_sets": {"human": np.arange(9) % 4}}, "human of beasts have shape"),
     "a name twice": (
         {"class_names": ("ant", "bee", "ant", "dog")},
-        "beasts has 2 classes of the name 'ant'; right is a name of its own for each",
+        "beasts has 2 classes of the name 'ant'; expected a name of its own for each",
     ),
     "a class without a name": ({"class_names": ("ant", " ", "cow", "dog")}, "of the name ' '"),
 }
@@ -166,9 +166,9 @@ def test_subset_of_zero_is_everything():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((21, 0), r"train_size 21 of beasts; right is 0 \(all\) to 20"),
+        ((21, 0), r"train_size 21 of beasts; expected 0 \(all\) to 20"),
         ((-1, 0), "train_size -1 of beasts"),
-        ((0, 7), r"test_size 7 of beasts; right is 0 \(all\) to 6"),
+        ((0, 7), r"test_size 7 of beasts; expected 0 \(all\) to 6"),
     ],
 )
 def test_subset_beyond_what_there_is(sizes, message):

@@ -66,9 +66,9 @@ def test_a_folder_of_classes_that_has_other_files_stays_one(tmp_path):
     [
         ("{", "cannot be read as JSON"),
         ("[" * 200_000, "cannot be read as JSON"),
-        ("[]", 'is another file; right is {"classes"'),
+        ("[]", 'is another file; expected {"classes"'),
         ('{"labels": {}, "classes": [1]}', "is another file"),
-        ('{"labels": {"a": 2}, "classes": ["x", "y"]}', "'a': the label is 2; right is 0 to 1"),
+        ('{"labels": {"a": 2}, "classes": ["x", "y"]}', "'a': the label is 2; expected 0 to 1"),
         ('{"labels": {"a": [0]}, "classes": ["x", "y"]}', "'a': the label is list"),
         ('{"labels": {"../../b": 0}, "classes": ["x"]}', "leads out of"),
         ('{"labels": {}}', "has no rows"),

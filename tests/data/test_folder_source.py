@@ -70,7 +70,7 @@ def test_the_test_split_may_be_called_otherwise(split_tree, name):
 
 
 def test_a_share_of_each_class_is_held_out(tree):
-    found = folder_source.find(str(tree), held_out=0.3)
+    found = folder_source.find(str(tree), test_fraction=0.3)
     np.testing.assert_array_equal(np.bincount(found.test.labels), [2, 3, 3])
     np.testing.assert_array_equal(np.bincount(found.train.labels), [3, 7, 7])
     train, test = set(found.train.files), set(found.test.files)
@@ -89,7 +89,7 @@ def test_the_split_is_the_same_wherever_the_folder_lies(tree, tmp_path):
 
 def test_a_class_of_one_picture_is_trained_on(tree):
     write(tree / "dog" / "only.png", picture(9))
-    data = load(tree, held_out=0.9)
+    data = load(tree, test_fraction=0.9)
     assert np.bincount(data.train_labels)[3] == 1
     assert 3 not in data.test_labels
 
@@ -152,7 +152,9 @@ def test_pictures_of_several_sizes_are_resized(tree):
     write(tree / "ant" / "large.jpg", picture(5, 40, 30))
     data = sources.load("folder", str(tree), image_size=16)
     assert data.image_shape == (16, 16, 3)
-    with pytest.raises(InputError, match=r"large.jpg has 40x30 pixels, others have 12x12; right"):
+    with pytest.raises(
+        InputError, match=r"large.jpg has 40x30 pixels, others have 12x12; expected"
+    ):
         load(tree)
 
 
@@ -294,18 +296,18 @@ def make_two_spellings(tree):
 
 
 _BESIDE = (
-    r"beasts/{} stands beside the folder of a class, 'ant', and would be a class itself; right is "
+    r"beasts/{} stands beside the folder of a class, 'ant', and would be a class itself; expected "
     r"to move it out of .*, or DIR/train/CLASS/\* and DIR/test/CLASS/\*, or, .* a manifest"
 )
 _NO_CLASSES = "no folders of classes in .*beasts, only files that end in "
 
 BAD = {
     make_other_format: r"1 of 26 files of .* cannot be used \(bee/x.bmp: its name does not end in",
-    make_circle: "beasts/dog cannot be read .Too many levels of symbolic links.; right is",
+    make_circle: "beasts/dog cannot be read .Too many levels of symbolic links.; expected",
     make_circle_in_a_class: "bee/circle cannot be read .Too many levels of symbolic links.",
     make_link_to_nothing: "beasts/dog is a link to nothing, perhaps to the folder of a class",
     make_other_pictures_alone: (
-        "no pictures in .*dog, only files that end in .bmp, .tif; right is at least one a class, "
+        "no pictures in .*dog, only files that end in .bmp, .tif; expected at least one a class, "
         "in .jpg, .jpeg, .png, .webp"
     ),
     **{
@@ -314,10 +316,10 @@ BAD = {
     },
     make_split_with_classes_beside: _BESIDE.format("val"),
     make_pictures_in_splits: (
-        r"beasts has Val, test, train, but no folders of classes in a folder train; right is DIR/tr"
+        r"beasts has Val, test, train, but no folders of classes in a folder train; expected DIR/tr"
     ),
     make_train_and_test_in_capitals: "beasts has Test, Train, but no folders of classes in a",
-    make_flat: _NO_CLASSES + r".png; right is DIR/train/CLASS/\* and DIR/test/CLASS/\*, or DIR/CL",
+    make_flat: _NO_CLASSES + r".png; expected DIR/train/CLASS/\* and DIR/test/CLASS/\*, or DIR/CL",
     make_flat_with_a_list: (
         _NO_CLASSES + ".csv, .png; .*; or, if labels.csv lists the pictures, dataset.path=.*/labels"
     ),
@@ -383,7 +385,7 @@ def test_a_folder_that_may_not_be_read_is_named(tree, split_tree, place, monkeyp
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", scanned)
-    says = rf"{denied} cannot be read \(Permission denied\); right is what can be"
+    says = rf"{denied} cannot be read \(Permission denied\); expected what can be"
     with pytest.raises(InputError, match=says) as caught:
         folder_source.find(str(root))
     assert "\n" not in str(caught.value)

@@ -136,15 +136,15 @@ def test_missing_labels_are_counted_and_the_first_is_named(labels, count, place)
 
 
 REFUSED = {
-    "0 and its text": ([0, "0"], r"labels\[0\] is 0 and labels\[1\] is '0'; right is all text or"),
+    "0 and its text": ([0, "0"], r"labels\[0\] is 0 and labels\[1\] is '0'; expected all text or"),
     "text and a number": (["cat", "dog", 3], r"labels\[0\] is 'cat' and labels\[2\] is 3"),
-    "bools": ([True, False], r"labels\[0\] is True; right is class names or integers"),
+    "bools": ([True, False], r"labels\[0\] is True; expected class names or integers"),
     "a bool among integers": ([1, True], r"labels\[1\] is True"),
     "an array of bools": (np.array([True]), "labels are bool"),
-    "floats that are whole": (np.array([1.0, 2.0]), "float64; right is integers, as int.LABEL."),
-    "a float among integers": ([1, 2.0], r"labels\[1\] is 2\.0; right is integers"),
-    "bytes": ([b"cat"], r"labels\[0\] is bytes of 3; right is text, LABEL\.decode"),
-    "an array of bytes": (np.array([b"cat"]), r"labels are \|S3; right is text"),
+    "floats that are whole": (np.array([1.0, 2.0]), "float64; expected integers, as int.LABEL."),
+    "a float among integers": ([1, 2.0], r"labels\[1\] is 2\.0; expected integers"),
+    "bytes": ([b"cat"], r"labels\[0\] is bytes of 3; expected text, LABEL\.decode"),
+    "an array of bytes": (np.array([b"cat"]), r"labels are \|S3; expected text"),
     "beyond int64": (np.array([1, 2**63], np.uint64), r"labels\[1\] is an integer beyond int64"),
     "far beyond int64": ([1, 10**5000], r"labels\[1\] is an integer beyond int64"),
     "times": (np.array(["2020-01-01"], "M8[D]"), "labels are datetime64"),

@@ -187,7 +187,7 @@ def test_a_file_of_that_name_that_is_something_else_is_left_alone(tmp_path):
 
 BAD = {
     "out": (["../../b.png"], "csv", r"line 6: \.\./\.\./b.png leads out of"),
-    "none": ([""], "csv", "line 6: no file_name or no label; right are file_name and one of label"),
+    "none": ([""], "csv", "line 6: no file_name or no label; expected file_name and one of label"),
     "twice": (["0.png"], "csv", r"line 6: 0.png is also in .*metadata.csv, line 2"),
 }
 
@@ -207,8 +207,8 @@ def test_a_wrong_row_is_named(tmp_path, names, kind, says):
         ("metadata.jsonl", '{"file_name": "0.png", "label": 1}\n[3]\n', "line 2 is no JSON object"),
         ("metadata.jsonl", '{"file_name": "0.png", "label": [1]}\n', "the label is list"),
         ("metadata.jsonl", "[" * 200_000, "cannot be read"),
-        ("metadata.csv", "file_name,label\n0.png,a,b\n", "line 2: 3 fields; right are 2"),
-        ("metadata.csv", "file_name,label\n0.png\n", "line 2: 1 fields; right are 2"),
+        ("metadata.csv", "file_name,label\n0.png,a,b\n", "line 2: 3 fields; expected 2"),
+        ("metadata.csv", "file_name,label\n0.png\n", "line 2: 1 fields; expected 2"),
         ("metadata.csv", "file_name,label\n0.png,\n", "the label is empty"),
     ],
 )

@@ -314,14 +314,14 @@ def test_no_labels_are_no_trouble():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rate": 1.1}, "noise rate is 1.1; right is a number from 0 to 1"),
+        ({"rate": 1.1}, "noise rate is 1.1; expected a number from 0 to 1"),
         ({"rate": None}, "noise rate is None"),
-        ({"num_classes": 1}, "instance noise among 1 classes; right is 2 or more"),
+        ({"num_classes": 1}, "instance noise among 1 classes; expected 2 or more"),
         ({"seed": -1}, "noise seed is -1"),
         ({"labels": LABELS[:10]}, "labels to corrupt have shape"),
         ({"labels": LABELS + 1}, "labels to corrupt run from 1 to 5"),
         ({"labels": LABELS.astype(float)}, "labels to corrupt are float64"),
-        ({"images": IMAGES.astype(np.float32)}, "are float32; right is uint8"),
+        ({"images": IMAGES.astype(np.float32)}, "are float32; expected uint8"),
         ({"images": IMAGES[..., 0]}, "have shape"),
         ({"images": FEATURES * np.nan}, "not finite"),
     ],

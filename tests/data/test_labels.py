@@ -146,7 +146,7 @@ def test_noise_by_the_image_is_of_the_true_labels():
         ("pairflip", {"matrix": "m.csv"}, "only matrix reads it"),
         ("symmetric", {"rho2": 0.5}, "noise.rho2 is given .* symmetric; only universal reads it"),
         ("universal", {"map": "map.csv"}, "only asymmetric reads it"),
-        ("universal", {"rho2": 1.5}, "noise.rho2 is 1.5; right is a number from 0 to 1"),
+        ("universal", {"rho2": 1.5}, "noise.rho2 is 1.5; expected a number from 0 to 1"),
     ],
 )
 def test_what_nobody_would_read_is_refused(kind, options, says):

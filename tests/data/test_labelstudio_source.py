@@ -144,10 +144,10 @@ def test_splits_and_the_folder_of_the_pictures_may_be_said(tmp_path):
 
 BAD = {
     "url": ([task("https://a.b/c.png", annotation("x"))], "task 1: the picture is 'https://a.b/c"),
-    "several": ([task("0.png", annotation("x", "y"))], "task 1 has 2 choices; right is one class"),
-    "no data": ([{"annotations": []}], "task 1 has no data; right is a JSON export"),
+    "several": ([task("0.png", annotation("x", "y"))], "task 1 has 2 choices; expected one class"),
+    "no data": ([{"annotations": []}], "task 1 has no data; expected a JSON export"),
     "text": ([{"data": {"text": "good"}}], "task 1 has no picture in data"),
-    "object": ({"data": {}}, "is no list; right is a JSON export of Label Studio"),
+    "object": ({"data": {}}, "is no list; expected a JSON export of Label Studio"),
     "out": ([task("../../etc/x.png", annotation("x"))], "leads out of"),
     "nobody": ([task("0.png")], "has no rows"),
     "odd": ([{"data": {"image": "0.png"}, "annotations": {"a": 1}}], "annotations are no list"),

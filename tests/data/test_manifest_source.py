@@ -67,7 +67,7 @@ def test_without_splits_a_share_of_each_class_is_held_out_whatever_the_rows_orde
     for seed in range(2):
         random.Random(seed).shuffle(rows)
         manifest = write_csv(folder, columns(rows, "path", "label"), ["path", "label"])
-        found.append(manifest_source.find(str(manifest), held_out=0.35))
+        found.append(manifest_source.find(str(manifest), test_fraction=0.35))
     np.testing.assert_array_equal(np.bincount(found[0].test.labels), [2, 2])
     assert found[0].test.files == found[1].test.files
     assert found[0].train.files == found[1].train.files
@@ -128,7 +128,7 @@ def test_such_a_picture_is_not_held_out_to_test_on(beasts):
     known = {row[0] for row in rows[1::3]}
     rows = [[row[0], row[1], row[1] if row[0] in known else ""] for row in rows]
     manifest = write_csv(folder, rows, ["path", "label", "true_label"])
-    found = manifest_source.find(str(manifest), held_out=0.5)
+    found = manifest_source.find(str(manifest), test_fraction=0.5)
     assert set(found.test.files) <= known
     assert len(found.test.files) > 0
     assert found.tests_truth
@@ -215,7 +215,7 @@ def test_two_spellings_of_one_file_are_two_rows_of_it(beasts):
     (folder / "00.png").rename(folder / "é.png")
     for row, form in zip(rows, FORMS, strict=False):
         row[0] = unicodedata.normalize(form, "é.png")
-    with pytest.raises(InputError, match=r"line 3: .* is also in .*line 2; right is one row a"):
+    with pytest.raises(InputError, match=r"line 3: .* is also in .*line 2; expected one row a"):
         manifest_source.find(str(write_csv(folder, rows)))
 
 
@@ -284,7 +284,7 @@ def test_a_label_that_is_missing_is_refused_whatever_stands_for_it(beasts, case)
     folder, rows = beasts
     table = pyarrow.table({"path": [row[0] for row in rows], "label": MISSING[case]})
     pyarrow.parquet.write_table(table, folder / "beasts.parquet")
-    with pytest.raises(InputError, match="row 1: the label is empty; right is the name of a class"):
+    with pytest.raises(InputError, match="row 1: the label is empty; expected the name of a class"):
         manifest_source.find(str(folder / "beasts.parquet"))
 
 
@@ -301,7 +301,7 @@ UNLIKE = {
 def test_a_label_that_is_no_text_and_no_whole_number_is_refused(beasts, kind):
     folder, rows = beasts
     rows = [[row[0], label] for row, label in zip(rows, UNLIKE[kind], strict=True)]
-    says = f"row 1: the label is {kind}; right is text or a whole number"
+    says = f"row 1: the label is {kind}; expected text or a whole number"
     with pytest.raises(InputError, match=says):
         manifest_source.find(str(write_parquet(folder, rows, HEADER[:2])))
 
@@ -310,7 +310,7 @@ def test_a_folder_of_parquet_parts_is_no_manifest(beasts):
     folder, rows = beasts
     (folder / "beasts").mkdir()
     write_parquet(folder / "beasts", rows, name="part-0.parquet")
-    says = "beasts' is a folder, not a manifest .*; right is a .csv or .parquet file, one "
+    says = "beasts' is a folder, not a manifest .*; expected a .csv or .parquet file, one "
     with pytest.raises(InputError, match=says):
         manifest_source.find(str(folder / "beasts"))
     says = "no folders of classes in .*dataset.path=.*part-0.parquet .one file: a data set of sever"
@@ -332,8 +332,13 @@ def test_a_file_that_is_not_there_is_skipped_up_to_the_share(beasts):
 
 # What is wrong -> (row changed, its column, the value, what is said of it).
 BAD_ROWS = {
-    "path twice": (5, "path", "./04.png", r"line 7: 04.png is also in .*beasts.csv, line 6; right"),
-    "unknown split": (5, "split", "trian", "line 7: the split is 'trian'; right is one of train"),
+    "path twice": (
+        5,
+        "path",
+        "./04.png",
+        r"line 7: 04.png is also in .*beasts.csv, line 6; expected",
+    ),
+    "unknown split": (5, "split", "trian", "line 7: the split is 'trian'; expected one of train"),
     "empty split": (5, "split", "", "line 7: the split is ''"),
     "empty label": (5, "label", "", "line 7: the label is empty"),
     "label of spaces": (5, "label", " \u00a0\t", "line 7: the label is empty"),
@@ -358,7 +363,7 @@ def test_a_bad_row_is_named_by_its_line(beasts, case):
 def test_a_bad_parquet_row_is_named_too(beasts):
     folder, rows = beasts
     rows = [[row[0], i / 2, row[2], ""] for i, row in enumerate(rows)]
-    with pytest.raises(InputError, match="row 2: the label is float; right is text or a whole"):
+    with pytest.raises(InputError, match="row 2: the label is float; expected text or a whole"):
         manifest_source.find(str(write_parquet(folder, rows)))
 
 
@@ -369,7 +374,7 @@ BAD_FILES = {
     "no rows": (b"path,label\n", "has no rows"),
     "column twice": (b"path,label,label\n", "has the column label twice"),
     "other separator": (b"path;label\n00.png;ant\n", "has no column path, label .*'path;label'"),
-    "missing field": (b"path,label\n00.png\n", "line 2: 1 fields; right are 2"),
+    "missing field": (b"path,label\n00.png\n", "line 2: 1 fields; expected 2"),
     "unquoted comma": (b"path,label\n0,0.png,ant\n", "line 2: 3 fields"),
     "not UTF-8": (b"path,label\ngr\xf6\xdfe.png,ant\n", "is not UTF-8"),
     "UTF-16": ("path,label\n".encode("utf-16"), "is not UTF-8"),
@@ -398,7 +403,7 @@ def test_a_file_that_is_no_parquet(tmp_path):
 def test_one_class_alone(beasts):
     folder, rows = beasts
     rows = [[row[0], "ant"] for row in rows]
-    with pytest.raises(InputError, match="has 1 class, 'ant'; right are two or more"):
+    with pytest.raises(InputError, match="has 1 class, 'ant'; expected two or more"):
         sources.load("manifest", str(write_csv(folder, rows, HEADER[:2])))
 
 
@@ -411,7 +416,7 @@ def test_a_class_without_training_pictures(beasts):
 
 def test_no_pictures_to_test_on(beasts):
     folder, rows = beasts
-    with pytest.raises(InputError, match="has no pictures to test on; right is a test split"):
+    with pytest.raises(InputError, match="has no pictures to test on; expected a test split"):
         sources.load("manifest", str(write_csv(folder, rows[:8])))
 
 

@@ -406,7 +406,7 @@ def test_requests_that_do_not_fit(kind, num_classes, options, words):
 def test_labels_that_are_not_labels(labels):
     with pytest.raises(InputError) as error:
         noise.corrupt(labels, "symmetric", 0.4, 10, 0)
-    assert_one_line(error, "labels to corrupt", "right is")
+    assert_one_line(error, "labels to corrupt", "expected")
     if labels.dtype.kind == "i" and labels.min() == NO_CLASS:
         labels = labels - 1
     with pytest.raises(InputError):

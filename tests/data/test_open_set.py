@@ -344,7 +344,7 @@ def test_files_integers_and_originals_go_with_the_images():
 
 @pytest.mark.parametrize("classes", [(5,), (0, 7), (0, 1, 2, 3)])
 def test_two_classes_stay_of_those_there_are(classes):
-    with pytest.raises(InputError, match="right is numbers from 0 to 4, and two classes that stay"):
+    with pytest.raises(InputError, match="expected numbers from 0 to 4, and two classes that stay"):
         open_set.without_classes(made(), classes)
 
 
@@ -358,7 +358,7 @@ def test_some_images_are_chosen_of_those_that_stay():
     np.testing.assert_array_equal(kept.test_images, data.test_images[kept.test_index])
     np.testing.assert_array_equal(kept.pool.images, alone.pool.images)
     assert open_set.known_images(some, (1, 4)) == 7
-    with pytest.raises(InputError, match=r"train_size 236 of five; right is 0 .all. to 235"):
+    with pytest.raises(InputError, match=r"train_size 236 of five; expected 0 .all. to 235"):
         open_set.chosen(data, (1, 4), skip=5, train_size=236, test_size=0)
 
 

@@ -170,13 +170,13 @@ def make_bad_names(folder):
 
 BAD = {
     make_other_split: r"test-0.parquet, row 2: the label is -1 \(-1 is how a split without labels",
-    make_no_train: r"has a name that begins with train \(part-0.parquet\); right is train-\*.parq",
-    make_configs: "has Parquet files in cropped, full; right is dataset.path of one of them",
+    make_no_train: r"has a name that begins with train \(part-0.parquet\); expected train-\*.parq",
+    make_configs: "has Parquet files in cropped, full; expected dataset.path of one of them",
     make_no_bytes: "row 1 has no picture inside, only the path of one",
-    make_no_label: "train-0.parquet has the columns other, image, species; right is a column of",
+    make_no_label: "train-0.parquet has the columns other, image, species; expected a column of",
     make_missing_label: "row 2: the label is missing",
     make_cut: "train-1.parquet cannot be read as Parquet",
-    make_bad_names: "row 2: the label is 5; right is 0 to 1, a to b",
+    make_bad_names: "row 2: the label is 5; expected 0 to 1, a to b",
 }
 
 
@@ -193,7 +193,7 @@ def test_what_is_wrong_is_told_in_a_line_and_nothing_is_kept(tmp_path, load, mak
 
 def test_without_a_cache_there_is_no_place_for_the_pictures(tmp_path):
     file = write(tmp_path / "x.parquet", [0, 1] * 5)
-    with pytest.raises(InputError, match=r"right is --config\.dataset\.cache=FOLDER"):
+    with pytest.raises(InputError, match=r"expected --config\.dataset\.cache=FOLDER"):
         sources.load("own", str(file))
 
 

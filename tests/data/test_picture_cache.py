@@ -109,7 +109,7 @@ def test_a_reader_keeps_what_it_has_opened(cache):
 def test_a_disk_that_would_be_full_is_named_before_anything_is_decoded(cache, monkeypatch):
     usage = types.SimpleNamespace(free=IMAGES.nbytes * 1.1)
     monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(NoRoomError, match=r"the disk of .* has 0.00 GB left; right is --config"):
+    with pytest.raises(NoRoomError, match=r"the disk of .* has 0.00 GB left; expected --config"):
         cache.decoded(FILES, IMAGES.shape, never, never)
     usage.free = IMAGES.nbytes * 1.2
     cache.decoded(FILES, IMAGES.shape, blocks, dict)
@@ -122,7 +122,7 @@ def test_a_disk_that_fills_up_on_the_way_is_named(cache):
         yield IMAGES[:3]
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(InputError, match=r"cannot write .* \(No space left on device\); right is"):
+    with pytest.raises(InputError, match=r"cannot write .* \(No space left on device\); expected"):
         cache.decoded(FILES, IMAGES.shape, full, dict)
 
 

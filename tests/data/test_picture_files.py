@@ -79,7 +79,7 @@ def test_a_disk_without_room_for_the_cache_is_no_obstacle(photos, tmp_path, monk
     for budget in (0.0, 1e-9):
         data = load(photos, cache=str(tmp_path / "cache"), memory_budget=budget)
         assert data.is_on_disk == (budget > 0)
-        assert re.match(r"decoded pictures take .* has 0.00 GB left; right is", data.not_cached)
+        assert re.match(r"decoded pictures take .* has 0.00 GB left; expected", data.not_cached)
         np.testing.assert_array_equal(data.train_images[:], plain.train_images)
     assert not plain.not_cached
 
@@ -111,7 +111,7 @@ def test_more_than_the_share_are_refused_and_counted(photos):
     broken(photos)
     says = (
         r"2 of 40 files of .*photos cannot be used \(ant/03.jpg: .*; bee/04.jpg: .*\), which is "
-        r"more than dataset.max_broken, 0.04; right is .*=0.05$"
+        r"more than dataset.max_broken, 0.04; expected .*=0.05$"
     )
     with pytest.raises(InputError, match=says) as caught:
         load(photos, max_broken=0.04)
@@ -162,7 +162,7 @@ def test_a_second_start_opens_no_picture(photos, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first.train_images, second.train_images)
     assert second.skipped_files == first.skipped_files
     # A larger share held out is another split of the same pixels.
-    load(photos, cache=str(tmp_path / "cache"), max_broken=0.1, held_out=0.5)
+    load(photos, cache=str(tmp_path / "cache"), max_broken=0.1, test_fraction=0.5)
 
 
 def test_what_cannot_be_read_now_ends_the_run_and_is_read_by_the_next(
@@ -220,7 +220,7 @@ def test_the_first_images_are_decoded_alone(photos, tmp_path):
     assert (len(data.train_images), len(data.test_images)) == (6, 2)
     (array,) = (tmp_path / "cache").glob("*.npy")
     assert np.load(array, mmap_mode="r").shape == (8, 16, 16, 3)
-    with pytest.raises(InputError, match=r"train_size 33 of photos; right is 0 \(all\) to 32"):
+    with pytest.raises(InputError, match=r"train_size 33 of photos; expected 0 \(all\) to 32"):
         sources.read(found, train_size=33, image_size=16)
 
 

@@ -219,7 +219,7 @@ def test_reduction_is_antialiased():
 
 
 def test_another_size_is_refused():
-    with pytest.raises(InputError, match="it has 12x20 pixels; right is 12x12"):
+    with pytest.raises(InputError, match="it has 12x20 pixels; expected 12x12"):
         decode(encoded(RGB), 12, 12)
 
 
@@ -300,7 +300,7 @@ def test_a_reader_that_fails_says_nothing_of_the_picture(tmp_path, monkeypatch, 
 
     (tmp_path / "x.png").write_bytes(encoded(RGB))
     monkeypatch.setattr(Image, "open", failing)
-    says = r"x.png cannot be read \((Too many open files|out of memory)\); right is"
+    says = r"x.png cannot be read \((Too many open files|out of memory)\); expected"
     with pytest.raises(InputError, match=says) as caught:
         pictures.size(str(tmp_path / "x.png"), "x.png")
     assert not isinstance(caught.value, pictures.BrokenPicture)

@@ -138,9 +138,9 @@ def test_images_at_the_start_are_skipped_before_some_are_taken(save):
     np.testing.assert_array_equal(some.train_index, np.arange(3, 9))
     np.testing.assert_array_equal(some.test_labels, content["y_test"][:2])
     assert len(whole.subset(0, 0, skip=3).train_labels) == 9
-    with pytest.raises(InputError, match=r"skip 12 of beasts; right is 0 .none. to 11"):
+    with pytest.raises(InputError, match=r"skip 12 of beasts; expected 0 .none. to 11"):
         whole.subset(0, 0, skip=12)
-    with pytest.raises(InputError, match=r"train_size 10 of beasts; right is 0 .all. to 9"):
+    with pytest.raises(InputError, match=r"train_size 10 of beasts; expected 0 .all. to 9"):
         whole.subset(10, 0, skip=3)
 
 
@@ -167,7 +167,7 @@ def test_npz_of_keras_has_labels_in_a_column(save):
 @pytest.mark.parametrize(
     ("human", "says"),
     [
-        (np.arange(12), "labels human_aggre of beasts run from 0 to 11; right is 0 to 2"),
+        (np.arange(12), "labels human_aggre of beasts run from 0 to 11; expected 0 to 2"),
         (np.arange(12) % 3 - 1, "labels human_aggre of beasts run from -1 to 1"),
         (np.arange(12) % 2, r"class 2 \(2\) is empty in the labels human_aggre of beasts"),
         (np.full(12, 2**64 - 1, np.uint64), "labels human_aggre of beasts run from"),
@@ -203,20 +203,20 @@ def test_npz_greyscale_gets_three_equal_channels(save, channel):
 
 
 BAD_ARRAYS = {
-    "no images": ({"x_train": None}, "has no array x_train; right are x_train"),
+    "no images": ({"x_train": None}, "has no array x_train; expected x_train"),
     "no labels": ({"y_train": None, "y_test": None}, "has no array y_train, y_test"),
     "float images": (
         {"x_train": np.zeros((12, 8, 10, 3), np.float32)},
-        "x_train of .* are float32; right is uint8",
+        "x_train of .* are float32; expected uint8",
     ),
     "nan images": (
         {"x_test": np.full((5, 8, 10, 3), np.nan)},
-        "x_test of .* are float64; right is uint8",
+        "x_test of .* are float64; expected uint8",
     ),
     "nan grey": ({"x_test": np.full((5, 8, 10), np.nan)}, "x_test of .* are float64"),
     "flat images": (
         {"x_train": np.zeros((12, 240), np.uint8)},
-        r"x_train of .* are uint8 \(12, 240\); right is float32 \[N, D\]",
+        r"x_train of .* are uint8 \(12, 240\); expected float32 \[N, D\]",
     ),
     "four channels": ({"x_test": np.zeros((5, 8, 10, 4), np.uint8)}, r"x_test .* \(5, 8, 10, 4\)"),
     "small images": ({"x_train": np.zeros((12, 7, 9, 3), np.uint8)}, "at least 8x8"),
@@ -237,22 +237,22 @@ BAD_ARRAYS = {
         },
         "no train images in beasts",
     ),
-    "float labels": ({"y_train": np.zeros(12)}, "y_train of .* are float64; right is integers"),
+    "float labels": ({"y_train": np.zeros(12)}, "y_train of .* are float64; expected integers"),
     "float test labels": ({"y_test": np.zeros(5)}, "y_test of .* are float64"),
     "bool labels": ({"y_train": np.zeros(12, bool)}, "y_train of .* are bool"),
     "text labels": (
         {"y_train": np.full(12, "ant")},
-        r"y_train of .* is text, <U3; right is integers from 0 and class_names: numpy\.unique",
+        r"y_train of .* is text, <U3; expected integers from 0 and class_names: numpy\.unique",
     ),
     "labels in two columns": ({"y_train": np.zeros((12, 2), int)}, r"y_train.* \(12, 2\)"),
     "labels in a row": ({"y_test": np.zeros((1, 5), int)}, r"y_test.* shape \(1, 5\)"),
     "scalar labels": ({"y_test": np.array(1)}, r"y_test.* shape \(\)"),
-    "too few labels": ({"y_train": np.arange(9) % 3}, r"y_train .* \(9,\); right is .* \(12,\)"),
+    "too few labels": ({"y_train": np.arange(9) % 3}, r"y_train .* \(9,\); expected .* \(12,\)"),
     "too few human labels": ({"human_aggre": np.arange(5) % 3}, r"human_aggre .* shape \(5,\)"),
     "too few true labels": ({"y_train_true": np.arange(5) % 3}, r"y_train_true .* shape \(5,\)"),
     "negative true labels": (
         {"y_train_true": np.arange(12) % 3 - 2},
-        "y_train_true .* from -2 to 0; right is 0 to 2 .3 classes., or -1 for none of them",
+        "y_train_true .* from -2 to 0; expected 0 to 2 .3 classes., or -1 for none of them",
     ),
     "no true label": ({"y_train_true": np.full(12, -1)}, "y_train_true .* are all -1"),
     "negative labels": ({"y_test": np.arange(5) - 1}, "y_test of .* run from -1 to 3"),
@@ -262,18 +262,18 @@ BAD_ARRAYS = {
     ),
     "labels beyond the names": (
         {"class_names": np.array(["ant", "bee"])},
-        r"y_train of .* run from 0 to 2; right is 0 to 1 \(2 classes\)",
+        r"y_train of .* run from 0 to 2; expected 0 to 1 \(2 classes\)",
     ),
     "float human labels": ({"human_aggre": np.zeros(12)}, "human_aggre of .* are float64"),
-    "unknown array": ({"extra": np.zeros((12, 2))}, r"unknown array extra \(12, 2\); right are"),
+    "unknown array": ({"extra": np.zeros((12, 2))}, r"unknown array extra \(12, 2\); expected"),
     "numbered names": ({"class_names": np.arange(3)}, r"class_names of .* is int64 \(3,\)"),
     "an unknown array of a long name": (
         {"x" * 3000: np.zeros((12, 2))},
-        r"unknown array xx.*\.\.\.x* \(12, 2\); right are",
+        r"unknown array xx.*\.\.\.x* \(12, 2\); expected",
     ),
     "a name twice": (
         {"class_names": np.array(["ant", "bee", "ant"])},
-        "beasts has 2 classes of the name 'ant'; right is a name of its own",
+        "beasts has 2 classes of the name 'ant'; expected a name of its own",
     ),
     "no name": (
         {"class_names": np.array(["ant", "", "bee"])},
@@ -281,12 +281,12 @@ BAD_ARRAYS = {
     ),
     "one class": (
         {"y_train": np.zeros(12, int), "y_test": np.zeros(5, int), "human_aggre": None},
-        "beasts has one class, '0'; right are two or more",
+        "beasts has one class, '0'; expected two or more",
     ),
     "empty class": ({"y_train": np.arange(12) % 2 * 2}, r"class 1 \(1\) is empty"),
     "pickled labels": (
         {"human_aggre": np.array([None] * 12)},
-        "human_aggre of .* right is .* not of Python objects",
+        "human_aggre of .* expected .* not of Python objects",
     ),
 }
 
@@ -302,7 +302,7 @@ def test_npz_with_a_bad_array(save, changes, message):
 
 
 def test_npz_without_a_path():
-    with pytest.raises(InputError, match=r"right is dataset\.path=FILE\.npz"):
+    with pytest.raises(InputError, match=r"expected dataset\.path=FILE\.npz"):
         sources.load("npz")
 
 
@@ -398,5 +398,5 @@ def test_own_data_are_what_their_path_is(tmp_path, save, kind):
 def test_a_path_that_is_no_data(tmp_path, monkeypatch, path, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").touch()
-    with pytest.raises(InputError, match=rf"{says}.*; right is a folder with a subfolder a class"):
+    with pytest.raises(InputError, match=rf"{says}.*; expected a folder with a subfolder a class"):
         sources.load("own", path)

@@ -33,7 +33,7 @@ def test_the_columns_are_checked_before_any_row(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"a,b\n1,2\n3\n", "x.csv, line 3: 1 fields; right are 2"),
+        (b"a,b\n1,2\n3\n", "x.csv, line 3: 1 fields; expected 2"),
         (b"a\n\xff\n", "x.csv is not UTF-8"),
         (b'a\n"1\n', "x.csv cannot be read as CSV"),
     ],
@@ -52,5 +52,5 @@ def test_a_value_is_text(value, text):
 
 @pytest.mark.parametrize(("value", "kind"), [(True, "bool"), (0.5, "float"), ([1], "list")])
 def test_a_value_that_is_neither_text_nor_a_whole_number_is_refused(value, kind):
-    with pytest.raises(InputError, match=f"row 7: the split is {kind}; right is text or a whole"):
+    with pytest.raises(InputError, match=f"row 7: the split is {kind}; expected text or a whole"):
         table_rows.text(value, "split", "row 7")

@@ -272,12 +272,12 @@ def test_an_unprepared_set_is_prepared_and_read(folder, tmp_path, monkeypatch):
         ("CIFAR10", "unknown data set 'CIFAR10'; perhaps cifar10"),
         ("mnst", "perhaps mnist"),
         ("digit", "perhaps digits"),
-        ("qqqqqqqq", "right is digits, npz or a name of TFDS"),
+        ("qqqqqqqq", "expected digits, npz or a name of TFDS"),
         ("", "unknown data set ''"),
         ("huggingface:mnist", "unknown data set 'huggingface:mnist'"),
         ("cifar10/blue", "cifar10/blue cannot be opened: .*BuilderConfig blue not found"),
-        ("glue/cola", "features sentence, label, idx; right is a set with an 'image'"),
-        ("tiny_beasts/no_image", "features id, label; right is a set with an 'image'"),
+        ("glue/cola", "features sentence, label, idx; expected a set with an 'image'"),
+        ("tiny_beasts/no_image", "features id, label; expected a set with an 'image'"),
     ],
 )
 def test_names_that_are_no_image_set(name, message, tmp_path):
@@ -291,9 +291,9 @@ def test_names_that_are_no_image_set(name, message, tmp_path):
     [
         (
             "tiny_beasts/two_sizes",
-            r"\(1., 1., 3\) and of \(1., 1., 3\); right is .* one image size",
+            r"\(1., 1., 3\) and of \(1., 1., 3\); expected .* one image size",
         ),
-        ("tiny_beasts/no_test", "has the splits train; right is train and test"),
+        ("tiny_beasts/no_test", "has the splits train; expected train and test"),
     ],
 )
 def test_sets_that_do_not_fit(folder, name, message):
@@ -313,7 +313,7 @@ def test_a_set_prepared_as_tfrecord_must_be_prepared_as_array_record(own_folder)
     folder, place = own_folder
     info = json.loads((place / "dataset_info.json").read_text())
     (place / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
-    with pytest.raises(InputError, match="prepared as tfrecord; right is array_record"):
+    with pytest.raises(InputError, match="prepared as tfrecord; expected array_record"):
         tfds_source.load("tiny_beasts", folder)
 
 

@@ -64,7 +64,7 @@ def test_it_is_opened_by_its_name_and_takes_a_side():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (Asked(100), "image_size is 100 with classical; right is a multiple of 64"),
+        (Asked(100), "image_size is 100 with classical; expected a multiple of 64"),
         (Asked(normalisation="clip"), "normalisation is 'clip' with classical"),
         (Asked(output="x"), "output is 'x' with classical"),
     ],

@@ -162,7 +162,7 @@ def test_embeddings_that_are_all_the_same_are_refused(noise, tmp_path):
         return np.full((len(pictures), 2), 3, np.float32) + noise * right(pictures) / 255
 
     for _ in range(2):  # the second time they are kept
-        with pytest.raises(InputError, match=r"all embeddings of pears are the same; right is .+$"):
+        with pytest.raises(InputError, match=r"all embeddings of pears are the same; expected .+$"):
             extraction.embeddings(Fake(embed=same), PICTURES, tmp_path, "pears")
 
 

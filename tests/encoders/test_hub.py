@@ -139,7 +139,7 @@ def test_what_was_fetched_is_found_where_the_user_wants_no_connection(hub, monke
     ],
 )
 def test_a_refusal_is_one_line(path, reason, hub):
-    with pytest.raises(InputError, match=rf"^cannot fetch hf://{path} \({reason}\); right is .+$"):
+    with pytest.raises(InputError, match=rf"^cannot fetch hf://{path} \({reason}\); expected .+$"):
         fetched(f"hf://{path}")
 
 
@@ -157,7 +157,9 @@ def test_without_a_connection_the_line_says_so(hub):
 
 def test_half_a_file_is_none(hub, tmp_path):
     hub.sent = 100
-    with pytest.raises(InputError, match=r"^cannot fetch hf://owner/name/file.onnx \(.+\); right"):
+    with pytest.raises(
+        InputError, match=r"^cannot fetch hf://owner/name/file.onnx \(.+\); expected"
+    ):
         fetched("hf://owner/name/file.onnx")
     assert not list((tmp_path / "cache").rglob("*.onnx"))
 
@@ -181,7 +183,7 @@ def test_half_a_file_is_none(hub, tmp_path):
     ],
 )
 def test_a_malformed_address_is_refused(path, hub):
-    with pytest.raises(InputError, match=r"no address of a file on the hub; right is hf://owner/"):
+    with pytest.raises(InputError, match=r"no address of a file on the hub; expected hf://owner/"):
         fetched(path)
     assert not hub.seen
 

@@ -145,7 +145,7 @@ def test_a_users_side_is_taken_before_the_files(tmp_path):
 def test_a_fixed_side_is_no_other(first, tmp_path):
     path = make(tmp_path / "e.onnx", side=32, first=first, metadata={"side": "64"})
     assert read(path, Asked()).side == read(path, AT_32).side == 32
-    with pytest.raises(InputError, match=r"image_size is 64, but .* 32 pixels; right is 0$"):
+    with pytest.raises(InputError, match=r"image_size is 64, but .* 32 pixels; expected 0$"):
         read(path, Asked(side=64))
 
 
@@ -174,7 +174,7 @@ def test_a_fixed_side_is_no_other(first, tmp_path):
 def test_metadata_that_cannot_be_right_is_refused(name, text, tmp_path):
     path = make(tmp_path / "e.onnx", metadata=METADATA | {name: text})
     right = "1 number$" if name == "side" else "3 numbers of channels in .*, divided by commas$"
-    with pytest.raises(InputError, match=rf"its metadata has {name} = '.*'; right is {right}"):
+    with pytest.raises(InputError, match=rf"its metadata has {name} = '.*'; expected {right}"):
         read(path, Asked())
 
 
@@ -303,7 +303,7 @@ def test_what_is_no_onnx_file_is_refused(content, tmp_path):
 
 
 def test_where_no_file_is_the_line_says_so(tmp_path):
-    assert "cannot be read (No such file or directory); right is" in reading(tmp_path / "e.onnx")
+    assert "cannot be read (No such file or directory); expected" in reading(tmp_path / "e.onnx")
 
 
 def test_operators_of_others_are_not_loaded(tmp_path):
@@ -319,18 +319,18 @@ def test_weights_in_another_file_are_refused(tmp_path):
     path = make(tmp_path / "e.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w", size_threshold=0)
     assert (tmp_path / "w").exists()
-    assert "(its weights lie in another file: export them into one); right" in reading(path)
+    assert "(its weights lie in another file: export them into one); expected" in reading(path)
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         ({"shape": ["n", 3, 32, 32], "inputs": 2}, "reads x tensor(float) ['n', 3, 32, 32], xx "),
-        ({"shape": ["n", 3, 32]}, "reads x tensor(float) ['n', 3, 32]; right is one input"),
-        ({"shape": ["n", 3, 9, 32, 32]}, "right is one input of pictures, [n, 3, H, W] or"),
+        ({"shape": ["n", 3, 32]}, "reads x tensor(float) ['n', 3, 32]; expected one input"),
+        ({"shape": ["n", 3, 9, 32, 32]}, "expected one input of pictures, [n, 3, H, W] or"),
         ({"shape": ["n", 3, 32, 32], "dtype": TensorProto.DOUBLE}, "reads x tensor(double)"),
-        ({"shape": ["n", 3, 32, 48]}, "reads pictures of [32, 48] pixels; right are squares"),
-        ({"shape": ["n", 32, 48, 3]}, "reads pictures of [32, 48] pixels; right are squares"),
+        ({"shape": ["n", 3, 32, 48]}, "reads pictures of [32, 48] pixels; expected squares"),
+        ({"shape": ["n", 32, 48, 3]}, "reads pictures of [32, 48] pixels; expected squares"),
         ({"shape": ["n", 1, 32, 32]}, "cannot be run on pictures ("),
         ({"shape": ["n", 3, 10**6, 10**6]}, "reads pictures of 1,000,000 pixels, which is"),
         ({"shape": [10**6, 3, 32, 32]}, "reads pictures of 32 pixels, 1,000,000 at once"),
@@ -374,7 +374,7 @@ def test_a_side_of_the_metadata_is_bounded(tmp_path):
 def test_without_the_package_the_line_says_how_to_get_it(tmp_path, monkeypatch):
     path = make(tmp_path / "e.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "right is pip install onnxruntime" in reading(path)
+    assert "expected pip install onnxruntime" in reading(path)
 
 
 @pytest.mark.parametrize("outputs", [("embedding", "scores"), ("a", "probs", "logits")])

@@ -21,7 +21,7 @@ def test_a_file_of_a_known_kind_is_found(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["none.onnx", "folder.onnx", "", "nul\0.onnx"])
 def test_where_no_file_is_the_line_says_so(name, tmp_path):
     (tmp_path / "folder.onnx").mkdir()
-    with pytest.raises(InputError, match=r"^no file '.*' \(encoder\.path\); right is an \.onnx or"):
+    with pytest.raises(InputError, match=r"^no file '.*' \(encoder\.path\); expected an \.onnx or"):
         opening.located(str(tmp_path / name))
 
 
@@ -31,7 +31,7 @@ def test_where_no_file_is_the_line_says_so(name, tmp_path):
 def test_a_file_of_another_kind_is_refused(name, ending, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(
-        InputError, match=rf"\(encoder\.path\) ends in {ending}; right is an \.onnx"
+        InputError, match=rf"\(encoder\.path\) ends in {ending}; expected an \.onnx"
     ):
         opening.located(str(tmp_path / name))
 

@@ -104,5 +104,5 @@ def test_digests_tell_files_and_uses_apart(saved, tmp_path):
 
 def test_what_is_no_resnet_is_refused(tmp_path):
     save_file({"head.weight": np.zeros((2, 2), np.float32)}, tmp_path / "net.safetensors")
-    with pytest.raises(InputError, match=r"net\.safetensors has no \S+; right is a ResNet"):
+    with pytest.raises(InputError, match=r"net\.safetensors has no \S+; expected a ResNet"):
         read(tmp_path / "net.safetensors", Asked())

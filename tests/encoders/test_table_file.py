@@ -110,7 +110,7 @@ def test_the_rows_of_a_list_stand_in_its_order(saved):
 def test_train_and_test_are_of_arrays_that_were_given_apart(saved):
     """`fit` draws what it holds out: another split of as many would be joined wrongly."""
     for facts in (PLACES, FILES):
-        with pytest.raises(InputError, match="which images are held out is drawn here; right is"):
+        with pytest.raises(InputError, match="which images are held out is drawn here; expected"):
             table_file.read(saved(train=TRAIN, test=TEST), data(**facts))
 
 
@@ -138,23 +138,23 @@ INDEX = np.arange(N + M)
 PATHS = np.array(FILES["train_files"] + FILES["test_files"])
 NAN = np.where(np.arange(N + M)[:, None] == 4, np.nan, ROWS)
 REFUSED = {
-    "no table": ({"x": ROWS}, {}, "holds x; right is a .npz of"),
-    "nothing": ({}, {}, "holds ; right is a .npz of"),
-    "train alone": ({"train": TRAIN}, {}, "holds train; right"),
-    "embeddings alone": ({"embeddings": ROWS}, {}, "holds embeddings; right"),
-    "few rows": ({"train": TRAIN[1:], "test": TEST}, {}, "train has 5 rows for 6 images; right"),
-    "many rows": ({"train": TRAIN, "test": ROWS}, {}, "test has 9 rows for 3 images; right"),
+    "no table": ({"x": ROWS}, {}, "holds x; expected a .npz of"),
+    "nothing": ({}, {}, "holds ; expected a .npz of"),
+    "train alone": ({"train": TRAIN}, {}, "holds train; expected"),
+    "embeddings alone": ({"embeddings": ROWS}, {}, "holds embeddings; expected"),
+    "few rows": ({"train": TRAIN[1:], "test": TEST}, {}, "train has 5 rows for 6 images; expected"),
+    "many rows": ({"train": TRAIN, "test": ROWS}, {}, "test has 9 rows for 3 images; expected"),
     "two widths": (
-        {"train": TRAIN, "test": TEST[:, 1:]}, {}, "train has 4 features and test 3; right",
+        {"train": TRAIN, "test": TEST[:, 1:]}, {}, "train has 4 features and test 3; expected",
     ),
     "whole numbers": (
-        {"train": TRAIN.astype(int), "test": TEST}, {}, "train: embeddings are int64 (6, 4); right",
+        {"train": TRAIN.astype(int), "test": TEST}, {}, "embeddings are int64 (6, 4); expected",
     ),
     "a rank": (
-        {"train": TRAIN, "test": TEST[..., None]}, {}, "embeddings are float32 (3, 4, 1); right",
+        {"train": TRAIN, "test": TEST[..., None]}, {}, "embeddings are float32 (3, 4, 1); expected",
     ),
     "one feature": (
-        {"train": TRAIN[:, :1], "test": TEST[:, :1]}, {}, "train have 1 feature; right are two",
+        {"train": TRAIN[:, :1], "test": TEST[:, :1]}, {}, "train have 1 feature; expected two",
     ),
     "NaN": ({"train": NAN[:N], "test": TEST}, {}, "train hold values that are not finite"),
     "too large": (
@@ -169,14 +169,14 @@ REFUSED = {
         {"embeddings": ROWS[:0], "index": INDEX[:0]}, {}, "index are int64 (0,) beside 0 rows",
     ),
     "numbers for paths": (
-        {"embeddings": ROWS, "paths": INDEX}, FILES, "paths are int64 (9,) beside 9 rows; right",
+        {"embeddings": ROWS, "paths": INDEX}, FILES, "paths are int64 (9,) beside 9 rows; expected",
     ),
     "paths of no files": (
-        {"embeddings": ROWS, "paths": PATHS}, {}, "paths, but beasts has no files; right",
+        {"embeddings": ROWS, "paths": PATHS}, {}, "paths, but beasts has no files; expected",
     ),
     "twice": (
         {"embeddings": ROWS, "index": np.r_[INDEX[:-1], 2]}, IN_TURN,
-        "index has 2 twice; right is one",
+        "index has 2 twice; expected one",
     ),
     "path twice": (
         {"embeddings": ROWS, "paths": np.r_[PATHS[:-1], PATHS[:1]]}, FILES,
@@ -208,10 +208,10 @@ def test_what_is_no_table_of_these_pictures_is_refused(case, saved):
 @pytest.mark.parametrize(
     ("rows", "given", "told"),
     [
-        (ROWS[1:], {}, "has 8 rows for 6 training and 3 test images; right is a row each"),
-        (ROWS, FILES, "rows of a .npy have an order, and files have none; right is a .npz"),
-        (ROWS[0], {}, "embeddings are float32 (4,); right"),
-        (INDEX[:, None].repeat(2, 1), {}, "embeddings are int64 (9, 2); right"),
+        (ROWS[1:], {}, "has 8 rows for 6 training and 3 test images; expected a row each"),
+        (ROWS, FILES, "rows of a .npy have an order, and files have none; expected a .npz"),
+        (ROWS[0], {}, "embeddings are float32 (4,); expected"),
+        (INDEX[:, None].repeat(2, 1), {}, "embeddings are int64 (9, 2); expected"),
         (NAN, {}, "hold values that are not finite, first in row 4"),
     ],
     ids=["rows", "files", "rank", "dtype", "NaN"],
@@ -226,10 +226,12 @@ def test_a_npy_that_is_no_table_is_refused(rows, given, told, saved):
 @pytest.mark.parametrize("name", ["t.npy", "t.npz"])
 def test_what_cannot_be_read_is_refused(name, tmp_path, saved):
     path = tmp_path / name
-    with pytest.raises(InputError, match=r"t\.np[yz], is no file; right is a \.npz of"):
+    with pytest.raises(InputError, match=r"t\.np[yz], is no file; expected a \.npz of"):
         table_file.read(path, data())
     path.write_bytes(b"no array")
-    with pytest.raises(InputError, match=r"^config\.encoder\.path, \S+, cannot be read: .+; right"):
+    with pytest.raises(
+        InputError, match=r"^config\.encoder\.path, \S+, cannot be read: .+; expected"
+    ):
         table_file.read(path, data())
 
 
@@ -256,5 +258,5 @@ def test_logits_are_read_as_embeddings_are_and_need_no_test_images(saved):
     check(table_file.read(alone, data(**FILES), kind), TRAIN, TEST[:0])
     with pytest.raises(InputError, match=r"config.teacher.path, .*1 of .* pictures have no row"):
         table_file.read(saved(logits=ROWS[:-1], paths=paths[:-1]), data(**FILES), kind)
-    with pytest.raises(InputError, match=r"embeddings; right .* perhaps `test` .* of `logits`"):
+    with pytest.raises(InputError, match=r"embeddings; expected .* perhaps `test` .* of `logits`"):
         table_file.read(saved(embeddings=ROWS), data(), kind)

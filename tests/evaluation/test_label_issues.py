@@ -76,7 +76,7 @@ def test_any_name_of_a_file_or_a_class_is_one_row_and_no_formula(tmp_path):
 @pytest.mark.parametrize("text", ["", "index,score\n0,1\n", "index\nmany\n"])
 def test_another_file_is_refused(text, tmp_path):
     (tmp_path / "issues.csv").write_text(text)
-    with pytest.raises(InputError, match="right is a label_issues"):
+    with pytest.raises(InputError, match="expected a label_issues"):
         label_issues.read_csv(tmp_path / "issues.csv")
 
 

@@ -108,7 +108,7 @@ def test_integer_classes_stay_integers(tmp_path):
 
 def test_what_cannot_be_written_is_told_in_a_line(tmp_path, monkeypatch):
     model = model_of(None, FEATURES)
-    with pytest.raises(InputError, match=r"right is FILE\.onnx"):
+    with pytest.raises(InputError, match=r"expected FILE\.onnx"):
         model.to_onnx(tmp_path / "model.pt")
     with pytest.raises(InputError, match="cannot write"):
         model.to_onnx(tmp_path / "nowhere" / "model.onnx")

@@ -94,7 +94,7 @@ class TestEdgeMatrix:
         assert relation.edge_matrix(jnp.ones((2, 3), jnp.float64)).dtype == jnp.float64
 
     def test_refuses_what_is_not_batch_by_features(self):
-        with pytest.raises(ValueError, match=r"shape \(2, 3, 4\); right is \[batch, features\]"):
+        with pytest.raises(ValueError, match=r"shape \(2, 3, 4\); expected \[batch, features\]"):
             relation.edge_matrix(jnp.zeros((2, 3, 4)))
 
 
@@ -187,7 +187,7 @@ class TestLosses:
 
     def test_refuses_what_is_not_batch_by_features(self, teacher):
         for loss in (relation.edge_loss, relation.node_loss):
-            with pytest.raises(ValueError, match=r"\(6, 16\) and \(16,\); right is"):
+            with pytest.raises(ValueError, match=r"\(6, 16\) and \(16,\); expected"):
                 loss(teacher, teacher[0])
 
 

@@ -152,9 +152,9 @@ class TestEveryLoss:
 
     def test_refuses_wrong_shapes_and_dtypes(self, name):
         loss, logits = robust.get(name), jnp.zeros((4, 3))
-        with pytest.raises(ValueError, match=r"\(4, 3\), labels \(4, 1\); right is"):
+        with pytest.raises(ValueError, match=r"\(4, 3\), labels \(4, 1\); expected"):
             loss(logits, jnp.zeros((4, 1), jnp.int32))
-        with pytest.raises(ValueError, match="labels are float32; right is integers"):
+        with pytest.raises(ValueError, match="labels are float32; expected integers"):
             loss(logits, jnp.zeros(4))
 
 
@@ -260,22 +260,22 @@ class TestGet:
             ("xyz", {}, "unknown loss 'xyz'; there are ce, mae,"),
             ("gce", {"a": 1.0}, "loss 'gce' has no parameter 'a'; it takes q"),
             ("ce", {"q": 0.7}, "loss 'ce' has no parameter 'q'; it takes none"),
-            ("gce", {"q": 0}, "loss 'gce' has q = 0; right is a number in (0, 1]"),
-            ("gce", {"q": 1.5}, "q = 1.5; right is a number in (0, 1]"),
-            ("gce", {"q": None}, "q = None; right is a number in (0, 1]"),
-            ("gce", {"q": True}, "q = True; right is a number in (0, 1]"),
-            ("gce", {"q": "0.7"}, "q = '0.7'; right is a number in (0, 1]"),
-            ("gce", {"q": math.nan}, "q = nan; right is"),
-            ("sce", {"alpha": -1}, "alpha = -1; right is a number in [0, 1e+06]"),
-            ("sce", {"beta": math.inf}, "beta = inf; right is"),
-            ("rce", {"log_zero": 1}, "log_zero = 1; right is a number in [-1000, 0]"),
-            ("agce", {"a": 0}, "a = 0; right is a number in (0, 1000]"),
-            ("agce", {"q": 0}, "q = 0; right is a number in (0, 10]"),
-            ("aul", {"a": 1}, "a = 1; right is a number in (1, 1000]"),
-            ("nce_aul", {"a": 1}, "a = 1; right is a number in (1, 1000]"),
-            ("ael", {"a": -2}, "a = -2; right is a number in (0, 1000]"),
-            ("taylor_ce", {"t": 0}, "t = 0; right is a whole number from 1 to 10,000"),
-            ("taylor_ce", {"t": 2.5}, "t = 2.5; right is a whole number from 1 to 10,000"),
+            ("gce", {"q": 0}, "loss 'gce' has q = 0; expected a number in (0, 1]"),
+            ("gce", {"q": 1.5}, "q = 1.5; expected a number in (0, 1]"),
+            ("gce", {"q": None}, "q = None; expected a number in (0, 1]"),
+            ("gce", {"q": True}, "q = True; expected a number in (0, 1]"),
+            ("gce", {"q": "0.7"}, "q = '0.7'; expected a number in (0, 1]"),
+            ("gce", {"q": math.nan}, "q = nan; expected"),
+            ("sce", {"alpha": -1}, "alpha = -1; expected a number in [0, 1e+06]"),
+            ("sce", {"beta": math.inf}, "beta = inf; expected"),
+            ("rce", {"log_zero": 1}, "log_zero = 1; expected a number in [-1000, 0]"),
+            ("agce", {"a": 0}, "a = 0; expected a number in (0, 1000]"),
+            ("agce", {"q": 0}, "q = 0; expected a number in (0, 10]"),
+            ("aul", {"a": 1}, "a = 1; expected a number in (1, 1000]"),
+            ("nce_aul", {"a": 1}, "a = 1; expected a number in (1, 1000]"),
+            ("ael", {"a": -2}, "a = -2; expected a number in (0, 1000]"),
+            ("taylor_ce", {"t": 0}, "t = 0; expected a whole number from 1 to 10,000"),
+            ("taylor_ce", {"t": 2.5}, "t = 2.5; expected a whole number from 1 to 10,000"),
         ],
     )
     def test_what_is_wrong_is_said_in_one_line(self, name, params, message):
@@ -312,7 +312,7 @@ class TestOwnFunction:
         assert robust.parameters("my_module:my_loss") == {}
 
     def test_must_give_one_value_an_example(self):
-        with pytest.raises(InputError, match=r"returned shape \(\); right is one value an example"):
+        with pytest.raises(InputError, match=r"returned shape \(\); expected one value an example"):
             call(robust.get("my_module:mean_loss"), np.zeros((2, 3)), [0, 1])
 
     @pytest.mark.parametrize(
@@ -321,9 +321,9 @@ class TestOwnFunction:
             ("no_such_module:loss", {}, "cannot be imported (No module named 'no_such_module')"),
             ("needs_more:loss", {}, "(No module named 'a_package_that_is_missing')"),
             ("my_module:no_loss", {}, "module my_module has no 'no_loss'"),
-            ("my_module:number", {}, "loss 'my_module:number' is int; right is a function"),
-            ("my_module:", {}, "is not an import path; right is my_module:my_loss"),
-            (":my_loss", {}, "is not an import path; right is my_module:my_loss"),
+            ("my_module:number", {}, "loss 'my_module:number' is int; expected a function"),
+            ("my_module:", {}, "is not an import path; expected my_module:my_loss"),
+            (":my_loss", {}, "is not an import path; expected my_module:my_loss"),
             ("my_module:my_loss", {"q": 1}, "is given q; a function by import path takes no"),
         ],
     )

@@ -23,7 +23,7 @@ def asked():
 def test_what_is_not_there_is_named_with_what_is(asked, platform):
     asked(platform)
     says = (
-        f"JAX_PLATFORMS is {platform} and JAX finds no such devices here .*; right is one of .*cpu"
+        f"JAX_PLATFORMS is {platform} and JAX finds no such devices here .*; expected one of .*cpu"
     )
     for _ in range(2):  # who tries again gets no others
         with pytest.raises(InputError, match=says):

@@ -49,7 +49,7 @@ def test_the_same_facts_pass(two):
 )
 def test_what_differs_is_named(two, monkeypatch, name, value):
     two.append(digests(FACTS | {name: value}, monkeypatch))
-    with pytest.raises(InputError, match=f"the processes of this run differ in {name}; right is"):
+    with pytest.raises(InputError, match=f"the processes of this run differ in {name}; expected"):
         hosts.check_same(FACTS)
 
 
@@ -83,7 +83,7 @@ def test_a_folder_on_each_hosts_own_disk_is_refused_by_all(two, tmp_path, monkey
         monkeypatch.setattr(hosts, "is_writer", lambda: False)
     else:
         two.append(np.array([False]))
-    with pytest.raises(InputError, match="right is one --workdir, on a disk that all hosts share"):
+    with pytest.raises(InputError, match="expected one --workdir, on a disk that all hosts share"):
         hosts.check_shared(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

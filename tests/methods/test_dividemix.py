@@ -296,7 +296,7 @@ def test_of_feature_vectors_both_views_are_the_vector(learner, network, monkeypa
     ("changes", "says"),
     [
         ({"epochs": 2}, r"in the first 2 of 2 epochs .* smaller dividemix\.warmup"),
-        ({"batch_size": 7}, r"of 12 and train\.batch_size is 7; right is at most half"),
+        ({"batch_size": 7}, r"of 12 and train\.batch_size is 7; expected at most half"),
     ],
 )
 def test_what_leaves_nothing_to_divide_is_refused(method, changes, says):

@@ -326,5 +326,5 @@ def test_a_pool_that_is_too_large_is_refused_in_a_line(monkeypatch, gss):
 
 def test_a_million_images_of_a_thousand_classes_are_too_many(gss):
     task = dataclasses.replace(TASK, given=np.zeros(1_000_000, np.int32), num_classes=1000)
-    with pytest.raises(InputError, match=r"3\.73 GiB on every device; right is at most 1 GiB, or"):
+    with pytest.raises(InputError, match=r"3\.73 GiB on every device; expected at most 1 GiB, or"):
         gss(branches="double").check(task)

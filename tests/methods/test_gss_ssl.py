@@ -197,7 +197,7 @@ def test_a_resume_in_mid_epoch_repeats_pools_and_draws_bit_for_bit(tmp_path, pla
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"branches": "ssl", "draw": "expected"}, "right is 'sample', or --config.gss.branches=si"),
+        ({"branches": "ssl", "draw": "expected"}, "expected 'sample', or --config.gss.branches=si"),
         ({"branches": "ssl", "lambda1": 1.0}, "config.gss.lambda1 is 1.0 with"),
         ({"warmup": 3}, "config.gss.warmup is 3 with config.gss.branches = 'single'"),
         ({"branches": "double", "ssl_target": "guess"}, "or --config.gss.branches=ssl"),
@@ -210,7 +210,7 @@ def test_fields_that_nothing_would_read_are_refused(plain, fields, says):
 
 
 def test_only_the_class_itself_makes_the_one_with_semi_supervision(plain):
-    with pytest.raises(InputError, match=r"right is GSS.of"):
+    with pytest.raises(InputError, match=r"expected GSS.of"):
         GSS(plain, branches="ssl").check(TASK)
 
 

@@ -80,7 +80,7 @@ def test_parameters_reach_their_fields_and_none_is_the_default():
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"beta": 1.5}, r"method 'elr' has beta = 1.5; right is a number in \[0, 1\)"),
+        ({"beta": 1.5}, r"method 'elr' has beta = 1.5; expected a number in \[0, 1\)"),
         ({"gamma": 1}, "method 'elr' has no parameter 'gamma'; it takes beta, weight"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_users_own_is_made_with_the_learner_and_its_defaults():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nothing", "has no init, step, networks, learners; right is a class that derives from"),
+        ("nothing", "has no init, step, networks, learners; expected a class that derives from"),
         ("number", "has no init, step, networks"),
         ("missing", "module my_methods has no 'missing'"),
         ("refuses", r"cannot be made \(a learner of this kind is no use\)"),

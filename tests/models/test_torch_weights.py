@@ -185,7 +185,7 @@ def test_a_file_without_a_classifier_has_none(saved):
 def test_a_missing_tensor_is_named(missing, saved):
     made = tensors(BASIC)
     del made[missing]
-    with pytest.raises(InputError, match=rf"has no {missing}; right is a ResNet with torchvision"):
+    with pytest.raises(InputError, match=rf"has no {missing}; expected a ResNet with torchvision"):
         read(saved(made))
 
 
@@ -221,7 +221,7 @@ def test_an_unknown_tensor_is_named(name, saved):
 )
 def test_a_wrong_shape_is_named(name, shape, right, saved):
     made = tensors(BASIC) | {name: np.zeros(shape, np.float32)}
-    with pytest.raises(InputError, match=f"{name} of .* has the shape .*; right is {right}$"):
+    with pytest.raises(InputError, match=f"{name} of .* has the shape .*; expected {right}$"):
         read(saved(made))
 
 
@@ -236,7 +236,7 @@ def test_what_float32_does_not_hold_is_named(value, saved):
 
 def test_whole_numbers_are_no_weights(saved):
     made = tensors(BASIC) | {"bn1.weight": np.ones(4, np.int8)}
-    with pytest.raises(InputError, match=r"bn1\.weight of .* is I8; right is one of"):
+    with pytest.raises(InputError, match=r"bn1\.weight of .* is I8; expected one of"):
         read(saved(made))
 
 
@@ -246,7 +246,7 @@ def test_what_is_no_safetensors_file_is_refused_in_a_line(cut, saved, tmp_path):
     path = tmp_path / "bad.safetensors"
     parts = {"": b"", "head": whole[:100], "tail": whole[:-5], "pickle": b"PK\x03\x04" + whole}
     path.write_bytes(parts[cut])
-    with pytest.raises(InputError, match=r"^\S+ cannot be read as safetensors \(.+\); right is"):
+    with pytest.raises(InputError, match=r"^\S+ cannot be read as safetensors \(.+\); expected"):
         read(path)
 
 

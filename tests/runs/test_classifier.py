@@ -272,10 +272,10 @@ def test_every_wrong_path_is_one_line(saved, tmp_path):
             file.write_bytes(b"0")
     on_features = saved(shape=(4,))
     cases = {
-        "": "without config.teacher.path; right is the workdir of a finished run",
+        "": "without config.teacher.path; expected the workdir of a finished run",
         tmp_path / "nowhere": "no folder or file .*nowhere",
         tmp_path / "nowhere.onnx": "no folder or file .*nowhere.onnx",
-        tmp_path / "x.pt": "no classifier in .*x.pt .config.teacher.path.; right is the workdir",
+        tmp_path / "x.pt": "no classifier in .*x.pt .config.teacher.path.; expected the workdir",
         tmp_path / "empty": "config.teacher.path: no model in .*empty",
         damaged: "config.teacher.path: ",
         tmp_path / "nowhere.npy": "config.teacher.path, .*nowhere.npy, is no file",
@@ -284,7 +284,7 @@ def test_every_wrong_path_is_one_line(saved, tmp_path):
         table(tmp_path, "two.npy", rows=ROWS[:, :2]): "knows 2 classes and npz has 3",
         table(tmp_path, "whole.npy", rows=LABELS): "logits are int32",
         table(tmp_path, "nan.npy", rows=ROWS * np.nan): "not finite",
-        table(tmp_path, "names.npz", other=ROWS): "holds other; right is a .npz of `train`",
+        table(tmp_path, "names.npz", other=ROWS): "holds other; expected a .npz of `train`",
     }
     for path, says in cases.items():
         with pytest.raises(InputError, match=says) as refused:
@@ -300,10 +300,10 @@ def test_what_a_method_reads_is_there_or_refused(saved, tmp_path):
         (logits, modul, "'modul' reads the teacher's embeddings of the student's views, which"),
         (saved(networks=2), modul, "'modul' reads the teacher's embeddings"),
         (logits, {"rgrl.k": 1.0}, "config.rgrl.k is 1 and .* no embeddings to relate to"),
-        (saved(networks=2), {"rgrl.k": 1.0}, "no embeddings to relate to; right is --config.rgrl"),
+        (saved(networks=2), {"rgrl.k": 1.0}, "no embeddings to relate to; expected --config.rgrl"),
         (logits, LOGITS_ALONE | {"rgrl.teacher_view": "own"}, "asked of the clean pictures"),
         (saved(), {"method.name": "kd"}, r"no place for the relation term; .*--config.rgrl.k=0"),
-        (saved(), {"rgrl.init_from_teacher": True}, "init_from_teacher with .* right is False"),
+        (saved(), {"rgrl.init_from_teacher": True}, "init_from_teacher with .* expected False"),
         (saved(), {"rgrl.teacher_embedding": "projector"}, "which does not read it"),
         (saved(), {"teacher.width": 4}, "teacher.width is 4 with a trained classifier"),
         ("", {"teacher.kind": "none", "method.name": "kd"}, "learns from a trained classifier and"),
@@ -329,7 +329,7 @@ def test_nothing_is_read_where_nobody_learns_from_it(tmp_path):
 @pytest.mark.parametrize("stage", ["student", "baseline"])
 def test_both_stages_are_guided_where_their_method_learns_from_a_classifier(tmp_path, stage):
     path = table(tmp_path, "a.npy", rows=ROWS)
-    fields = {"rgrl.k": 0.0, "dataset.validation": 0.25}
+    fields = {"rgrl.k": 0.0, "dataset.validation_fraction": 0.25}
     fields |= {"method.name": "kd", "method.baseline": "robust"}
     if stage == "baseline":
         fields |= {"method.name": "robust", "method.baseline": "kd"}

@@ -68,7 +68,7 @@ def test_pictures_labels_and_files_stay_together_in_memory_and_on_disk(photos, b
 
 
 def test_labels_that_are_held_out_are_the_corrected_ones(photos):
-    this = prepared(photos, **{"dataset.validation": 0.25})
+    this = prepared(photos, **{"dataset.validation_fraction": 0.25})
     split, data = this.split, this.data
     held_out = np.setdiff1d(np.arange(len(data.train_labels)), split.index)
     assert len(split.held_out_given) == len(held_out) > 2

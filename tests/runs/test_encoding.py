@@ -335,7 +335,7 @@ def test_right_rows_are_not_refused_and_rows_in_another_order_are(size, classes,
             refused.append(str(error))
     assert len(refused) >= 5
     for line in refused:
-        assert re.search(r"t\.npz: neighbours .* by chance \(\d+\.\d%\); right are rows of", line)
+        assert re.search(r"t\.npz: neighbours .* by chance \(\d+\.\d%\); expected rows of", line)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -67,7 +67,7 @@ def test_the_arrays_are_the_runs(workdir, tmp_path):
 def test_a_workdir_without_a_model_is_told_in_a_line(tmp_path, form):
     (tmp_path / "empty").mkdir()
     out = tmp_path / f"x{exporting.FORMATS[form]}"
-    with pytest.raises(InputError, match=r"no model in .*empty; right is the workdir of a"):
+    with pytest.raises(InputError, match=r"no model in .*empty; expected the workdir of a"):
         exporting.write(form, tmp_path / "empty", out)
     assert not out.exists()
 
@@ -80,7 +80,7 @@ def test_what_a_format_needs_is_told(workdir, tmp_path):
     (without / pred_probs.NAME).unlink()
     with pytest.raises(InputError, match=r"has no pred_probs\.npz"):
         exporting.write("cleanlab", without, tmp_path / "x.npz")
-    with pytest.raises(InputError, match="--export is 'coco'; right is one of onnx, fiftyone"):
+    with pytest.raises(InputError, match="--export is 'coco'; expected one of onnx, fiftyone"):
         exporting.write("coco", workdir, tmp_path / "x.json")
 
 
@@ -104,7 +104,7 @@ def test_an_interface_of_ours_is_written_anew(workdir, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_told(workdir, tmp_path):
-    with pytest.raises(InputError, match=r"is no \.onnx file; right is --out=FILE\.onnx"):
+    with pytest.raises(InputError, match=r"is no \.onnx file; expected --out=FILE\.onnx"):
         exporting.write("onnx", workdir, tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"cannot write .*No such file or directory"):
         exporting.write("onnx", workdir, tmp_path / "nowhere" / "model.onnx")

@@ -93,7 +93,7 @@ def test_what_diverged_is_recorded_and_the_rest_go_on(tmp_path, ran, capsys):
 
 
 def test_a_teacher_comes_first_and_serves_all_that_can_share_it(tmp_path, ran):
-    fields = [{}, {"rgrl.k": 2.0, "noise.rate": 0.2, "seed": 3, "dataset.validation": 0.1},
+    fields = [{}, {"rgrl.k": 2.0, "noise.rate": 0.2, "seed": 3, "dataset.validation_fraction": 0.1},
               {"rm.epochs": 7}, {"rgrl.k": 0.0}, {"teacher.kind": "random"}]  # fmt: skip
     cells = [Cell(str(i), config(**f), tmp_path / str(i)) for i, f in enumerate(fields)]
     cells = grid.with_teachers(cells, tmp_path / "teachers", seed=0)

@@ -184,17 +184,17 @@ def test_filters(only, count):
 
 
 WRONG = {
-    ("table6", "scale", "full"): "config.table is 'table6'; right is one of table1",
+    ("table6", "scale", "full"): "config.table is 'table6'; expected one of table1",
     ("gss_table4", "scale", "full"): "table5, gss_table3, gss_figure3, gss_figure4",
     ("gss_figure4", "only.method", "GCE"): "gss_figure4 has GSS-SB, GSS-DB, GSS-SSL",
     ("gss_table3", "only.k", "1"): "config.only.k is '1'; gss_table3 has 0",
-    ("table1", "scale", "huge"): "config.scale is 'huge'; right is one of full, small, tiny",
+    ("table1", "scale", "huge"): "config.scale is 'huge'; expected one of full, small, tiny",
     ("table1", "only.loss", "mae"): "only.loss is 'mae'; table1 has ce, gce, sce",
     ("table2", "only.rate", "0.4"): "only.rate is '0.4'; table2 has 0.1, 0.2",
-    ("table2", "only.rate", "high"): "right is numbers with commas",
+    ("table2", "only.rate", "high"): "expected numbers with commas",
     ("table2", "seeds", ""): "config.seeds is ''",
     ("table2", "seeds", "1,1"): "config.seeds is '1,1'",
-    ("table2", "seeds", "one"): "right is numbers with commas",
+    ("table2", "seeds", "one"): "expected numbers with commas",
     ("table2", "cifar10.dataset.path", "nowhere.npz"): "no file nowhere.npz",
 }
 

@@ -209,10 +209,10 @@ def test_where_to_write_may_be_said(folder, tmp_path):
     [
         (
             "missing/x.csv",
-            "cannot write .*missing/x.csv .No such file or directory.; right is --pr",
+            "cannot write .*missing/x.csv .No such file or directory.; expected --pr",
         ),
         ("/proc/x.csv", "cannot write /proc/x.csv"),
-        ("photos/b.png", "b.png' .--predict_to. is no CSV file; right is --predict_to=FILE.csv"),
+        ("photos/b.png", "b.png' .--predict_to. is no CSV file; expected --predict_to=FILE.csv"),
         ("folder.csv", "folder.csv' .--predict_to. is no CSV file"),
         ("pipe.csv", "pipe.csv' .--predict_to. is no CSV file"),
         ("", "is no CSV file"),
@@ -238,7 +238,7 @@ def test_a_workdir_that_may_only_be_read_is_refused_with_another_place(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(prediction.tempfile, "TemporaryFile", denied)
-    says = r"predictions.csv \(Permission denied\); right is --predict_to=FILE.csv"
+    says = r"predictions.csv \(Permission denied\); expected --predict_to=FILE.csv"
     with pytest.raises(InputError, match=says):
         prediction.write(folder, tmp_path)
 
@@ -255,9 +255,9 @@ def test_a_disk_that_fills_up_is_told_in_one_line(folder, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        (("a.bmp", "b.TIF"), "only files that end in .bmp, .tif; right are files in .jpg, .jpeg, "),
-        (("notes",), "only files that end in no ending; right are"),
-        ((), "photos .--predict.; right are files in .jpg, .jpeg, .png, .webp"),
+        (("a.bmp", "b.TIF"), "only files that end in .bmp, .tif; expected files in .jpg, .jpeg, "),
+        (("notes",), "only files that end in no ending; expected"),
+        ((), "photos .--predict.; expected files in .jpg, .jpeg, .png, .webp"),
     ],
 )
 def test_without_pictures_what_there_is_is_said(folder, tmp_path, files, says):
@@ -268,7 +268,7 @@ def test_without_pictures_what_there_is_is_said(folder, tmp_path, files, says):
     with pytest.raises(InputError, match=says):
         prediction.write(empty, tmp_path)
     (empty / "out").symlink_to(folder)
-    with pytest.raises(InputError, match=r"out is a link that leads out of .*; right are files"):
+    with pytest.raises(InputError, match=r"out is a link that leads out of .*; expected files"):
         prediction.write(empty, tmp_path)
 
 

@@ -81,7 +81,7 @@ VALUES = {
 FIELDS = {
     field: VALUES[type(value)]
     for field, value in checking.flat(default().to_dict()).items()
-    if not field.startswith("dataset.") or field == "dataset.validation"
+    if not field.startswith("dataset.") or field == "dataset.validation_fraction"
 }
 SEVERAL = st.lists(st.sampled_from(sorted(FIELDS)), max_size=5).flatmap(
     lambda fields: st.fixed_dictionaries({field: FIELDS[field] for field in fields})
@@ -184,16 +184,16 @@ class Nothing:
 
 # A class of a user's module -> what the one line must say.
 WRONG = {
-    "NoTitle": "right is a title that is text",
-    "OtherNetwork": "right is the learner's network",
-    "BareField": "the field seen of Bare is .* right is a dict of arrays",
+    "NoTitle": "expected a title that is text",
+    "OtherNetwork": "expected the learner's network",
+    "BareField": "the field seen of Bare is .* expected a dict of arrays",
     "Two": "not enough values to unpack",
-    "NoLoss": "right is metrics of which loss is one",
-    "Vector": "right is metrics that are scalars",
-    "Grows": "right is a state of the shapes and dtypes that step is given",
-    "Widens": "right is a state of the shapes and dtypes that step is given",
-    "SaysLogitsOfOne": "right is probabilities .B, C. of the batch's images, or None",
-    "FlatOrder": "right is an order .steps, rows.",
+    "NoLoss": "expected metrics of which loss is one",
+    "Vector": "expected metrics that are scalars",
+    "Grows": "expected a state of the shapes and dtypes that step is given",
+    "Widens": "expected a state of the shapes and dtypes that step is given",
+    "SaysLogitsOfOne": "expected probabilities .B, C. of the batch's images, or None",
+    "FlatOrder": "expected an order .steps, rows.",
     "Fails": r"cannot take a step \(RuntimeError: mine own\)",
     "NoNetworks": "cannot take a step .AttributeError",
     "Takes": "cannot be made",
@@ -357,15 +357,18 @@ def test_open_pictures_of_files_stand_beside_files(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"noise.open_path": "x.npy"}, "is one of both"),
-        ({"noise.open_path": "x.npy", "dataset.open_classes": ()}, "which take none; right is"),
+        ({"noise.open_path": "x.npy"}, "expected one of both"),
+        ({"noise.open_path": "x.npy", "dataset.open_classes": ()}, "which take none; expected"),
         ({"noise.open_share": 0.9}, "asks for 10,386 open pictures .* are 283 of the classes"),
         ({"noise.rho2": 0.5}, "only universal reads it"),
         ({"noise.kind": "universal", "noise.open_share": 0.1}, "whose share is rate . rho2"),
-        ({"noise.kind": "universal", "noise.rho2": 0.5, "dataset.open_classes": ()}, "none; right"),
+        (
+            {"noise.kind": "universal", "noise.rho2": 0.5, "dataset.open_classes": ()},
+            "none; expected",
+        ),
         ({"dataset.open_classes": (8, 8)}, "different class numbers from 0"),
-        ({"dataset.open_classes": (8, 10)}, "right is numbers from 0 to 9"),
-        ({"dataset.skip": 1200}, "skip 1200 of digits; right is 0 .none. to 1153"),
+        ({"dataset.open_classes": (8, 10)}, "expected numbers from 0 to 9"),
+        ({"dataset.skip": 1200}, "skip 1200 of digits; expected 0 .none. to 1153"),
     ],
 )
 def test_open_pictures_that_cannot_be_are_refused_in_a_line(tmp_path, changes, says):
@@ -381,5 +384,5 @@ def test_a_table_of_other_images_is_refused(tmp_path):
     np.savez(tmp_path / "t.npz", train=np.zeros((64, 3), np.float32), test=np.zeros((9, 3)))
     config = default()
     config.teacher.kind, config.encoder.path = "encoder", str(tmp_path / "t.npz")
-    with pytest.raises(InputError, match=r"test has 9 rows for 8 images; right is"):
+    with pytest.raises(InputError, match=r"test has 9 rows for 8 images; expected"):
         preparation.prepare(config, tmp_path / "w", DATA)

@@ -35,7 +35,7 @@ def ran(monkeypatch):
             if config.train.epochs and k >= 100:
                 raise DivergedError("the loss is not finite")
             results = {"test_accuracy": 0.9 - 0.001 * k, "test_labels": "true"}
-            if config.dataset.validation:
+            if config.dataset.validation_fraction:
                 agreement = 0.5 - 0.1 * abs(math.log10(k / 0.3))
                 results |= {"validation_accuracy": agreement, "validation_size": 100}
             (workdir / "results.json").write_text(json.dumps(results))
@@ -82,13 +82,13 @@ WRONG = {
     "rgrl.k=": "an empty value",
     "rgrl.k=1,,2": "an empty value",
     "rgrl.k=1,1": "names a value twice",
-    "rgrl.k=much": "'much' does not fit; right is float",
-    "train.epochs=2.5": "2.5 does not fit; right is int",
-    "model.width=True,4": "True does not fit; right is int",
-    "train.lr_drops=('a','b')": "train.lr_drops is ('a', 'b'); right is increasing shares",
+    "rgrl.k=much": "'much' does not fit; expected float",
+    "train.epochs=2.5": "2.5 does not fit; expected int",
+    "model.width=True,4": "True does not fit; expected int",
+    "train.lr_drops=('a','b')": "train.lr_drops is ('a', 'b'); expected increasing shares",
     "train.epochs=0,2": "nothing is trained that a sweep can judge",
     "noise.rate=0.1,0.2": "the same images and labels",
-    "dataset.validation=0.1,0.2": "the same images and labels",
+    "dataset.validation_fraction=0.1,0.2": "the same images and labels",
     "seed=0,1": "the same images and labels",
     "method.baseline=robust": "other than method.baseline",
     "rgrl.k=1,-1": "config.rgrl.k is -1.0",
@@ -110,10 +110,12 @@ def test_wide_then_fine_then_the_chosen_on_all_images(tmp_path, ran, capsys):
     tried = {path.name: c for path, c in ran.items() if path.parent.name == "trials"}
     ks = (0.01, 0.0333, 0.1, 0.3, 1.0, 10.0, 100.0)
     assert sorted(c.rgrl.k for c in tried.values()) == sorted(ks)
-    assert all(c.dataset.validation == 0.1 and not c.method.baseline for c in tried.values())
+    assert all(
+        c.dataset.validation_fraction == 0.1 and not c.method.baseline for c in tried.values()
+    )
     (teacher,) = (path for path in ran if path.parent.name == "teachers")
     chosen = ran[tmp_path / "chosen"]
-    assert (chosen.rgrl.k, chosen.dataset.validation, chosen.method.baseline) == (
+    assert (chosen.rgrl.k, chosen.dataset.validation_fraction, chosen.method.baseline) == (
         0.3,
         0.0,
         "robust",

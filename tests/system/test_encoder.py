@@ -133,7 +133,7 @@ def test_a_saved_model_needs_its_encoder_and_says_so(finished, tmp_path):
     make(kept, side=32, seed=1)
     (workdir / "encoder.onnx").rename(workdir / "away.onnx")
     try:
-        with pytest.raises(InputError, match=r"needs its encoder, and .* is another one; right"):
+        with pytest.raises(InputError, match=r"needs its encoder, and .* is another one; expected"):
             Model.load(tmp_path / "m")
         kept.unlink()
         with pytest.raises(InputError, match=r"needs its encoder, and there is no .*encoder.onnx"):
@@ -188,7 +188,7 @@ def test_a_student_starts_from_a_resnets_file(photos, tmp_path):
         "--config.model.blocks=(1, 1)", config=OWN,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "right is --config.model.stem=imagenet --config.model.blocks=(1, 1, 1, 1)" in done.stderr
+    assert "expected --config.model.stem=imagenet --config.model.blocks=(1, 1, 1, 1)" in done.stderr
     run(photos / "manifest.csv", tmp_path / "w", *flags, "--config.model.stem=imagenet",
         "--config.model.blocks=(1, 1, 1, 1)")  # fmt: skip
     assert results(tmp_path / "w")["title"] == "GCE + RMDNet"
@@ -214,7 +214,7 @@ def test_feature_vectors_of_anything_are_data(tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(features), model.predict_proba(features))
     with pytest.raises(InputError, match=r"reads feature vectors, float \[N, 8\]"):
         loaded.predict(["a.png"])
-    with pytest.raises(InputError, match=r"float64 \(200, 7\); right is feature vectors"):
+    with pytest.raises(InputError, match=r"float64 \(200, 7\); expected feature vectors"):
         loaded.predict(features[:, :7])
     done = run_here(f"--predict={tmp_path}", f"--workdir={tmp_path / 'w'}", config=None)
     assert done.returncode == 2
@@ -245,15 +245,15 @@ def test_a_sweep_learns_on_features(tmp_path):
     np.savez(tmp_path / "v.npz", x_train=features[:150], y_train=given[:150],
              x_test=features[150:], y_test=given[150:])  # fmt: skip
     run(tmp_path / "v.npz", tmp_path / "w", "--sweep=loss.name=gce,ce",
-        "--config.dataset.validation=0.2")  # fmt: skip
+        "--config.dataset.validation_fraction=0.2")  # fmt: skip
     assert results(tmp_path / "w" / "chosen")["image_shape"] == [8]
 
 
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"model.kind": "resnet"}, "'resnet' on own, which is feature vectors; right is mlp"),
-        ({"teacher.kind": "simsiam"}, "sees no pictures; right is encoder, supervised or none"),
+        ({"model.kind": "resnet"}, "'resnet' on own, which is feature vectors; expected mlp"),
+        ({"teacher.kind": "simsiam"}, "sees no pictures; expected encoder, supervised or none"),
         ({"rgrl.k": 1.0}, r"hidden = \(\), a linear model, whose embedding is the features"),
         ({"rgrl.init_from_teacher": True}, "init_from_teacher needs a teacher"),
         ({"encoder.path": "x.npy"}, "no file 'x.npy'"),

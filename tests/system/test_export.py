@@ -56,7 +56,7 @@ def test_a_runs_probabilities_are_cleanlabs(workdir, tmp_path):
     [
         (["--export=onnx", "--workdir={w}"], "--export needs --workdir, that of a finished run"),
         (["--export=onnx", "--out={t}/x.onnx"], "--export needs --workdir"),
-        (["--export=coco", "--workdir={w}", "--out={t}/x"], "right is one of onnx, fiftyone, lab"),
+        (["--export=coco", "--workdir={w}", "--out={t}/x"], "expected one of onnx, fiftyone, lab"),
         (["--export=onnx", "--workdir={t}", "--out={t}/x.onnx"], "no model in "),
         (["--export=onnx", "--workdir={w}", "--out={t}/x.pt"], "is no .onnx file"),
         (["--export=fiftyone", "--workdir={w}", "--out={t}/x.json"], "are of no files"),

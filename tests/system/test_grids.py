@@ -20,7 +20,7 @@ def swept(tmp_path_factory):
     data = write_npz(folder / "colours.npz")
     done = run_here(
         *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
-        "--config.dataset.validation=0.25", "--sweep=rgrl.k=0,1", f"--workdir={folder}/w",
+        "--config.dataset.validation_fraction=0.25", "--sweep=rgrl.k=0,1", f"--workdir={folder}/w",
         "--config.rm.epochs=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -34,7 +34,7 @@ def test_a_sweep_tries_chooses_and_trains(swept):
     k = written(workdir, "sweep.json")["chosen"]["rgrl.k"]
     assert k in (0, 1)
     chosen = written(workdir / "chosen", "config.json")
-    assert (chosen["rgrl"]["k"], chosen["dataset"]["validation"]) == (k, 0.0)
+    assert (chosen["rgrl"]["k"], chosen["dataset"]["validation_fraction"]) == (k, 0.0)
     assert written(workdir / "chosen", "results.json")["test_accuracy"] is not None
 
 

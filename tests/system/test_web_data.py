@@ -139,8 +139,8 @@ def spoiled(file, line):
     ("name", "line", "told"),
     [
         ("noisy_label_kv.txt", "images/0/a.jpg", "noisy_label_kv.txt, line 58: 'images/0/a.jpg'; "),
-        ("clean_label_kv.txt", "images/0/a.jpg -1", "right is a path and the number of a class"),
-        ("clean_test_key_list.txt", "images/0/a.jpg", "images/0/a.jpg has no label; right is"),
+        ("clean_label_kv.txt", "images/0/a.jpg -1", "expected a path and the number of a class"),
+        ("clean_test_key_list.txt", "images/0/a.jpg", "images/0/a.jpg has no label; expected"),
         ("noisy_train_key_list.txt", "images/0/train.jpg", "noisy_label_kv.txt"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_label_without_a_name_is_named(webvision):
     write_list(webvision / "info/synsets.txt", ["n00000000 bird"])
     refused = make_manifest("webvision", webvision)
     assert refused.returncode == 2
-    assert "google/q0001/0.jpg has the label 1; right is less than 1" in refused.stderr
+    assert "google/q0001/0.jpg has the label 1; expected less than 1" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_missing_list_of_clothing1m_is_named(clothing1m, name):
     refused = make_manifest("clothing1m", clothing1m)
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"error: {clothing1m / name} cannot be read (No such file or directory); right is the data "
+        f"error: {clothing1m / name} cannot be read (No such file or directory); expected the data "
         "set's own list (docs/web_data.md)\n"
     )
 

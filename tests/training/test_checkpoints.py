@@ -126,7 +126,7 @@ def test_a_field_without_arrays_is_not_kept_and_not_asked_for(tmp_path):
 )
 def test_a_field_that_is_a_bare_array_is_refused_with_what_is_right(array):
     state = dataclasses.replace(STATE, batch_stats=array)
-    says = r"the field batch_stats of State is a bare array or value, .*; right is a dict of arrays"
+    says = r"the field batch_stats of State is a bare array or value, .*; expected a dict of arrays"
     with pytest.raises(InputError, match=says):
         fields(state)
 
@@ -204,9 +204,9 @@ def set_format(folder, version):
 @pytest.mark.parametrize(
     ("version", "says"),
     [
-        (3, r"newer rmdnet_jax \(format 3; here 2\); right is that version, or another folder"),
-        (1, r"an older rmdnet_jax \(format 1; here 2\); right is that version"),
-        (None, r"an older rmdnet_jax \(format 0; here 2\); right is that version"),
+        (3, r"newer rmdnet_jax \(format 3; here 2\); expected that version, or another folder"),
+        (1, r"an older rmdnet_jax \(format 1; here 2\); expected that version"),
+        (None, r"an older rmdnet_jax \(format 0; here 2\); expected that version"),
     ],
 )
 def test_one_of_another_program_is_refused_in_a_line_and_not_taken_for_damaged(
