@@ -3,17 +3,28 @@ and a table of means and spreads.
 
 python benchmarks/methods.py configs/own_data.py --out runs/features --seeds 0,1,2 \\
     --noise human:human_aggre,symmetric:0.4 --flags dataset.path=FEATURES.npz train.epochs=30
+python benchmarks/methods.py configs/cifar10_small.py --out runs/pictures --seeds 0,1,2 \\
+    --noise human:human_random1,symmetric:0.4 --guides simsiam encoder=EMBEDDINGS.npz --k 1 \\
+    --flags dataset.name=npz dataset.path=CIFAR10.npz augment.pad=4 train.epochs=15
 python benchmarks/methods.py configs/digits.py --out runs/digits --noise symmetric:0.4
 python benchmarks/methods.py configs/modul_digits.py:robust --out runs/modul --noise universal:0.5
 python benchmarks/methods.py configs/modul_cifar10.py:robust,small --out runs/modul-cifar10 \\
     --noise universal:0.5 --flags noise.open_path=PICTURES
 
-Every run has a folder under --out, and what is finished there is not done again. Fields of a method
-are its defaults, for all data, and none was chosen by these labels: rates of wrong labels are
-estimated, and dividemix.lambda_u is 0. But modul.rotations is 1, a quarter of the cost. Last (best)
-is the test accuracy after the last epoch, and the highest after any, which nobody can choose
-without true labels. Images of the batches are the same for all; DivideMix and GSS-SSL learn four
-views of them for each network.
+Every run has a folder under --out, and what is finished there is not done again; --report runs
+nothing, prints what is finished, and says "not run" for the rest. Each table is drawn, too, as
+accuracy against minutes (OUT/NOISE.png). With configs/rgrl_cifar10.py in place of cifar10_small.py
+it is the same at full size, for an accelerator.
+
+--guides adds RMDNet: the relation term beside each method that trains one network, under SimSiam
+(trained once, or simsiam=WORKDIR) or an encoder. For feature vectors it is `encoder` without a
+path: the features themselves are the embeddings (model.hidden=(256,) gives the student its own).
+
+Fields of a method are its defaults, for all data, and none was chosen by these labels: rates of
+wrong labels are estimated, and dividemix.lambda_u is 0. But modul.rotations is 1, a quarter of the
+cost. Last (best) is the test accuracy after the last epoch, and the highest after any, which nobody
+can choose without true labels. Images of the batches are the same for all; DivideMix and GSS-SSL
+learn four views of them for each network.
 """
 
 import argparse
@@ -25,6 +36,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import minutes_figure
 import ours
 import stopwatch
 from ml_collections import ConfigDict
@@ -34,7 +46,12 @@ from rmdnet_jax.config import checking
 from rmdnet_jax.runs import grid, preparation
 from rmdnet_jax.runs.grid import Cell
 
-_ALONE = {"method.baseline": "", "report.tsne_points": 0, "report.gallery": 0, "tensorboard": False}
+_COMMON = {
+    "method.baseline": "",
+    "report.tsne_points": 0,
+    "report.gallery": 0,
+    "tensorboard": False,
+}
 
 # A loss alone, or a method, whose loss is cross entropy as its authors have it.
 ROWS: dict[str, dict] = {
@@ -51,6 +68,11 @@ ROWS: dict[str, dict] = {
     "GSS-DB": {"method.name": "gss", "gss.branches": "double"},
     "GSS-SSL": {"method.name": "gss", "gss.branches": "ssl"},
 }
+
+# The rows above that take the relation term: their networks are one.
+_ONE_NETWORK = ("CE", "GCE", "NCE+AGCE", "forward GCE", "ELR", "GSS-SB")
+# What --guides may name, and the field that a path after it is for.
+_GUIDES = {"simsiam": "teacher.path", "encoder": "encoder.path"}
 
 # Of a trained classifier: the teacher of these, whose control is KD.
 TAUGHT: dict[str, dict] = {
@@ -89,21 +111,45 @@ _KINDS = {
 }
 
 
-def configured(base: ConfigDict, row: str, noise: str, seed: int, flags: dict) -> ConfigDict:
-    """The config of a row under a noise, "symmetric:0.4", "human:FIELD" or "universal:RHO1"."""
-    if set_by_row := flags.keys() & (own := (ROWS | TAUGHT)[row]).keys():
-        raise InputError(f"--flags sets {min(set_by_row)}, which the row {row} sets to {own}")
+def guided(guides: Iterable[str], k: float | None) -> dict[str, dict]:
+    """Rows of RMDNet under each guide: "simsiam", "encoder", or either with "=PATH".
+
+    Args:
+      guides: what --guides says.
+      k: rgrl.k of all rows; None leaves it to the config.
+
+    Raises:
+      InputError: a guide is neither.
+    """
+    rows = {}
+    for guide in guides:
+        kind, _, path = guide.partition("=")
+        if kind not in _GUIDES:
+            raise InputError(f"--guides has {guide}; expected {' or '.join(_GUIDES)}, or KIND=PATH")
+        fields: dict = {"teacher.kind": kind} | ({_GUIDES[kind]: path} if path else {})
+        fields |= {} if k is None else {"rgrl.k": k}
+        rows |= {f"{name} + RMDNet ({kind})": ROWS[name] | fields for name in _ONE_NETWORK}
+    return rows
+
+
+def configured(base: ConfigDict, own: dict, noise: str, seed: int, flags: dict) -> ConfigDict:
+    """The config of a row whose fields are `own`, under a noise: "symmetric:0.4", "human:FIELD" or
+    "universal:RHO1"."""
+    if set_by_row := flags.keys() & own.keys():
+        raise InputError(f"--flags sets {min(set_by_row)}, which a row sets: {own}")
     kind, _, which = noise.partition(":")
     of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
     usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
     seeds = {"seed": seed, "noise.seed": seed, "noise.kind": kind}
-    values = _ALONE | usual | seeds | of_noise | flags | own
+    values = _COMMON | usual | seeds | of_noise | flags | own
     return checking.with_values(base, values, "--flags ")
 
 
 def line(row: str, runs: Sequence[dict | None], figures: Iterable[str]) -> str:
     """A row of the table: means over seeds and their standard deviation, of what is known; and the
-    number of seeds in which it is not, or that diverged."""
+    number of seeds in which it is not, that diverged or were not run."""
+    if not any(runs):
+        return f"| {row} | not run {'| ' * len(list(figures))}|"
     cells = []
     for name in figures:
         values = [value for one in runs if (value := _value(one, name)) is not None]
@@ -132,32 +178,47 @@ def main() -> None:
     parser.add_argument("--rows", help="all that go with the config's teacher, if not given")
     parser.add_argument("--noise", default="symmetric:0.4")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--guides", nargs="*", default=[], help="simsiam encoder, or KIND=PATH")
+    parser.add_argument("--k", type=float, help="rgrl.k of --guides; the config's if not given")
+    parser.add_argument("--report", action="store_true", help="run nothing, print what is finished")
     parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
     given = parser.parse_args()
     base, flags = ours.config(given.config), ours.flags(given.flags)
     print(stopwatch.heading("jax"), flush=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]
-    usual = TAUGHT if base.teacher.kind == "supervised" else ROWS
-    rows = given.rows.split(",") if given.rows else list(usual)
-    noises = given.noise.split(",")
-    fill = preparation.filling(configured(base, rows[0], noises[0], seeds[0], flags))
-    cells: dict[tuple[str, str], list[Cell]] = {}
+    is_taught = base.teacher.kind == "supervised"
+    alone = {"teacher.kind": "none"}
+    usual = TAUGHT if is_taught else {name: alone | own for name, own in ROWS.items()}
+    usual |= guided(given.guides, given.k)
+    rows, noises = given.rows.split(",") if given.rows else list(usual), given.noise.split(",")
+    if unknown := set(rows) - usual.keys():
+        raise InputError(f"--rows has {min(unknown)}; expected some of {', '.join(usual)}")
+    # One filling a kind of teacher: what it reads of the data depends on it.
+    out, fillings, cells = given.out.resolve(), {}, {}
     for row, noise, seed in itertools.product(rows, noises, seeds):
-        filled, _ = fill(configured(base, row, noise, seed, flags))
+        config = configured(base, usual[row], noise, seed, flags)
+        if (kind := config.teacher.kind) not in fillings:
+            fillings[kind] = preparation.filling(config)
+        filled, _ = fillings[kind](config)
         name = f"{row} {noise} {seed}".replace(":", "-")
-        cells.setdefault((row, noise), []).append(Cell(name, filled, given.out.resolve() / name))
-    grid.check([one for many in cells.values() for one in many])
+        (cell,) = grid.with_teachers([Cell(name, filled, out / name)], out / "teachers", base.seed)
+        cells.setdefault((row, noise), []).append(cell)
+    if not given.report:
+        grid.check([one for many in cells.values() for one in many])
     for noise in noises:
         configs = [one.config.noise for row in rows for one in cells[row, noise]]
         has_open = any(one.kind == "universal" or one.open_share for one in configs)
         figures = _FIGURES | (_KINDS if has_open else {})
         print(f"\n{noise}\n\n| | {' | '.join(figures)} |\n{'| --- ' * (len(figures) + 1)}|")
+        finished = {}
         for row in rows:
-            with contextlib.redirect_stdout(io.StringIO()):
-                for _ in grid.run(cells[row, noise], ""):
-                    pass
-            done = [one.results() for one in cells[row, noise]]
-            print(line(row, done, figures.values()), flush=True)
+            if not given.report:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    for _ in grid.run(cells[row, noise], ""):
+                        pass
+            finished[row] = [one.results() for one in cells[row, noise]]
+            print(line(row, finished[row], figures.values()), flush=True)
+        minutes_figure.draw(out / f"{noise.replace(':', '-')}.png", noise, finished)
 
 
 if __name__ == "__main__":

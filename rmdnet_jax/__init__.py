@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from rmdnet_jax.api import fit
     from rmdnet_jax.model import Model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Model", "fit"]
 
 

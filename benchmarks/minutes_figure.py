@@ -1,0 +1,43 @@
+"""Test accuracy of the last epoch against minutes of training, a point per row of `methods.py`."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+# Of the guide that a row's name ends with; the others are alone.
+_MARKERS = {"(simsiam)": "s", "(encoder)": "^"}
+
+
+def draw(path: Path, title: str, rows: Mapping[str, Sequence[dict | None]]) -> None:
+    """Draws what is finished; nothing is written where nothing is.
+
+    Args:
+      path: of the figure, a PNG.
+      title: what stands above it.
+      rows: by name, the results of its seeds, None of a run that is not finished. A method has one
+        colour, alone and guided ("NAME + RMDNet (KIND)").
+    """
+    points = {name: done for name, runs in rows.items() if (done := [one for one in runs if one])}
+    if not points:
+        return
+    names = list(dict.fromkeys(name.partition(" + RMDNet")[0] for name in points))
+    figure, ax = plt.subplots(figsize=(9, 5), layout="constrained")
+    for name, runs in points.items():
+        accuracies = [one["test_accuracy"] for one in runs]
+        ax.errorbar(
+            statistics.mean(one["train_seconds"] for one in runs) / 60,
+            statistics.mean(accuracies),
+            statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+            fmt=_MARKERS.get(name.rpartition(" ")[2], "o"),
+            color=plt.get_cmap("tab20")(names.index(name.partition(" + RMDNet")[0]) % 20),
+            capsize=2,
+            label=name,
+        )
+    ax.set(xscale="log", title=title, ylabel="test accuracy, last epoch")
+    ax.set_xlabel("minutes of training (without the guide's own)")
+    ax.grid(alpha=0.3, which="both")
+    figure.legend(loc="outside right upper", fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
