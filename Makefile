@@ -1,6 +1,7 @@
 # make demo   sets everything up and runs the main job on built-in data, offline after the install,
 #             into runs/demo (WORKDIR=... chooses another folder)
 # make test   sets everything up and runs the tests
+# make test REQUIREMENTS=requirements-dev.lock   with the exact versions of the release
 # Both need Python 3.11, 3.12 or 3.13, make and PyPI; PYTHON=python3.12 chooses the interpreter.
 
 # The first that starts and is of a tried version: a command of that name may be a mere shim.
@@ -10,6 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 TESTS ?= tests
+REQUIREMENTS ?= requirements-dev.txt
 WORKDIR ?= runs/demo
 
 .PHONY: demo test slow clean
@@ -43,7 +45,7 @@ $(VENV)/user: pyproject.toml | $(VENV)/bin/uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml
 	@touch $@
 
-$(VENV)/developer: requirements-dev.txt requirements.txt | $(VENV)/bin/uv
-	@echo "installing requirements-dev.txt"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt
+$(VENV)/developer: $(REQUIREMENTS) requirements.txt | $(VENV)/bin/uv
+	@echo "installing $(REQUIREMENTS)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(REQUIREMENTS)
 	@touch $@ $(VENV)/user

@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import sources
@@ -38,8 +40,33 @@ def test_the_core_needs_no_tensorflow():
 def test_the_makefile_installs_the_core_for_the_demo_and_everything_for_the_tests():
     makefile = (ROOT / "Makefile").read_text()
     installed = dict(re.findall(r"^\$\(VENV\)/(\w+):.*(?:\n\t.*)*? -r (\S+)$", makefile, re.M))
-    assert installed == {"user": "pyproject.toml", "developer": "requirements-dev.txt"}
+    assert installed == {"user": "pyproject.toml", "developer": "$(REQUIREMENTS)"}
+    assert "\nREQUIREMENTS ?= requirements-dev.txt\n" in makefile
     assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
+
+
+def test_the_lock_has_a_version_in_the_range_of_every_requirement():
+    lines = [
+        line.partition("#")[0].strip()
+        for name in ("requirements-dev.txt", "requirements.txt")
+        for line in (ROOT / name).read_text().splitlines()
+        if not line.startswith("-r")
+    ]
+    asked = [Requirement(line) for line in filter(None, lines)]
+    text = (ROOT / "requirements-dev.lock").read_text().splitlines()
+    locked = [Requirement(line) for line in text if not line.startswith("#")]
+    for python in ("3.11", "3.12", "3.13"):
+        machine = {"python_version": python, "python_full_version": f"{python}.0"}
+        chosen = {
+            canonicalize_name(one.name): one.specifier
+            for one in locked
+            if one.marker is None or one.marker.evaluate(machine)
+        }
+        for one in asked:
+            if one.marker is None or one.marker.evaluate(machine):
+                (version,) = chosen[canonicalize_name(one.name)]
+                assert version.operator == "=="
+                assert one.specifier.contains(version.version), (python, str(one))
 
 
 def test_the_package_brings_its_files_that_are_no_python():
