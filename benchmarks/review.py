@@ -15,6 +15,7 @@ import csv
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import ours
 import stopwatch
@@ -77,8 +78,42 @@ def reviewed(data: Path, order: np.ndarray, target: Path) -> int:
     return int((given != true)[order].sum())
 
 
+def found_by(data: Path, order: np.ndarray) -> np.ndarray:
+    """Share of the wrong labels that a reviewer has found after each look, float64 [N]."""
+    with np.load(data) as held:
+        is_wrong = held["y_train"] != held["y_train_true"]
+    return np.cumsum(is_wrong[order]) / is_wrong.sum()
+
+
+def draw(path: Path, curves: dict[str, np.ndarray], wrong: float, looks: int) -> None:
+    """Draws what share of the wrong labels a reviewer finds in each order.
+
+    Args:
+      path: of the figure, a PNG.
+      curves: by order, what `found_by` says, float64 [N].
+      wrong: share of labels that are wrong, in (0, 1).
+      looks: the budget that is marked.
+    """
+    figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    size = len(next(iter(curves.values())))
+    reviewed_labels = np.arange(size + 1)
+    ideal = np.minimum(reviewed_labels / (wrong * size), 1)
+    ax.plot(reviewed_labels, ideal, color="0.6", ls=":", label="wrong labels alone (ideal)")
+    for name, curve in curves.items():
+        ax.plot(reviewed_labels, np.concatenate([[0], curve]), label=name)
+    ax.axvline(looks, color="0.3", lw=0.8, ls="--")
+    ax.text(looks, 0.02, f" {looks} looks", color="0.3")
+    ax.set(xlabel="labels reviewed", ylabel="share of the wrong labels found", ylim=(0, 1.01))
+    ax.set_xlim(0, 3 * wrong * size)
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def compare(options: argparse.Namespace, flags: dict, seed: int) -> dict[str, list[float]]:
-    """By order: wrong labels that were found, wrong labels that are left, test accuracy."""
+    """By order: wrong labels that were found, wrong labels that are left, test accuracy. Draws
+    SEED/found.png."""
     folder = options.out.resolve() / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "data.npz"
@@ -93,6 +128,8 @@ def compare(options: argparse.Namespace, flags: dict, seed: int) -> dict[str, li
         "cleanlab's order": by_cleanlab(data),
         "ours": issues.index[label_issues.ranking(issues)],
     }
+    curves = {name: found_by(data, order) for name, order in orders.items()}
+    draw(folder / "found.png", curves, wrong, options.looks)
     looks = dict.fromkeys(orders, options.looks) | {"every wrong label": size}
     orders["every wrong label"] = np.arange(size)
     for name, order in orders.items():
