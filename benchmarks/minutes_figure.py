@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 
 # Of the guide that a row's name ends with; the others are alone.
 _MARKERS = {"(simsiam)": "s", "(encoder)": "^"}
+# The strong colours of a map of twenty before its pale ones.
+_COLOURS = [plt.get_cmap("tab20")(i) for i in (*range(0, 20, 2), *range(1, 20, 2))]
 
 
 def draw(path: Path, title: str, rows: Mapping[str, Sequence[dict | None]]) -> None:
@@ -31,11 +33,12 @@ def draw(path: Path, title: str, rows: Mapping[str, Sequence[dict | None]]) -> N
             statistics.mean(accuracies),
             statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
             fmt=_MARKERS.get(name.rpartition(" ")[2], "o"),
-            color=plt.get_cmap("tab20")(names.index(name.partition(" + RMDNet")[0]) % 20),
+            color=_COLOURS[names.index(name.partition(" + RMDNet")[0]) % 20],
             capsize=2,
             label=name,
         )
     ax.set(xscale="log", title=title, ylabel="test accuracy, last epoch")
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("minutes of training (without the guide's own)")
     ax.grid(alpha=0.3, which="both")
     figure.legend(loc="outside right upper", fontsize="small")
