@@ -14,7 +14,7 @@ TESTS ?= tests
 REQUIREMENTS ?= requirements-dev.txt
 WORKDIR ?= runs/demo
 
-.PHONY: demo test slow clean
+.PHONY: demo test docs slow clean
 
 # The tests start a hundred processes, and each would compile every module that it imports.
 test slow: export PYTHONDONTWRITEBYTECODE =
@@ -26,6 +26,9 @@ test: $(VENV)/developer
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(TESTS)
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
 
 slow: $(VENV)/developer
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=thorough $(TESTS)
@@ -48,4 +51,9 @@ $(VENV)/user: pyproject.toml | $(VENV)/bin/uv
 $(VENV)/developer: $(REQUIREMENTS) requirements.txt | $(VENV)/bin/uv
 	@echo "installing $(REQUIREMENTS)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(REQUIREMENTS)
+	@touch $@ $(VENV)/user
+
+$(VENV)/docs: requirements-docs.txt requirements.txt | $(VENV)/bin/uv
+	@echo "installing requirements-docs.txt"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-docs.txt
 	@touch $@ $(VENV)/user

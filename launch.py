@@ -6,16 +6,16 @@ or uses its classifier: python launch.py --predict=FOLDER --workdir=DIR [--predi
 or writes a corrected data set: python launch.py --apply=corrections.csv --config=... --out=FOLDER
 [--copy | --link] (docs/corrections.md)
 
-or writes what it found for other tools: python launch.py --export=FORMAT --workdir=DIR --out=FILE
-with onnx, fiftyone, labelstudio or cleanlab for FORMAT (docs/exchange.md)
+or exports its results to other tools: python launch.py --export=FORMAT --workdir=DIR --out=FILE
+FORMAT is onnx, fiftyone, labelstudio or cleanlab (docs/exchange.md)
 
-A teacher that read no label, if there is one, guides a method that learns a classifier from wrong
-labels. Started again with the same command, a run goes on where it was.
---sweep tries every combination of values and chooses without true labels (docs/sweeps.md).
+A method trains a classifier on labels of which some are wrong; a teacher that has read no label may
+guide it. The same command resumes a run that was stopped.
+--sweep tries every combination of values and selects one without true labels (docs/sweeps.md).
 
-Exit status: 0 done; 2 the config, the data or the workdir cannot be used, in one line on stderr;
-3 the loss is no longer finite; 4 another process of the run has stopped; 143 and 130 a signal
-(SIGTERM, Ctrl-C) stopped it, with a checkpoint.
+Exit status: 0 done; 2 the config, the data or the workdir cannot be used (one line on stderr states
+why); 3 the loss is no longer finite; 4 another process of the run has stopped; 143 and 130 a signal
+(SIGTERM, Ctrl-C) stopped it, and a checkpoint was saved.
 """
 
 import ast
@@ -32,13 +32,12 @@ ROOT = Path(__file__).resolve().parent
 
 from rmdnet_jax.base.cache import cache_folder  # noqa: E402
 
-# Compiled programs are kept between runs, and JAX must be told before it is imported, as config
-# files do.
+# Compiled programs are cached between runs. This must be set before config files import JAX.
 if cache := cache_folder():
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers bring TensorFlow
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # which else tells of it on every start
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # clu's TensorBoard writers import TensorFlow
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else TensorFlow prints a note on every start
 
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
@@ -55,17 +54,17 @@ _HELP = {"--help", "-h", "-help", "--helpfull"}
 
 
 def run(argv: list[str]) -> int:
-    """Runs what a command line says, its program's name first; an error is told in one line.
+    """Runs a command line (the program's name first); an error is printed in one line.
 
     Returns:
       The exit status.
     """
-    if _HELP & set(argv):
-        print(_help())
-        return 0
     try:
-        with contextlib.suppress(FileNotFoundError):  # where somebody has removed it
-            sys.path.append(os.getcwd())  # where a user's own my_module:my_loss lies
+        if _HELP & set(argv):
+            print(_help(), flush=True)
+            return 0
+        with contextlib.suppress(FileNotFoundError):  # the folder may have been removed
+            sys.path.append(os.getcwd())  # for a user's own my_module:my_loss
         _run(_parse(argv), argv)
     except InputError as error:
         return _told(error, 2)
@@ -75,7 +74,7 @@ def run(argv: list[str]) -> int:
         return _told(error, 4)
     except StoppedError as error:
         return _told(error, error.status)
-    except BrokenPipeError:  # who read what is printed has gone, as `| head` does
+    except BrokenPipeError:  # the reader of the output is gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return 0
@@ -88,7 +87,7 @@ def _told(error: BaseException, status: int) -> int:
 
 def _run(given: flags.FlagValues, argv: list[str]) -> None:
     if given.predict_to is not None and given.predict is None:
-        raise InputError("--predict_to says where --predict writes; expected both, or neither")
+        raise InputError("--predict_to without --predict; expected both, or neither")
     _check_apply(given)
     if given.export is not None:
         _export(given)
@@ -98,7 +97,7 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
             raise InputError("get_config() of the config file returns None; expected a ConfigDict")
         raise InputError("no --config; give one of " + ", ".join(_configs()))
     if given.predict and (given.config or not given.workdir):
-        raise InputError("--predict needs --workdir, that of a finished run, and no --config")
+        raise InputError("--predict needs the --workdir of a finished run, and no --config")
     if given.predict is not None:
         from rmdnet_jax.runs import prediction
 
@@ -128,33 +127,31 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
 
 
 def _export(given: flags.FlagValues) -> None:
-    """Runs --export; raises InputError for flags that do not go with it."""
+    """Runs --export; raises InputError for flags that cannot be combined with it."""
     from rmdnet_jax.runs import exporting
 
     for name in ("apply", "config", "predict", "sweep", "distributed"):
         if given[name].value:
-            raise InputError(f"--{name} with --export, which trains nothing; expected one of both")
+            raise InputError(f"--{name} with --export, which trains nothing; expected one of them")
     if not given.workdir or not given.out:
-        raise InputError("--export needs --workdir, that of a finished run, and --out=FILE")
+        raise InputError("--export needs the --workdir of a finished run, and --out=FILE")
     print(exporting.write(given.export, given.workdir, given.out))
 
 
 def _check_apply(given: flags.FlagValues) -> None:
-    """Raises InputError for flags that do not go with --apply, or without it."""
+    """Raises InputError for flags that cannot be combined with --apply, or need it."""
     if given.apply is None:
         for name in ("copy", "link", *(("out",) if given.export is None else ())):
             if given[name].value:
                 raise InputError(f"--{name} without --apply; expected both, or neither")
         return
     if not given.out or given.config is None:
-        raise InputError(
-            "--apply needs --config=..., that of the run, and --out=FOLDER, which is new"
-        )
+        raise InputError("--apply needs the --config of the run, and --out=FOLDER for a new folder")
     for name in ("predict", "sweep", "workdir", "distributed"):
         if given[name].value:
-            raise InputError(f"--{name} with --apply, which trains nothing; expected one of both")
+            raise InputError(f"--{name} with --apply, which trains nothing; expected one of them")
     if given.copy and given.link:
-        raise InputError("--copy with --link; expected one of both")
+        raise InputError("--copy with --link; expected one of them")
 
 
 def _config_name(given: flags.FlagValues) -> str:
@@ -164,7 +161,7 @@ def _config_name(given: flags.FlagValues) -> str:
 
 
 def _configs() -> dict[str, str]:
-    """The files in configs/ with the first line of what they say of themselves."""
+    """The files in configs/ with the first line of their docstrings."""
     files = sorted((ROOT / "configs").glob("[a-z]*.py"))
     documents = {file: ast.get_docstring(ast.parse(file.read_text())) or "" for file in files}
     return {f"configs/{file.name}": text.partition("\n")[0] for file, text in documents.items()}
@@ -179,37 +176,37 @@ def _help() -> str:
 
 
 def _flags(argv: list[str]) -> flags.FlagValues:
-    """The flags that there are, to be parsed from `argv`."""
+    """The flags that are defined, to be parsed from `argv`."""
     own = flags.FlagValues()
     config_flags.DEFINE_config_file(
         "config", None, "What to run: a file in configs/.", own, sys_argv=argv
     )
     flags.DEFINE_bool(
-        "distributed", False, "One of several processes; also if the environment says so.", own
+        "distributed", False, "One of several processes; also set by the environment.", own
     )
     flags.DEFINE_string(
-        "predict", None, "A folder of pictures for the classifier in --workdir; nothing is "
-        "trained.", own,
+        "predict", None, "A folder of pictures to classify with the model in --workdir; "
+        "nothing is trained.", own,
     )  # fmt: skip
     flags.DEFINE_string(
-        "predict_to", None, "What --predict writes; WORKDIR/predictions.csv if not given.", own
+        "predict_to", None, "The file that --predict writes; default: WORKDIR/predictions.csv.", own
     )
     flags.DEFINE_string(
-        "apply", None, "A corrections.csv, or several: a,b; nothing is trained.", own
+        "apply", None, "A corrections.csv, or several as a,b; nothing is trained.", own
     )
     flags.DEFINE_string(
-        "export", None, "onnx, fiftyone, labelstudio or cleanlab: what --workdir has, as --out.",
+        "export", None, "onnx, fiftyone, labelstudio or cleanlab: format of --out.",
         own,
     )  # fmt: skip
     flags.DEFINE_string(
         "out", None, "The new folder that --apply writes, or the file that --export writes.", own
     )
-    flags.DEFINE_bool("copy", False, "--apply copies the pictures into folders of classes.", own)
-    flags.DEFINE_bool("link", False, "The same with hard links, where they can be.", own)
+    flags.DEFINE_bool("copy", False, "--apply copies the pictures into a folder per class.", own)
+    flags.DEFINE_bool("link", False, "The same with hard links, where possible.", own)
     flags.DEFINE_multi_string(
-        "sweep", [], "FIELD=VALUE,VALUE: try them, choose one; rgrl.k alone has its own range.", own
+        "sweep", [], "FIELD=VALUE,VALUE: try them, select one; rgrl.k alone has defaults.", own
     )
-    flags.DEFINE_string("workdir", None, "Where results go; runs/NAME if not given.", own)
+    flags.DEFINE_string("workdir", None, "Folder for the results; default: runs/NAME.", own)
     return own
 
 
@@ -226,7 +223,7 @@ def _parse(argv: list[str]) -> flags.FlagValues:
         raise _unknown_field(error, argv) from error
     except (flags.Error, TypeError, ValueError) as error:
         raise InputError(_reason(error)) from error
-    except Exception as error:  # whatever somebody's config file raises
+    except Exception as error:  # whatever a user's config file raises
         reason = f"{type(error).__name__}: {_reason(error)}"
         raise InputError(f"the config file cannot be read ({reason})") from error
     if stray:
@@ -237,10 +234,10 @@ def _parse(argv: list[str]) -> flags.FlagValues:
 
 
 def _with_config_file(argv: list[str]) -> list[str]:
-    """The arguments with a config file that is there: of this folder, if not where the user is.
+    """The arguments with an existing config file: one in this folder, if not in the current one.
 
     Raises:
-      InputError: there is no such file, or a field is none by its spelling.
+      InputError: there is no such file, or a field's spelling is impossible.
     """
     found = list(argv)
     for place, argument in enumerate(argv):
@@ -258,13 +255,13 @@ def _with_config_file(argv: list[str]) -> list[str]:
         if not Path(file).is_file() and (ROOT / file).is_file():
             file = str(ROOT / file)
         if not Path(file).is_file():
-            raise InputError(f"no config file {file!r}; there are {', '.join(_configs())}")
+            raise InputError(f"no config file {file!r}; expected one of {', '.join(_configs())}")
         found[place] = ("--config=" if separator else "") + file + colon + given
     return found
 
 
 def _unknown_field(error: Exception, argv: list[str]) -> InputError:
-    """The error for a field, of the command line or the config file, that the config has not."""
+    """The error for a field, on the command line or in the config file, that does not exist."""
     from rmdnet_jax.config import checking
 
     field, _, hint = _reason(error).strip("\"'").partition("'")
@@ -272,38 +269,38 @@ def _unknown_field(error: Exception, argv: list[str]) -> InputError:
     for name in (name.partition("config.")[2] for name in given if name.startswith("config.")):
         for old, new in checking.RENAMED.items():  # also below a table's `cifar10.`
             if name == old or name.endswith(f".{old}"):
-                return InputError(f"the config has no field {name!r}; it is called {new} now")
+                return InputError(f"the config has no field {name!r}; it is now called {new}")
     for old, new in checking.RENAMED.items():
-        if field in (old, old.rpartition(".")[2]):  # of a config file only the last part is told
-            hint = hint or f" {old} is called {new} now"
+        if field in (old, old.rpartition(".")[2]):  # a config file's error has the last part only
+            hint = hint or f" {old} is now called {new}"
     return InputError(f"the config has no field {field!r};{hint or ' --help lists them'}")
 
 
 def _reason(error: Exception) -> str:
-    """What an error of the flags says, in one line."""
+    """The message of a flags error, in one line."""
     text = str(error).strip().replace("\\n", "\n")
-    if "Traceback" in text:  # a config file's own error: the traceback's last line says it
+    if "Traceback" in text:  # a config file's own error: the traceback's last line has it
         text = text.strip("\"' \n").splitlines()[-1].partition(": ")[2]
     return " ".join(text.replace("\\", "").split())
 
 
 def _unraisable(ignored: "sys.UnraisableHookArgs") -> None:
-    """Shows what no thread could raise, but for a storage thread's word to a loop that is gone:
-    when one array of a checkpoint cannot be written, Orbax does not wait for the others."""
+    """Prints errors that no thread could raise, except a storage thread's message to a closed event
+    loop: when one array of a checkpoint cannot be written, Orbax does not wait for the others."""
     if str(ignored.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(ignored)
 
 
 if __name__ == "__main__":
-    # Until a run begins Ctrl-C ends it without a word, as SIGTERM does.
+    # Until a run begins, Ctrl-C ends it silently, as SIGTERM does.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.unraisablehook = _unraisable
-    for stream in (sys.stdout, sys.stderr):  # a terminal may not have the letters of a name
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack the letters of a name
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     faulthandler.enable()
     cpu.use_large_pages()
     ended = run(sys.argv)
     if ended and "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
-        os._exit(ended)  # at once: the usual way out waits for processes that wait for this one
+        os._exit(ended)  # at once: a normal exit waits for processes that wait for this one
     sys.exit(ended)

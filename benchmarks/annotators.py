@@ -1,12 +1,13 @@
-"""Several people's labels: the consensus beside cleanlab's CROWDLAB and the majority.
+"""Labels from several annotators: the consensus compared with cleanlab's CROWDLAB and the majority.
 
 python benchmarks/annotators.py --make=OUT.npz [--of=cifar10.npz] [--seed=0]
 python benchmarks/annotators.py WORKDIR ...                                    (needs cleanlab)
 
-The first writes a data set with five annotators, who label half of the images each and are wrong
-at different rates: of the built-in digits, or of a .npz with the label set human_random1, which is
-the first of them; the others then err as people do, by that set's confusions. The second compares
-on runs of such data: all get the labels and the run's own probabilities (pred_probs.npz).
+The first command writes a data set with five annotators, who each label half of the images with
+different error rates: of the built-in digits, or of a .npz with the label set human_random1. That
+set is then the first annotator, and the others make errors with its confusion matrix. The second
+command compares on runs on such data: all methods get the same labels and the run's own
+probabilities (pred_probs.npz).
 """
 
 import argparse
@@ -50,8 +51,8 @@ def make(out: Path, of: str, seed: int) -> None:
 
 
 def compare(workdir: Path) -> dict[str, tuple[float, float]]:
-    """The share of wrong labels of each consensus, and how far each is off the annotators' shares
-    of right labels, in the mean."""
+    """The share of wrong labels in each consensus, and the mean error of its estimates of the
+    annotators' shares of right labels."""
     run = opened(workdir)
     true, said = run.labels.true, annotators.of(run.data.label_sets).labels
     with np.load(workdir / pred_probs.NAME) as held:

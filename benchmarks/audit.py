@@ -1,14 +1,14 @@
-"""Planted faults in real pictures: what our audit finds of them, beside cleanlab's Datalab and
+"""Planted faults in real images: how many our audit finds, compared with cleanlab's Datalab and
 CleanVision, all in one run.
 
 python benchmarks/audit.py PICTURES.npz ENCODER.onnx [--images=3000] [--planted=60] (needs cleanlab
 and cleanvision, both with their extras for images)
 
-PICTURES.npz has x_train, uint8 [N, H, W, 3]. Every kind of fault is planted so many times, outliers
-a fifth as often, each on a picture of its own. A duplicate counts as found if it is in a group with
-its original; a picture that is reported and not planted counts against a tool's precision, though
-it may be a real fault. Embeddings are the encoder's for all tools that read them. Times are CPU
-seconds, of both cores.
+PICTURES.npz has x_train, uint8 [N, H, W, 3]. Every kind of fault is planted --planted times,
+outliers a fifth as often, each on a different image. A duplicate counts as found if it is in a
+group with its original; an image that is reported but not planted counts against a tool's
+precision, though it may be a real fault. All tools that use embeddings get the encoder's. Times are
+CPU seconds, of both cores.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from rmdnet_jax.encoders import opening
 from rmdnet_jax.encoders.interface import Asked
 from rmdnet_jax.evaluation.audit import audit
 
-# Reported images by what they are reported as.
+# Reported images by issue.
 Report = dict[str, set[int]]
 
 
@@ -53,7 +53,7 @@ def _resized(image: Image.Image) -> Image.Image:
 
 
 def _pattern(image: Image.Image) -> Image.Image:
-    """No photo: a page of lines, rings, a gradient, a plain patch or a board, by the picture."""
+    """Not a photo: lines, rings, a gradient, a uniform patch or a board, chosen by the image."""
     rng = np.random.default_rng(int(np.asarray(image).sum()))
     y, x = np.mgrid[: image.height, : image.width]
     turned = x * np.cos(angle := rng.uniform(0, 3)) + y * np.sin(angle)
@@ -88,12 +88,12 @@ FAULTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 def planted(
     pictures: np.ndarray, count: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[int, int]]:
-    """The pictures with faults, uint8 [N, H, W, 3], where each kind is, and the original of each
+    """The images with faults, uint8 [N, H, W, 3], the rows of each kind, and the original of each
     copy."""
     places = iter(np.random.default_rng(0).permutation(len(pictures)).tolist())
     changed, where, originals = [*pictures], {}, {}
     for fault, change in FAULTS.items():
-        # Many outliers of one kind are none.
+        # Many outliers of one kind would not be outliers.
         wanted = max(1, count // 5) if fault == "outlier" else count
         where[fault] = np.array([next(places) for _ in range(wanted)])
         for i in where[fault]:
@@ -108,7 +108,7 @@ def planted(
 
 
 def ours_of(pictures: np.ndarray, embeddings: np.ndarray) -> tuple[Report, list[set[int]]]:
-    """What our audit reports, and its groups of duplicates."""
+    """The report of our audit, and its groups of duplicates."""
     labels = np.zeros(len(pictures), np.int32)
     data = Dataset("planted", pictures[1:], labels[1:], pictures[:1], labels[:1], {}, ("a",))
     found = audit(data, labels[1:], (embeddings[1:], embeddings[:1]))
@@ -123,7 +123,7 @@ def ours_of(pictures: np.ndarray, embeddings: np.ndarray) -> tuple[Report, list[
 
 
 def cleanvisions(folder: Path) -> tuple[Report, list[set[int]]]:
-    """What CleanVision reports, as it comes."""
+    """The report of CleanVision, with its defaults."""
     lab = Imagelab(data_path=str(folder))
     lab.find_issues(n_jobs=1)
     names = {"low_information": "blank", "light": "bright"}
@@ -139,7 +139,7 @@ def cleanvisions(folder: Path) -> tuple[Report, list[set[int]]]:
 
 
 def datalabs(embeddings: np.ndarray) -> tuple[Report, list[set[int]]]:
-    """What Datalab reports of embeddings, as it comes."""
+    """The report of Datalab on embeddings, with its defaults."""
     lab = Datalab({"label": [str(i % 2) for i in range(len(embeddings))]}, label_name="label")
     lab.find_issues(features=embeddings, issue_types={"outlier": {}, "near_duplicate": {}})
     report: Report = {}
@@ -150,11 +150,11 @@ def datalabs(embeddings: np.ndarray) -> tuple[Report, list[set[int]]]:
 
 
 def rates(
-    told: tuple[Report, list[set[int]]], where: dict[str, np.ndarray], originals: dict[int, int]
+    found_by: tuple[Report, list[set[int]]], where: dict[str, np.ndarray], originals: dict[int, int]
 ) -> dict[str, str]:
-    """By kind: the recall of copies; precision and recall of faults; of all duplicates the
-    precision by pictures."""
-    report, groups = told
+    """By kind: the recall of copies; precision and recall of faults; and for all duplicates
+    together the precision, counted in images."""
+    report, groups = found_by
     cells = {}
     for copy in COPIES:
         found = [any({i, originals[i]} <= one for one in groups) for i in where[copy].tolist()]
@@ -175,7 +175,7 @@ def rates(
 
 
 def main() -> None:
-    """Prints a table: a row a fault, a column a tool."""
+    """Prints a table: one row per fault, one column per tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("encoder", type=Path)
@@ -204,9 +204,9 @@ def main() -> None:
         for tool, work in tools.items():
             started = time.process_time()
             with contextlib.redirect_stdout(io.StringIO()):
-                told = work()
+                result = work()
             seconds[tool] = f"{time.process_time() - started:.1f} s"
-            columns[tool] = rates(told, where, originals)
+            columns[tool] = rates(result, where, originals)
     rows = [[kind, *(column[kind] for column in columns.values())] for kind in columns["ours"]]
     print(stopwatch.table(["", *columns], [*rows, ["CPU time", *seconds.values()]]))
 

@@ -1,6 +1,6 @@
-"""How well a trained classifier divides labels into right ones, of another class, and of no class:
-by MODUL's mixture over subjective-logic losses, and by the classifier's own confidence. Nothing is
-trained.
+"""How well a trained classifier divides labels into right ones, labels of another class, and labels
+of images of no class: by MODUL's mixture over subjective-logic losses, and by the classifier's own
+confidence. Nothing is trained.
 
 python benchmarks/division.py configs/modul_digits.py:modul --seeds 0,1,2 --flags teacher.path=DIR
 python benchmarks/division.py configs/modul_cifar10.py:modul,small --flags teacher.path=DIR \\
@@ -39,11 +39,11 @@ def divided(config: ConfigDict) -> tuple[float | None, dict[str, dict]]:
 
 
 def main() -> None:
-    """A row a division: means over seeds, and the confusion of the first."""
+    """Prints one row per division: means over seeds, and the confusion matrix of the first seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a file in configs/, and its argument: FILE.py:ARGUMENT")
+    parser.add_argument("config", help="a file in configs/: FILE.py or FILE.py:ARGUMENT")
     parser.add_argument("--seeds", default="0,1,2", help="of the noise")
-    parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
+    parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE for the config")
     given = parser.parse_args()
     base, flags = ours.config(given.config), ours.flags(given.flags)
     print(stopwatch.heading("jax"))
@@ -61,8 +61,8 @@ def main() -> None:
             cells.append(" / ".join(pair))
         cells += [_mean([one["refined"] for one in of]), str(of[0]["confusion"])]
         rows.append([name, *cells])
-    told = "closed refined to the truth", "confusion, first seed"
-    print(stopwatch.table(["division", "right", *label_kinds.KINDS, *told], rows))
+    last = "closed refined to the truth", "confusion, first seed"
+    print(stopwatch.table(["division", "right", *label_kinds.KINDS, *last], rows))
 
 
 def _mean(values: list[float | None]) -> str:

@@ -1,14 +1,14 @@
-"""Wrong labels and a classifier from an encoder's features: ours beside cleanlab with logistic
-regression, on the same features in one run.
+"""Wrong labels and a classifier from an encoder's features: ours compared with cleanlab, using
+logistic regression, on the same features in one run.
 
 python benchmarks/encoders.py FEATURES.npz --labels human_aggre,human_random1 --seeds 0,1,2
     (needs cleanlab; FEATURES.npz holds x_train and x_test float [N, D], y_train, the true labels,
-    y_test, and a label set by each name)
+    y_test, and a label set under each name of --labels)
 
-cleanlab gets what its users give it: probabilities of a standardised logistic regression in five
-folds, its three scores, find_label_issues, and a classifier on all labels and one on those that it
-leaves. Its C is tried at each of --decays, as what serves it best differs; ours has no choice. Wall
-and CPU seconds are from features to labels and classifier; ours includes compiling.
+cleanlab is used in the usual way: probabilities of a standardised logistic regression in five
+folds, its three scores, find_label_issues, and classifiers trained on all labels and on those that
+it keeps. C takes each value of --decays, as the best one differs; ours has no such choice. Wall and
+CPU seconds are from features to labels and classifier; ours include compilation.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def theirs(data: dict, given: np.ndarray, c: float) -> dict:
     scores = {name: -get_label_quality_scores(given, said, method=name) for name in _SCORES}
     issues = find_label_issues(given, said, n_jobs=1)
     accuracy = model.fit(features, given).score(*tests)
-    told = clock.told()
+    times = clock.told()
     pruned = model.fit(features[~issues], given[~issues]).score(*tests)
     found = {
         "auroc": max(roc_auc_score(is_wrong, score) for score in scores.values()),
@@ -56,12 +56,12 @@ def theirs(data: dict, given: np.ndarray, c: float) -> dict:
         "rate": issues.mean(),
         "accuracy": accuracy,
         "pruned": pruned,
-        **told,
+        **times,
     }
 
 
 def ours(file: Path, labels: str, seed: int) -> dict:
-    """This program, as configs/own_data.py has it, without the page."""
+    """This program with configs/own_data.py, without the page."""
     config = own_data.get_config()
     config.dataset.path, config.seed = str(file), seed
     config.noise.kind, config.noise.field = "human", labels
@@ -80,7 +80,7 @@ def ours(file: Path, labels: str, seed: int) -> dict:
 
 
 class _Clock:
-    """Wall and CPU seconds since it was made."""
+    """Wall and CPU seconds since its creation."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -93,7 +93,7 @@ class _Clock:
 
 
 def main() -> None:
-    """Reads the command line; a line a run."""
+    """Reads the command line; prints one line per run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("features", type=Path)
     parser.add_argument("--labels", required=True)

@@ -1,10 +1,10 @@
-"""Wall clock of a real epoch: training/fit.py itself, from uint8 in memory to updated parameters,
-evaluation, log and checkpoint included.
+"""Wall-clock time of a real epoch of training/fit.py, from uint8 in memory to updated parameters,
+including evaluation, log and checkpoint.
 
 python benchmarks/epoch.py
 
-FLOP utilisation is flops.py's count over the time over the fastest matrix product that this device
-makes in the same run, in the dtype of the convolutions.
+FLOP utilisation is the count of flops.py per second, relative to the fastest matrix product on this
+device in the same run, in the dtype of the convolutions.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from rmdnet_jax.training.logging import RunLog
 
 
 def matrix_peak(dtype: jnp.dtype, sides: list[int], rounds: int) -> float:
-    """The most FLOP/s that a square matrix product reaches here."""
+    """The highest FLOP/s of a square matrix product on this device."""
 
     def product(side):
         matrix = jax.random.normal(jax.random.key(0), (side, side), jnp.float32).astype(dtype)
@@ -51,7 +51,7 @@ def matrix_peak(dtype: jnp.dtype, sides: list[int], rounds: int) -> float:
 
 
 def evaluation(method: Method, train, test, classes: int) -> Callable[[State, int], dict]:
-    """What experiment.py measures after an epoch: test accuracy, or the kNN probe of a teacher."""
+    """The evaluation of experiment.py after an epoch: test accuracy, or a teacher's kNN probe."""
     predict = inference.predictor(method.network)
     (images, labels), (test_images, test_labels) = train, test
 
@@ -68,8 +68,8 @@ def evaluation(method: Method, train, test, classes: int) -> Callable[[State, in
 
 
 def epochs(method: Method, batch_size: int, count: int, train, evaluate) -> list[dict[str, float]]:
-    """The lines that `fit` logs of `count` epochs after a first one, which compiles; "wall" is the
-    seconds from one line to the next, checkpoint included."""
+    """The lines that `fit` logs for `count` epochs after a first one, which compiles; "wall" is the
+    time in seconds from one line to the next, including the checkpoint."""
     images, labels = train
     with tempfile.TemporaryDirectory() as folder:
         run_log = RunLog(Path(folder), tensorboard=False)
@@ -113,7 +113,7 @@ def measure(stage: str, batch_size: int, options: argparse.Namespace, peak: floa
 
 
 def main() -> None:
-    """Prints a row a stage and batch size."""
+    """Prints one row per stage and batch size."""
     on = stopwatch.on_backend
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=on(16, 64))
@@ -122,9 +122,9 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=on(400, 10_000))
     parser.add_argument("--batch", type=int, nargs="+", default=on([64], [64, 512]))
     parser.add_argument("--stage", nargs="+", default=["RGRL", "SimSiam"], choices=ours.STAGES)
-    parser.add_argument("--epochs", type=int, default=5, help="counted, after one that compiles")
+    parser.add_argument("--epochs", type=int, default=5, help="measured, after one that compiles")
     sides = on([1024, 2048], [4096, 8192, 16384])
-    parser.add_argument("--sides", type=int, nargs="+", default=sides, help="of the products")
+    parser.add_argument("--sides", type=int, nargs="+", default=sides, help="of matrix products")
     options = parser.parse_args()
     dtype = devices.fast_dtype()
     print(stopwatch.heading("jax"))

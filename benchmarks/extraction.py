@@ -1,8 +1,8 @@
-"""Pictures a second through a pretrained encoder on the CPU: our onnxruntime encoder beside the
-same network in PyTorch (inference mode, channels last), from uint8 pixels to embeddings.
+"""Images per second through a pretrained encoder on the CPU: our onnxruntime encoder compared with
+the same network in PyTorch (inference mode, channels last), from uint8 pixels to embeddings.
 
 python benchmarks/extraction.py efficientnet-lite0 lite0.onnx
-    (needs what docs/export_encoder.py needs, and the file that it has written)
+    (needs the packages of docs/export_encoder.py, and the file that it wrote)
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rmdnet_jax.encoders.interface import Asked
 
 
 def theirs(name: str, side: int):
-    """Embeddings by PyTorch, as the script that writes the file builds the network."""
+    """Embeddings by PyTorch, with the network as built by the script that wrote the file."""
     place = Path(__file__).resolve().parents[1] / "docs" / "export_encoder.py"
     spec = importlib.util.spec_from_file_location("export_encoder", place)
     assert spec
@@ -44,9 +44,9 @@ def theirs(name: str, side: int):
 
 
 def main() -> None:
-    """Reads the command line; a table."""
+    """Reads the command line; prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("network", help="as docs/export_encoder.py takes it")
+    parser.add_argument("network", help="as for docs/export_encoder.py")
     parser.add_argument("file", type=Path)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
@@ -67,7 +67,7 @@ def main() -> None:
         for name, taken in times.items()
     ]
     print(stopwatch.table([f"{encoder.side} pixels", "pictures a second"], rows))
-    print(f"embeddings apart by at most {apart:.1e} of the largest")
+    print(f"embeddings differ by at most {apart:.1e} of the largest value")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Floating-point operations by arithmetic, two for a multiplication and an addition.
+"""Floating-point operations, counted by formula: two for a multiplication and an addition.
 
 Convolutions, linear layers and relation graphs are counted; batch norm, ReLU, pooling, the
 optimiser and augmentation are not (a few per cent). An update costs three times its forward pass:
-the gradient to the inputs and the gradient to the weights each repeat it once.
+the gradients with respect to the inputs and to the weights each cost one more.
 """
 
 UPDATE = 3
 
 
 def resnet(width: int, size: int, stem: str = "cifar") -> int:
-    """One image of size x size forward through ResNet-18 without its classifier."""
+    """The forward pass of one size x size image through ResNet-18 without its classifier."""
     side, kernel = (size, 3) if stem == "cifar" else (_half(size), 7)
     total = _conv(side, kernel, 3, width)
     if stem == "imagenet":
@@ -28,8 +28,8 @@ def resnet(width: int, size: int, stem: str = "cifar") -> int:
 def relation(batch_size: int, embedding: int) -> int:
     """Relation losses of a whole batch with their gradient to the student."""
     graph = 2 * batch_size**2 * embedding
-    # Forward: teacher's and student's edges, nodes. Backward: the student is on both sides of its
-    # edges and on one of the nodes.
+    # Forward: the teacher's and the student's edges, and the nodes. Backward: the student is on
+    # both sides of its edges and on one side of the nodes.
     return (3 + 3) * graph
 
 
@@ -42,7 +42,7 @@ def rgrl(
     stem: str = "cifar",
     teacher_width: int,
 ) -> int:
-    """A whole step of stage RGRL; no teacher (width 0) is the robust loss alone."""
+    """A whole step of the student; without a teacher (width 0) the robust loss alone."""
     student = resnet(width, size, stem) + 2 * 8 * width * classes
     total = batch_size * UPDATE * student
     if teacher_width:
@@ -51,15 +51,15 @@ def rgrl(
 
 
 def simsiam(width: int, size: int, batch_size: int, *, stem: str = "cifar") -> int:
-    """A whole step of stage RM: two views through encoder, projector and predictor."""
-    features, hidden = 32 * width, 8 * width  # as ours.py and teachers/simsiam.py have them
+    """A whole step of the teacher: two views through encoder, projector and predictor."""
+    features, hidden = 32 * width, 8 * width  # as in ours.py and teachers/simsiam.py
     projector = 2 * (8 * width * features + features**2)
     predictor = 2 * 2 * features * hidden
     return batch_size * 2 * UPDATE * (resnet(width, size, stem) + projector + predictor)
 
 
 def step(stage: str, width: int, size: int, batch_size: int, stem: str = "cifar") -> int:
-    """A whole step of a stage as ours.py names it."""
+    """A whole step of a stage, named as in ours.py."""
     if stage == "SimSiam":
         return simsiam(width, size, batch_size, stem=stem)
     teacher_width = width if stage == "RGRL" else 0
@@ -67,10 +67,10 @@ def step(stage: str, width: int, size: int, batch_size: int, stem: str = "cifar"
 
 
 def _conv(side: int, kernel: int, channels: int, features: int) -> int:
-    """A convolution whose output has side x side places."""
+    """A convolution with a side x side output."""
     return 2 * side**2 * kernel**2 * channels * features
 
 
 def _half(side: int) -> int:
-    """Output side of stride 2 with these paddings."""
+    """Output side for stride 2 with these paddings."""
     return (side + 1) // 2

@@ -1,9 +1,9 @@
-"""How the time of an epoch grows with the number of images, their size and the number of classes.
+"""How the time per epoch grows with the number of images, their size and the number of classes.
 
 python benchmarks/growth.py
 
-Every epoch goes through training/fit.py with the test accuracy after it. "x" is the time for an
-image in training beside the first row's: 1.00 where time grows with the images and no faster.
+Every epoch is run by training/fit.py and followed by the test accuracy. "x" is the training time
+per image relative to the first row: 1.00 if time grows linearly with the images.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import stopwatch
 def measure(
     options: argparse.Namespace, images: int, size: int, classes: int
 ) -> tuple[float, float]:
-    """Median seconds of an epoch with its evaluation, and of its training for an image."""
+    """Median seconds per epoch with evaluation, and per image in training."""
     train = ours.made_data(images, size, classes)
     test = ours.made_data(options.test_images, size, classes, seed=1)
     method = ours.method(options.stage, options.width, classes=classes)
@@ -41,7 +41,7 @@ def growth(name: str, options: argparse.Namespace, cases: list[tuple[int, int, i
 
 
 def main() -> None:
-    """Prints a table a dimension."""
+    """Prints one table per dimension."""
     on = stopwatch.on_backend
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stage", default="RGRL", choices=ours.STAGES)
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="*", default=on([16, 32, 64], [32, 64, 128, 224]))
     parser.add_argument("--classes", type=int, nargs="*", default=[10, 100, 1000, 10_000])
     parser.add_argument("--test-images", type=int, default=on(200, 10_000))
-    parser.add_argument("--epochs", type=int, default=3, help="counted, after one that compiles")
+    parser.add_argument("--epochs", type=int, default=3, help="measured, after one that compiles")
     options = parser.parse_args()
     few = min(options.images, default=1000)
     print(stopwatch.heading("jax"))

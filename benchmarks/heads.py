@@ -1,10 +1,10 @@
-"""An epoch of a linear head on features, with the trainings of its folds beside it: ours beside
-PyTorch as an expert would write it (stacked weights, one product a step, fused Adam).
+"""An epoch of a linear head on features together with the heads of its folds: ours compared with
+PyTorch as an expert would write it (stacked weights, one product per step, fused Adam).
 
 python benchmarks/heads.py        (needs torch)
 
-Both train 1 + 5 heads on GCE with coupled weight decay, from rows in memory, and say the loss of
-the epoch. PyTorch gets its rows already standardised; ours does it in the step, as a run does.
+Both train 1 + 5 heads with GCE and coupled weight decay, from rows in memory, and return the loss
+of the epoch. PyTorch gets standardised rows; ours standardises in the step, as a run does.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _FOLDS, _Q, _RATE, _DECAY = 5, 0.7, 1e-3, 6.4e-3
 
 
 def ours(features: np.ndarray, labels: np.ndarray, classes: int, batch: int):
-    """A turn is an epoch by the chunks of training/fit.py."""
+    """A turn is an epoch in the chunks of training/fit.py."""
     mean_std = features.mean(axis=0), features.std(axis=0)
     network = Classifier(None, Linear(classes, alone=True), *mean_std)
     adam = optimizers.adam(optimizers.constant(_RATE), 0.9, _DECAY)
@@ -99,14 +99,14 @@ def theirs(features: np.ndarray, labels: np.ndarray, classes: int, batch: int, c
 
 
 def main() -> None:
-    """Reads the command line; a table."""
+    """Reads the command line; prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=50_000)
     parser.add_argument("--features", type=int, default=1280)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compiled", action="store_true", help="torch.compile, too")
+    parser.add_argument("--compiled", action="store_true", help="also with torch.compile")
     given = parser.parse_args()
     rng = np.random.default_rng(0)
     labels = rng.integers(0, given.classes, given.samples).astype(np.int32)

@@ -1,12 +1,12 @@
-"""What surrounds the network: augmentation and the relation loss as shares of a step, log and
-checkpoint as shares of an epoch.
+"""The cost of everything around the network: augmentation and the relation loss as shares of a
+step, log and checkpoint as shares of an epoch.
 
 python benchmarks/input.py
 
-A share of the augmentation is the difference to the same step without it; the relation loss is also
-timed alone with its gradient; a checkpoint's share is the difference between epochs that follow a
-save (it goes on in the background) and epochs that do not, in turns. A difference is no finer than
-the spread beside it.
+The share of the augmentation is the difference to the same step without it. The relation loss is
+also timed alone with its gradient. A checkpoint's share is the difference between epochs after a
+save (which continues in the background) and epochs without one, in turns. Differences below the
+spread beside them are not significant.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from rmdnet_jax.training.logging import RunLog, StageLog
 
 
 def augmentation(stage: str, batch_size: int, options: argparse.Namespace) -> list[str]:
-    """A row: a step with augmentation, and the share of it."""
+    """A row: a step with augmentation, and the share of the augmentation."""
     data = *ours.made_data(options.steps * batch_size, options.size), batch_size
     method = ours.method(stage, options.width)
     with_it, without = ours.Training(method, *data), ours.Training(method, *data)
@@ -71,7 +71,7 @@ class RelationLoss:
 
 
 def relations(batch_size: int, options: argparse.Namespace) -> list[str]:
-    """A row: a step of stage RGRL, what the regulariser adds, and its relation loss alone."""
+    """A row: a step of the student, what the regulariser adds, and the relation loss alone."""
     data = *ours.made_data(options.steps * batch_size, options.size), batch_size
     repeats = 20
     contestants = {
@@ -94,7 +94,7 @@ def relations(batch_size: int, options: argparse.Namespace) -> list[str]:
 
 
 class TimedLog:
-    """A stage's log that remembers what its calls took, in seconds by epoch."""
+    """A stage's log that records the time of its calls, in seconds per epoch."""
 
     def __init__(self, log: StageLog):
         self.log, self.spent, self.running = log, [], 0.0
@@ -132,7 +132,7 @@ def bookkeeping(stage: str, batch_size: int, options: argparse.Namespace) -> lis
             )  # fmt: skip
         stamps = [line["time"] for line in run_log.history("stage")]
     # walls[i] is the time from the end of epoch i + 1 to the end of epoch i + 2: with the save of
-    # epoch i + 1 where that is even. The first save makes the folder; it is left out.
+    # epoch i + 1 if that is even. The first save creates the folder and is not counted.
     walls = [after - before for before, after in itertools.pairwise(stamps)][2:-1]
     quiet, saving = stopwatch.Times(tuple(walls[::2])), stopwatch.Times(tuple(walls[1::2]))
     logging = statistics.median(log.spent[2:])
@@ -156,8 +156,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="*", default=on([64], [64, 512]))
     sizes = on([64, 256, 1024], [64, 128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--relation-batch", type=int, nargs="*", default=sizes)
-    parser.add_argument("--images", type=int, default=on(2000, 50_000), help="of an epoch")
-    parser.add_argument("--steps", type=int, default=on(4, 30), help="steps of a turn")
+    parser.add_argument("--images", type=int, default=on(2000, 50_000), help="images per epoch")
+    parser.add_argument("--steps", type=int, default=on(4, 30), help="steps per turn")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant")
     options = parser.parse_args()
     stages = ("RGRL", "SimSiam")

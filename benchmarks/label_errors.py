@@ -1,11 +1,11 @@
-"""Finding wrong labels: ours beside cleanlab, on finished runs whose true labels are known.
+"""Finding wrong labels: ours compared with cleanlab, on finished runs with known true labels.
 
 python benchmarks/label_errors.py WORKDIR ... [--folds=5]        (needs cleanlab)
 
-cleanlab is given the probabilities of the same trained student and, with --folds, out-of-sample
-ones: the run's training images in so many parts, each predicted by a student that was trained, by
-the run's own recipe and under its teacher, on the others. They go into WORKDIR/folds and are found
-there again. cleanlab's three scores rank; its find_label_issues, as it comes, filters.
+cleanlab gets the probabilities of the same trained student and, with --folds, out-of-sample ones:
+the run's training images are split into so many parts, each predicted by a student that was trained
+on the others, with the run's own recipe and teacher. These are stored in WORKDIR/folds and reused.
+cleanlab's three scores rank the labels; its find_label_issues, with defaults, filters them.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _SCORES = ("self_confidence", "normalized_margin", "confidence_weighted_entropy"
 
 
 def opened(workdir: Path) -> Run:
-    """The run that has finished in `workdir`, prepared as it was."""
+    """The finished run in `workdir`, prepared again as it was."""
     config = default()
     with config.unlocked():
         config.update(ConfigDict(json.loads((workdir / "config.json").read_text())))
@@ -43,8 +43,8 @@ def opened(workdir: Path) -> Run:
 
 
 def out_of_sample(run: Run, folds: int) -> np.ndarray:
-    """Probabilities float64 [N, C] of the training images, each from a student that has not seen
-    it."""
+    """Probabilities float64 [N, C] of the training images, each from a student that was not trained
+    on it."""
     size = len(run.labels.given)
     order = np.random.default_rng(run.config.seed).permutation(size)
     probabilities = np.empty((size, run.data.num_classes))
@@ -67,7 +67,7 @@ def out_of_sample(run: Run, folds: int) -> np.ndarray:
 
 
 def quality(score: np.ndarray, is_issue: np.ndarray, wrong: np.ndarray) -> list[float]:
-    """AUROC, average precision, precision at the number of wrong labels, F1 of a filter."""
+    """AUROC, average precision, precision at the number of wrong labels, and F1 of a filter."""
     most = np.argsort(-score, kind="stable")[: wrong.sum()]
     return [
         roc_auc_score(wrong, score), average_precision_score(wrong, score), wrong[most].mean(),
@@ -76,7 +76,7 @@ def quality(score: np.ndarray, is_issue: np.ndarray, wrong: np.ndarray) -> list[
 
 
 def cleanlabs(given: np.ndarray, probabilities: np.ndarray, wrong: np.ndarray) -> dict[str, list]:
-    """Quality by cleanlab's ranking."""
+    """Quality of each of cleanlab's rankings."""
     is_issue = find_label_issues(
         given, probabilities, n_jobs=1
     )  # JAX's threads and forks do not mix
@@ -87,7 +87,7 @@ def cleanlabs(given: np.ndarray, probabilities: np.ndarray, wrong: np.ndarray) -
 
 
 def compare(workdir: Path, folds: int) -> dict[str, list[float]]:
-    """Quality by contestant of one run."""
+    """Quality of each contestant on one run."""
     run = opened(workdir)
     given, wrong = run.labels.given, run.labels.given != run.labels.true
     issues, _ = label_issues.read_csv(workdir / "label_issues.csv")

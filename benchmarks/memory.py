@@ -1,10 +1,10 @@
-"""Device memory against batch size, and the largest batch that a budget holds.
+"""Device memory by batch size, and the largest batch within a budget.
 
-python benchmarks/memory.py          (PyTorch beside it on a GPU, where it is installed)
+python benchmarks/memory.py          (also measures PyTorch on a GPU, if it is installed)
 
-On a GPU a figure is the peak that the allocator saw in a process of its own, and the largest batch
-is one that ran in a process whose allocator had no more than the budget. On others both are by what
-the compiler assigns to the step's program: arguments, outputs and temporaries.
+On a GPU a figure is the peak of the allocator in a separate process, and the largest batch is one
+that ran in a process whose allocator was limited to the budget. On other devices both use what the
+compiler assigns to the step's program: arguments, outputs and temporaries.
 """
 
 import argparse
@@ -23,12 +23,12 @@ import stopwatch
 from rmdnet_jax.methods.interface import Batch
 
 _GIB = 2**30
-_TOO_LITTLE = 9  # exit status of a process whose memory did not do
+_TOO_LITTLE = 9  # exit status of a process without enough memory
 
 
 def assigned(stage: str, width: int, size: int, batch_size: int) -> int:
-    """Bytes that the compiler assigns to a step's program: arguments, outputs and temporaries; 0
-    where it does not say. Compiles it; runs nothing."""
+    """Bytes that the compiler assigns to a step's program: arguments, outputs and temporaries; 0 if
+    it is not reported. Compiles the program, but does not run it."""
     method = ours.method(stage, width)
     task = ours.task(method, np.arange(batch_size, dtype=np.int32), batch_size)
 
@@ -40,14 +40,14 @@ def assigned(stage: str, width: int, size: int, batch_size: int) -> int:
 
     step = jax.jit(method.step, donate_argnums=0)
     memory = step.lower(*jax.eval_shape(arguments), method.frozen).compile().memory_analysis()
-    if memory is None:  # a backend that keeps no account
+    if memory is None:  # a backend without this report
         return 0
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes
     return held + memory.temp_size_in_bytes - memory.alias_size_in_bytes
 
 
 def seen(form: str, stage: str, width: int, size: int, batch_size: int) -> int:
-    """Peak bytes on the GPU in two passes of two steps; right once a process."""
+    """Peak bytes on the GPU in two passes of two steps; valid only once per process."""
     data = *ours.made_data(2 * batch_size, size), batch_size
     if form == "PyTorch":
         import torch
@@ -64,11 +64,11 @@ def seen(form: str, stage: str, width: int, size: int, batch_size: int) -> int:
 
 
 def peak(case: dict, share: float = 0.9) -> int | None:
-    """Bytes that a case takes; None where its share of the GPU's memory does not do.
+    """Bytes that a case takes; None if its share of the GPU's memory is not enough.
 
     Args:
       case: the arguments of `seen`.
-      share: of the GPU's memory, given to JAX in a process of its own.
+      share: of the GPU's memory, given to JAX in a separate process.
     """
     if jax.default_backend() != "gpu":
         return assigned(**{name: value for name, value in case.items() if name != "form"})
@@ -84,12 +84,12 @@ def peak(case: dict, share: float = 0.9) -> int | None:
 
 
 def largest(case: dict, known: dict[int, int], budget: int, total: int) -> int:
-    """The largest batch that `budget` bytes hold, a multiple of 64 and to about 5 %; 0 if none.
+    """The largest batch within `budget` bytes, a multiple of 64, to about 5 %; 0 if none fits.
 
     Args:
-      case: as in `peak`; its batch_size is what is looked for.
-      known: bytes by batch size, of two sizes or more; memory grows about linearly, so the line
-        through them says where to look.
+      case: as in `peak`, except that its batch_size is searched.
+      known: bytes by batch size, for two sizes or more; memory grows about linearly, so the line
+        through them gives the start of the search.
       budget: in bytes.
       total: bytes of the device, of which the budget is a share.
     """
@@ -106,28 +106,28 @@ def largest(case: dict, known: dict[int, int], budget: int, total: int) -> int:
 
 
 def run_case(case: dict) -> None:
-    """What the process of one case does."""
+    """Runs one case in its own process."""
     try:
         print(seen(**case))
-    except Exception as error:  # out of memory has a class of its own in neither library's API
+    except Exception as error:  # neither library has a public class for out of memory
         if "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error):
             sys.exit(_TOO_LITTLE)
         raise
 
 
 def main() -> None:
-    """Prints a row a stage and batch size, and the largest batches."""
+    """Prints one row per stage and batch size, and the largest batches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int)
     parser.add_argument("--size", type=int, default=32, help="side of the images")
     parser.add_argument("--batch", type=int, nargs="+", help="two or more")
     parser.add_argument("--stage", nargs="+", default=list(ours.STAGES), choices=ours.STAGES)
-    parser.add_argument("--budget", type=float, help="GiB for the largest batch; 0 looks for none")
+    parser.add_argument("--budget", type=float, help="GiB for the largest batch; 0 skips it")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         return run_case(json.loads(options.case))
-    # The processes of the cases need the GPU's memory; this one only looks at the device.
+    # The processes of the cases need the GPU's memory; this one only queries the device.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] = "0.5"
     on = stopwatch.on_backend

@@ -1,12 +1,12 @@
-"""What an epoch of each method costs, as a multiple of cross entropy's, beside the passes through a
-network that it needs; all in one run, in turns.
+"""The cost per epoch of each method, as a multiple of cross entropy's, compared with the number of
+passes through a network that it needs; all in one run, in turns.
 
 python benchmarks/method_cost.py
 
-A training pass, forward and back, counts as three forward passes. DivideMix and GSS-SSL divide the
-images between two epochs, one forward pass of each network, which is counted and timed with them.
-The teacher of KD, DFND and MODUL is a network like the student; MODUL trains on a view, a mixed one
-and four turns of an open image, or one turn.
+A training pass, forward and backward, counts as three forward passes. DivideMix and GSS-SSL divide
+the images between epochs, with one forward pass of each network, which is included. The teacher of
+KD, DFND and MODUL is a network like the student; MODUL trains on a view, a mixed view and four
+rotations of an open image, or one rotation.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from rmdnet_jax.methods.interface import Method
 _TRAINING = 3
 
 # By name: a method of the registry, its fields, and the forward passes of all images in an epoch.
-# Of a network of DivideMix: four views to train on, four that it looks at, and two more by the
-# other; GSS-SSL's pools take in what the other says of all four, two of which it has said already.
+# Per network of DivideMix: four views to train on, four to predict, and two more by the other one;
+# GSS-SSL's pools also use the other's predictions for all four, two of which exist already.
 _DIVIDED = {"warmup": 1}
 _PASSES_DIVIDED = 2 * (4 * _TRAINING + 4 + 2 + 1)
 METHODS: dict[str, tuple[str, dict, int]] = {
@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[str, dict, int]] = {
 
 
 def epoch(method: Method, images: np.ndarray, labels: np.ndarray, batch: int) -> Callable:
-    """An epoch of steps, and of what a method of ours looks at before it."""
+    """An epoch of steps, including the inference that a method needs before it."""
     training = ours.Training(method, images, labels, batch)
     if not isinstance(method, DivideMix):
         return training
@@ -60,7 +60,7 @@ def epoch(method: Method, images: np.ndarray, labels: np.ndarray, batch: int) ->
 
 
 def main() -> None:
-    """Prints a row a method."""
+    """Prints one row per method."""
     on = stopwatch.on_backend
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=on(16, 64))

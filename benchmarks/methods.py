@@ -1,5 +1,5 @@
-"""What every method makes of the same wrong labels with the same budget: several noises and seeds,
-and a table of means and spreads.
+"""Compares all methods on the same wrong labels with the same budget: several noises and seeds, and
+a table of means and standard deviations.
 
 python benchmarks/methods.py configs/own_data.py --out runs/features --seeds 0,1,2 \\
     --noise human:human_aggre,symmetric:0.4 --flags dataset.path=FEATURES.npz train.epochs=30
@@ -11,20 +11,20 @@ python benchmarks/methods.py configs/modul_digits.py:robust --out runs/modul --n
 python benchmarks/methods.py configs/modul_cifar10.py:robust,small --out runs/modul-cifar10 \\
     --noise universal:0.5 --flags noise.open_path=PICTURES
 
-Every run has a folder under --out, and what is finished there is not done again; --report runs
-nothing, prints what is finished, and says "not run" for the rest. Each table is drawn, too, as
-accuracy against minutes (OUT/NOISE.png). With configs/rgrl_cifar10.py in place of cifar10_small.py
-it is the same at full size, for an accelerator.
+Every run has a folder under --out, and finished runs are not repeated; --report runs nothing,
+prints finished results, and prints "not run" for the rest. Each table is also drawn as accuracy
+against minutes (OUT/NOISE.png). With configs/rgrl_cifar10.py in place of cifar10_small.py it runs
+at full size, for an accelerator.
 
---guides adds RMDNet: the relation term beside each method that trains one network, under SimSiam
-(trained once, or simsiam=WORKDIR) or an encoder. For feature vectors it is `encoder` without a
-path: the features themselves are the embeddings (model.hidden=(256,) gives the student its own).
+--guides adds RMDNet: the relation term with each method that trains one network, and as teacher
+SimSiam (trained once, or simsiam=WORKDIR) or an encoder. For feature vectors use `encoder` without
+a path: the features themselves are the embeddings (model.hidden=(256,) gives the student its own).
 
-Fields of a method are its defaults, for all data, and none was chosen by these labels: rates of
-wrong labels are estimated, and dividemix.lambda_u is 0. But modul.rotations is 1, a quarter of the
-cost. Last (best) is the test accuracy after the last epoch, and the highest after any, which nobody
-can choose without true labels. Images of the batches are the same for all; DivideMix and GSS-SSL
-learn four views of them for each network.
+The fields of a method are its defaults for all data, and none was selected on these labels: rates
+of wrong labels are estimated, and dividemix.lambda_u is 0. Only modul.rotations is set to 1, a
+quarter of the cost. Last (best) is the test accuracy after the last epoch, and the highest after
+any epoch, which cannot be selected without true labels. All methods get the same images per batch;
+DivideMix and GSS-SSL train on four views of them for each network.
 """
 
 import argparse
@@ -53,7 +53,7 @@ _COMMON = {
     "tensorboard": False,
 }
 
-# A loss alone, or a method, whose loss is cross entropy as its authors have it.
+# A loss alone, or a method with the cross entropy of its authors.
 ROWS: dict[str, dict] = {
     "CE": {},
     "GCE": {"loss.name": "gce"},
@@ -69,12 +69,12 @@ ROWS: dict[str, dict] = {
     "GSS-SSL": {"method.name": "gss", "gss.branches": "ssl"},
 }
 
-# The rows above that take the relation term: their networks are one.
+# The rows above that can use the relation term: those with one network.
 _ONE_NETWORK = ("CE", "GCE", "NCE+AGCE", "forward GCE", "ELR", "GSS-SB")
-# What --guides may name, and the field that a path after it is for.
+# The values of --guides, and the field for the path after each.
 _GUIDES = {"simsiam": "teacher.path", "encoder": "encoder.path"}
 
-# Of a trained classifier: the teacher of these, whose control is KD.
+# Rows with a trained classifier as the teacher; KD is their control.
 TAUGHT: dict[str, dict] = {
     "CE": {},
     "KD": {"method.name": "kd"},
@@ -88,7 +88,7 @@ TAUGHT: dict[str, dict] = {
     },
 }
 
-# Of results.json, by their headings.
+# Fields of results.json, by heading.
 _FIGURES = {
     "last": "test_accuracy",
     "best": "best_test_accuracy",
@@ -100,7 +100,7 @@ _FIGURES = {
     "seconds": "train_seconds",
 }
 
-# The same of pictures that show none of the classes.
+# The same for images of none of the classes.
 _KINDS = {
     "kinds": "label_kinds.accuracy",
     "clean": "label_kinds.recall.clean",
@@ -115,11 +115,11 @@ def guided(guides: Iterable[str], k: float | None) -> dict[str, dict]:
     """Rows of RMDNet under each guide: "simsiam", "encoder", or either with "=PATH".
 
     Args:
-      guides: what --guides says.
-      k: rgrl.k of all rows; None leaves it to the config.
+      guides: the values of --guides.
+      k: rgrl.k of all rows; None uses the config's.
 
     Raises:
-      InputError: a guide is neither.
+      InputError: a guide is none of these.
     """
     rows = {}
     for guide in guides:
@@ -133,10 +133,10 @@ def guided(guides: Iterable[str], k: float | None) -> dict[str, dict]:
 
 
 def configured(base: ConfigDict, own: dict, noise: str, seed: int, flags: dict) -> ConfigDict:
-    """The config of a row whose fields are `own`, under a noise: "symmetric:0.4", "human:FIELD" or
+    """The config of a row with the fields `own` and a noise: "symmetric:0.4", "human:FIELD" or
     "universal:RHO1"."""
     if set_by_row := flags.keys() & own.keys():
-        raise InputError(f"--flags sets {min(set_by_row)}, which a row sets: {own}")
+        raise InputError(f"--flags sets {min(set_by_row)}, which a row also sets: {own}")
     kind, _, which = noise.partition(":")
     of_noise = {"noise.field": which} if kind == "human" else {"noise.rate": float(which)}
     usual = {"method.name": "robust", "loss.name": "ce", "train.folds": 1}
@@ -146,8 +146,8 @@ def configured(base: ConfigDict, own: dict, noise: str, seed: int, flags: dict) 
 
 
 def line(row: str, runs: Sequence[dict | None], figures: Iterable[str]) -> str:
-    """A row of the table: means over seeds and their standard deviation, of what is known; and the
-    number of seeds in which it is not, that diverged or were not run."""
+    """A row of the table: means and standard deviations over the finished seeds, and the number of
+    seeds without a value, which diverged or were not run."""
     if not any(runs):
         return f"| {row} | not run {'| ' * len(list(figures))}|"
     cells = []
@@ -163,7 +163,7 @@ def line(row: str, runs: Sequence[dict | None], figures: Iterable[str]) -> str:
 
 
 def _value(results: dict | None, name: str) -> float | None:
-    """That of a dotted name; None where there is none."""
+    """The value of a dotted name; None if there is none."""
     found: Any = results
     for part in name.split("."):
         found = found.get(part) if isinstance(found, dict) else None
@@ -171,17 +171,17 @@ def _value(results: dict | None, name: str) -> float | None:
 
 
 def main() -> None:
-    """Reads the command line; a table a noise."""
+    """Reads the command line; prints one table per noise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a file in configs/, and its argument: FILE.py:ARGUMENT")
+    parser.add_argument("config", help="a file in configs/: FILE.py or FILE.py:ARGUMENT")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", help="all that go with the config's teacher, if not given")
+    parser.add_argument("--rows", help="default: all that fit the config's teacher")
     parser.add_argument("--noise", default="symmetric:0.4")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--guides", nargs="*", default=[], help="simsiam encoder, or KIND=PATH")
-    parser.add_argument("--k", type=float, help="rgrl.k of --guides; the config's if not given")
-    parser.add_argument("--report", action="store_true", help="run nothing, print what is finished")
-    parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE of the config")
+    parser.add_argument("--k", type=float, help="rgrl.k of --guides; default: the config's")
+    parser.add_argument("--report", action="store_true", help="run nothing, print finished results")
+    parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE for the config")
     given = parser.parse_args()
     base, flags = ours.config(given.config), ours.flags(given.flags)
     print(stopwatch.heading("jax"), flush=True)
@@ -193,7 +193,7 @@ def main() -> None:
     rows, noises = given.rows.split(",") if given.rows else list(usual), given.noise.split(",")
     if unknown := set(rows) - usual.keys():
         raise InputError(f"--rows has {min(unknown)}; expected some of {', '.join(usual)}")
-    # One filling a kind of teacher: what it reads of the data depends on it.
+    # One filling per kind of teacher: it determines which data is read.
     out, fillings, cells = given.out.resolve(), {}, {}
     for row, noise, seed in itertools.product(rows, noises, seeds):
         config = configured(base, usual[row], noise, seed, flags)

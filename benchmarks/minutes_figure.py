@@ -1,4 +1,4 @@
-"""Test accuracy of the last epoch against minutes of training, a point per row of `methods.py`."""
+"""Test accuracy of the last epoch against minutes of training, one point per row of methods.py."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,19 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-# Of the guide that a row's name ends with; the others are alone.
+# By the guide at the end of a row's name; other rows have none.
 _MARKERS = {"(simsiam)": "s", "(encoder)": "^"}
-# The strong colours of a map of twenty before its pale ones.
+# The ten dark colours of tab20 before its light ones.
 _COLOURS = [plt.get_cmap("tab20")(i) for i in (*range(0, 20, 2), *range(1, 20, 2))]
 
 
 def draw(path: Path, title: str, rows: Mapping[str, Sequence[dict | None]]) -> None:
-    """Draws what is finished; nothing is written where nothing is.
+    """Draws the finished runs; writes nothing if there are none.
 
     Args:
       path: of the figure, a PNG.
-      title: what stands above it.
-      rows: by name, the results of its seeds, None of a run that is not finished. A method has one
+      title: the title of the figure.
+      rows: by name, the results of its seeds, None for a run that is not finished. A method has one
         colour, alone and guided ("NAME + RMDNet (KIND)").
     """
     points = {name: done for name, runs in rows.items() if (done := [one for one in runs if one])}

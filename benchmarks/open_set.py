@@ -1,12 +1,12 @@
-"""Telling pictures that show none of the classes from the others by embeddings and given labels.
+"""Detecting images that show none of the classes by embeddings and given labels.
 
 python benchmarks/open_set.py KNOWN.npz [OPEN.npz] [--classes=8] [--open-classes=2] [--images=10000]
 
-KNOWN.npz and OPEN.npz have x_train [N, D] and y_train [N]; without OPEN.npz the open pictures are
+KNOWN.npz and OPEN.npz have x_train [N, D] and y_train [N]; without OPEN.npz the open images are
 other classes of KNOWN.npz. A quarter of the images is open and has labels drawn at random, a
-quarter has the label of another class, half is labelled rightly. The first table ranks measures by
-AUROC; the second says what `is_open` flags of the labels that neighbours contradict, there and
-where no image is open.
+quarter has the label of another class, and half is labelled correctly. The first table ranks
+measures by AUROC; the second states what `is_open` flags among the labels that neighbours
+contradict, on this data and on data without open images.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _NEIGHBOURS = 50
 
 
 class Mixed(NamedTuple):
-    """Embeddings float32 [N, D], given labels int [N] and true ones, -1 of what is open."""
+    """Embeddings float32 [N, D], given labels int [N], and true labels, -1 for open images."""
 
     embeddings: np.ndarray
     given: np.ndarray
@@ -35,7 +35,7 @@ class Mixed(NamedTuple):
 
 
 def read(path: Path, without: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [N, D] and labels int [N] of a file, but of these classes."""
+    """Features float32 [N, D] and labels int [N] of a file, without these classes."""
     with np.load(path) as held:
         x, y = held["x_train"], held["y_train"].astype(np.int64)
     kept = ~np.isin(y, without)
@@ -49,8 +49,8 @@ def mixed(
     seed: int,
     open_share: float,
 ) -> Mixed:
-    """`options.images` images, or as many as there are: a share is open, a third of the others has
-    a wrong label."""
+    """`options.images` images, or fewer if there are not enough: a share is open, and a third of
+    the others has a wrong label."""
     rng = np.random.default_rng(seed)
     x, y = known
     order = rng.permutation(np.unique(y))
@@ -83,7 +83,7 @@ def neighbours(data: Mixed, classes: int) -> np.ndarray:
 
 
 def measures(data: Mixed, classes: int) -> dict[str, np.ndarray]:
-    """float [N] by the name of a measure; higher is more open."""
+    """float [N] by the name of a measure; higher is more likely open."""
     x, given = data.embeddings, data.given
     rows = x / np.linalg.norm(x, axis=1, keepdims=True)
     means = np.stack([rows[given == label].mean(axis=0) for label in range(classes)])
@@ -108,11 +108,11 @@ def measures(data: Mixed, classes: int) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Prints both tables: means over seeds, and of the first their standard deviation."""
+    """Prints both tables: means over seeds, and for the first also standard deviations."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("known", type=Path)
     parser.add_argument("open", type=Path, nargs="?")
-    parser.add_argument("--without", default="", help="classes of OPEN.npz to leave out: 3,17")
+    parser.add_argument("--without", default="", help="classes of OPEN.npz to omit: 3,17")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--open-classes", type=int, default=2)
     parser.add_argument("--images", type=int, default=10_000)

@@ -1,6 +1,6 @@
-"""Our side of the comparisons: both methods at any width, run as training runs them.
+"""Our side of the comparisons: both stages at any width, run as in training.
 
-The methods are built directly, so that JAX, Flax, Optax, Orbax and Rich are all that is needed.
+The methods are built directly, so that only JAX, Flax, Optax, Orbax and Rich are needed.
 """
 
 import ast
@@ -43,8 +43,8 @@ STAGES = ("loss alone", "RGRL", "SimSiam")
 
 
 def set_up() -> None:
-    """What launch.py does on a CPU, for batches of 64 and its multiples; leaves half of a GPU's
-    memory to PyTorch. To be called first: it may start the command again."""
+    """Sets up a CPU as launch.py does, for batch sizes that are multiples of 64; leaves half of a
+    GPU's memory to PyTorch. Call this first: it may restart the command."""
     cpu.use_large_pages()
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
     cpu.use_cores([64])
@@ -71,21 +71,21 @@ def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) ->
 
 
 def learner(width: int, classes: int = 10) -> Learner:
-    """A network on images with cross entropy, without a teacher: of any method on given labels."""
+    """A network on images with cross entropy and no teacher, for any method on given labels."""
     learned = method("loss alone", width, classes=classes)
     assert isinstance(learned, Robust)
     return learned.learner
 
 
 def config(text: str) -> ConfigDict:
-    """That of FILE.py or FILE.py:ARGUMENT, a file in configs/."""
+    """The config of FILE.py or FILE.py:ARGUMENT, a file in configs/."""
     file, _, argument = text.partition(":")
     module = importlib.import_module(f"configs.{Path(file).stem}")
     return module.get_config(*filter(None, [argument]))
 
 
 def flags(given: Iterable[str]) -> dict[str, Any]:
-    """Fields of a config by their names, from FIELD=VALUE: what is no Python value is text."""
+    """Config fields by name, from FIELD=VALUE: values that are not Python literals are text."""
     values: dict[str, Any] = {}
     for flag in given:
         field, _, text = flag.partition("=")
@@ -97,7 +97,7 @@ def flags(given: Iterable[str]) -> dict[str, Any]:
 
 
 def taught(learner: Learner, images: np.ndarray) -> Learner:
-    """The learner under a trained classifier like itself, untrained (which costs as much)."""
+    """The learner with a classifier like itself as teacher, untrained (which costs as much)."""
     network = learner.network
     weights = jax.device_get(jax.jit(network.init)(jax.random.key(7), jnp.asarray(images[:1])))
     teacher = ClassifierNetwork(network, (weights,), images.shape[1:], network.mean, network.std)
@@ -106,7 +106,7 @@ def taught(learner: Learner, images: np.ndarray) -> Learner:
 
 
 def task(method: Method, labels: np.ndarray, batch_size: int, epochs: int = 1) -> Task:
-    """What a method is told of its data."""
+    """The description of the data that a method gets."""
     classifier = getattr(method.network, "classifier", None)
     classes = classifier.features if classifier else int(labels.max()) + 1
     return Task(labels, classes, batch_size, epochs)
@@ -115,7 +115,7 @@ def task(method: Method, labels: np.ndarray, batch_size: int, epochs: int = 1) -
 def made_data(
     count: int, size: int = 32, classes: int = 10, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [count, size, size, 3] and labels int32 [count], without meaning."""
+    """Random images uint8 [count, size, size, 3] and labels int32 [count]."""
     rng = np.random.default_rng(seed)
     images = np.frombuffer(rng.bytes(count * size * size * 3), np.uint8)
     labels = np.arange(count, dtype=np.int32) % classes
@@ -123,7 +123,7 @@ def made_data(
 
 
 class Training:
-    """Steps on data that lies on the device, in training/chunks.py's own compiled chunks.
+    """Steps on data in device memory, in the compiled chunks of training/chunks.py.
 
     A turn is one pass over the images.
 
@@ -131,19 +131,19 @@ class Training:
       method: what to train.
       images: uint8 [N, H, W, 3].
       labels: int32 [N].
-      batch_size: images of a step.
+      batch_size: images per step.
     """
 
     def __init__(self, method: Method, images: np.ndarray, labels: np.ndarray, batch_size: int):
         self._method, self._mesh = method, sharding.mesh()
         mesh = self._mesh
-        told = task(method, labels, batch_size)
-        self.steps = told.steps
-        state = method.init(jax.random.key(0), jnp.asarray(images[:1]), told)
-        self._order = method.order(state, jax.random.key(1), told)
+        work = task(method, labels, batch_size)
+        self.steps = work.steps
+        state = method.init(jax.random.key(0), jnp.asarray(images[:1]), work)
+        self._order = method.order(state, jax.random.key(1), work)
         of_images = images.shape[1:], images.dtype, self._order.shape[1]
         _, metrics, said = chunks.first_step(method, state, *of_images)
-        memory = {} if said is None else samples.empty(told.num_images, told.num_classes)
+        memory = {} if said is None else samples.empty(work.num_images, work.num_classes)
         carried = chunks.Carried(state, memory)
         self._begin = chunks.prepare(
             method, tuple(metrics), images, labels, mesh, usual=self.steps, workers=0
@@ -151,11 +151,11 @@ class Training:
         self._carried = sharding.replicate(carried, mesh)
 
     def networks(self) -> tuple[Weights, ...]:
-        """As they are trained so far."""
+        """The networks in their current state."""
         return self._method.networks(self._carried.state)
 
     def __call__(self) -> None:
-        """One pass; returns when the parameters are updated."""
+        """Runs one pass; returns when the parameters are updated."""
         with jax.set_mesh(self._mesh), self._begin(self._order, jax.random.key(2), 0) as advance:
             self._carried, _ = jax.block_until_ready(advance(self._carried, 0, self.steps))
 

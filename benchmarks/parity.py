@@ -1,8 +1,8 @@
-"""Is SimSiam's step right? Its gradient beside PyTorch's, from the same weights and the same views.
+"""Checks SimSiam's gradient against PyTorch's, for the same weights and the same views.
 
 python benchmarks/parity.py            (needs PyTorch)
 
-Prints the relative distance of our float32 gradient, and of PyTorch's, to PyTorch's in float64.
+Prints the relative distances of our and PyTorch's float32 gradients to PyTorch's in float64.
 """
 
 import sys

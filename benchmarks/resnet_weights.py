@@ -1,11 +1,10 @@
-"""Does a ResNet that PyTorch saved give the same numbers here, read by models/torch_weights.py?
+"""Checks that a ResNet saved by PyTorch and read by models/torch_weights.py gives the same numbers.
 
 python benchmarks/resnet_weights.py    (needs PyTorch)
 
-Random weights and random running statistics, in networks written here as torchvision has them and
-under its names; 4 random normalised pictures of 224x224. Prints the largest difference
-of embeddings and logits relative to the largest absolute value; exit status 1 where one is above
-1e-4.
+Random weights and random running statistics, in networks written here with torchvision's structure
+and names; 4 random normalised images of 224x224. Prints the largest difference of embeddings and
+logits relative to the largest absolute value; exit status 1 if one is above 1e-4.
 """
 
 import sys
@@ -66,7 +65,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """torchvision.models.resnet as far as this needs it."""
+    """The parts of torchvision.models.resnet that are needed here."""
 
     def __init__(self, blocks: tuple[int, ...], kind: str, classes: int = 1000):
         super().__init__()
@@ -90,7 +89,7 @@ class ResNet(nn.Module):
 
 
 def random_network(blocks: tuple[int, ...], kind: str) -> ResNet:
-    """In evaluation mode; with batch norms that do something, as a trained network's do."""
+    """A network in evaluation mode, with batch norms that are not the identity."""
     torch.manual_seed(0)
     network = ResNet(blocks, kind).eval()
     for module in network.modules():
@@ -105,13 +104,13 @@ def random_network(blocks: tuple[int, ...], kind: str) -> ResNet:
 
 
 def difference(ours, theirs) -> float:
-    """The largest, relative to the largest absolute value of `theirs`."""
+    """The largest difference, relative to the largest absolute value of `theirs`."""
     theirs = theirs.numpy()
     return float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max())
 
 
 def main() -> int:
-    """Prints a table; 1 where the numbers differ by more than MOST."""
+    """Prints a table; returns 1 if the numbers differ by more than MOST."""
     images = np.random.default_rng(0).standard_normal((4, 224, 224, 3)).astype(np.float32)
     print("| network | tensors | embedding | logits |\n| --- | --- | --- | --- |")
     worst = 0.0
@@ -131,7 +130,7 @@ def main() -> int:
             both = difference(ours, embedding), difference(ours @ kernel + bias, logits)
         print(f"| {name} | {len(network.state_dict())} | {both[0]:.1e} | {both[1]:.1e} |")
         worst = max(worst, *both)
-    print(f"largest: {worst:.1e}; at most {MOST:.0e} is right")
+    print(f"largest: {worst:.1e}; allowed: {MOST:.0e}")
     return int(not worst <= MOST)  # NaN is wrong too
 
 

@@ -1,13 +1,13 @@
-"""What a reviewer's time buys: a run, so many labels looked at and mended, and the run again.
+"""The benefit of a reviewer's time: a run, a review of --looks labels, and the run again.
 
 python benchmarks/review.py FILE.npz --labels=human_random1 [--images=5000] [--looks=200]
     [--seeds=0,1,2] [--out=runs/review]                          (needs cleanlab)
 
 FILE.npz has features x_train and x_test, true labels y_train and y_test, and given labels under the
-name of --labels. Images are drawn by the
-seed. A perfect reviewer looks at the first labels of an order: ours (label_issues.csv of the first
-run), cleanlab's (self-confidence by five folds of logistic regression on the same features), or a
-random one; corrections.csv goes into the second run. The last row has every wrong label mended.
+name of --labels. Images are drawn by the seed. A perfect reviewer checks the first labels of an
+order: ours (label_issues.csv of the first run), cleanlab's (self-confidence by five folds of
+logistic regression on the same features), or a random one; the second run uses the corrections. In
+the last row every wrong label is corrected.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _HEADER = ("index", "path", "given_class", "verdict", "class")
 
 
 def drawn(file: Path, labels: str, images: int, seed: int, target: Path) -> None:
-    """Writes a part of the file's training images with the given labels beside the true ones."""
+    """Writes a part of the file's training images with their given and true labels."""
     with np.load(file) as held:
         arrays = {name: held[name] for name in ("x_train", "y_train", "x_test", "y_test", labels)}
     rows = np.random.default_rng(seed).permutation(len(arrays["y_train"]))[:images]
@@ -45,7 +45,7 @@ def drawn(file: Path, labels: str, images: int, seed: int, target: Path) -> None
 
 
 def run(data: Path, workdir: Path, flags: dict, seed: int, corrections: str = "") -> dict:
-    """results.json of a run on the data, mended by a file of corrections."""
+    """results.json of a run on the data, with labels corrected by a file."""
     usual = {
         "dataset.path": str(data), "dataset.corrections": corrections, "seed": seed,
         "report.gallery": 0, "report.tsne_points": 0, "tensorboard": False, "method.baseline": "",
@@ -66,7 +66,7 @@ def by_cleanlab(data: Path) -> np.ndarray:
 
 
 def reviewed(data: Path, order: np.ndarray, target: Path) -> int:
-    """Writes what a perfect reviewer says of these images; returns how many were wrong."""
+    """Writes the verdicts of a perfect reviewer on these images; returns how many were wrong."""
     with np.load(data) as held:
         given, true = held["y_train"], held["y_train_true"]
     with open(target, "w", newline="") as file:
@@ -79,20 +79,20 @@ def reviewed(data: Path, order: np.ndarray, target: Path) -> int:
 
 
 def found_by(data: Path, order: np.ndarray) -> np.ndarray:
-    """Share of the wrong labels that a reviewer has found after each look, float64 [N]."""
+    """Share of the wrong labels that a reviewer has found after each label, float64 [N]."""
     with np.load(data) as held:
         is_wrong = held["y_train"] != held["y_train_true"]
     return np.cumsum(is_wrong[order]) / is_wrong.sum()
 
 
 def draw(path: Path, curves: dict[str, np.ndarray], wrong: float, looks: int) -> None:
-    """Draws what share of the wrong labels a reviewer finds in each order.
+    """Draws the share of the wrong labels that a reviewer finds in each order.
 
     Args:
       path: of the figure, a PNG.
-      curves: by order, what `found_by` says, float64 [N].
+      curves: by order, the result of `found_by`, float64 [N].
       wrong: share of labels that are wrong, in (0, 1).
-      looks: the budget that is marked.
+      looks: the budget to mark.
     """
     figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
     size = len(next(iter(curves.values())))
@@ -112,8 +112,8 @@ def draw(path: Path, curves: dict[str, np.ndarray], wrong: float, looks: int) ->
 
 
 def compare(options: argparse.Namespace, flags: dict, seed: int) -> dict[str, list[float]]:
-    """By order: wrong labels that were found, wrong labels that are left, test accuracy. Draws
-    SEED/found.png."""
+    """By order: the number of wrong labels found, the share of wrong labels left, test accuracy.
+    Draws SEED/found.png."""
     folder = options.out.resolve() / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "data.npz"

@@ -1,10 +1,10 @@
-"""From the command to the first step: launch.py with an empty compilation cache and with a full
-one, in turns, and how often a whole run compiles.
+"""The time from the command to the first step: launch.py with an empty compilation cache and with a
+full one, in turns, and how often a whole run compiles.
 
-python benchmarks/startup.py           (needs all of requirements.txt but TensorFlow)
+python benchmarks/startup.py           (needs requirements.txt, except TensorFlow)
 
-The run is both stages on made images, one step an epoch, so that the first step is the first thing
-after everything is read, checked and compiled.
+The run is both stages on random images with one step per epoch, so that the first step immediately
+follows reading, checks and compilation.
 """
 
 import argparse
@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def watched(report: Path, arguments: list[str]) -> None:
-    """Runs launch.py in this process and writes what was seen of it: the time of day of its first
-    step, and the programs that it compiled."""
+    """Runs launch.py in this process and writes a record: the time of its first step, and the
+    programs that it compiled."""
     import jax
 
     from rmdnet_jax.training import fit as loop
@@ -51,11 +51,11 @@ def watched(report: Path, arguments: list[str]) -> None:
     jax.monitoring.register_event_duration_secs_listener(add)
     compiler = logging.getLogger("jax")
     compiler.addHandler(Listener())
-    compiler.setLevel(logging.WARNING)  # launch.py quiets what does not say
+    compiler.setLevel(logging.WARNING)  # launch.py silences loggers without a level
     compiler.propagate = False
     add_sums = loop._add
 
-    def first_sums(*arguments):  # reads a chunk's metrics: its steps are done
+    def first_sums(*arguments):  # a chunk's metrics are read: its steps are done
         totals = add_sums(*arguments)
         seen["first_step"] = seen["first_step"] or time.time()
         return totals
@@ -70,16 +70,16 @@ def watched(report: Path, arguments: list[str]) -> None:
 
 
 def launch(folder: Path, name: str, cache: Path, arguments: list[str]) -> dict:
-    """One run in a process of its own; what was seen, with times in seconds after the command."""
+    """One run in a separate process; its record, with times in seconds after the command."""
     report = folder / f"{name}.json"
     command = [sys.executable, __file__, "--watch", str(report)]
     command += [*arguments, f"--workdir={folder / name}"]
-    # As launch.py says itself, but here JAX is imported before.
+    # As set by launch.py itself; here JAX is imported earlier.
     kept = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     kept |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = os.environ | kept
     environment.pop("XLA_PYTHON_CLIENT_PREALLOCATE", None)
-    environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # else it starts twice
+    environment.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # otherwise it starts twice
     started = time.time()
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
@@ -92,18 +92,18 @@ def launch(folder: Path, name: str, cache: Path, arguments: list[str]) -> dict:
 
 
 def compilations(run: dict) -> str:
-    """How many programs a run that began with an empty cache asked for, and which it asked for
-    again: those are what it found in the cache."""
-    line = f"{run['programs']} programs in a whole run, {len(run['again'])} of them once more"
+    """The number of programs that a run with an empty cache requested, and those that it requested
+    again, which it found in the cache."""
+    line = f"{run['programs']} programs in a whole run, {len(run['again'])} of them requested again"
     counts = collections.Counter(run["again"])
     return line + "".join(f", {name} {count} times" for name, count in counts.items()) + "."
 
 
 def main() -> None:
-    """Prints a row without and one with the cache."""
+    """Prints a row with an empty cache and one with a full cache."""
     if "--watch" in sys.argv[1:2]:
         return watched(Path(sys.argv[2]), sys.argv[3:])
-    # A GPU's memory is for the processes that are measured.
+    # The measured processes need the GPU's memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=stopwatch.on_backend(16, 64))
@@ -132,7 +132,7 @@ def main() -> None:
         }
         arguments = ["--config=configs/rgrl_cifar10.py:ce"]
         arguments += [f"--config.{field}={value}" for field, value in values.items()]
-        launch(folder, "before", folder / "cache", arguments)  # files come from memory from now on
+        launch(folder, "before", folder / "cache", arguments)  # warms the file cache
         for turn in range(options.rounds):
             for state, cache in (("empty", f"cache{turn}"), ("full", "cache")):
                 run = launch(folder, f"{state}{turn}", folder / cache, arguments)
@@ -152,7 +152,7 @@ def main() -> None:
     print(stopwatch.table(header, rows))
     print(f"First step, empty / full: {first['empty'] / first['full']:.2f}.")
     print(compilations(seen["empty"][0]))
-    print(f"With the full cache {len(seen['full'][0]['again'])} come from it.")
+    print(f"With the full cache {len(seen['full'][0]['again'])} come from the cache.")
 
 
 if __name__ == "__main__":

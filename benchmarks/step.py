@@ -1,10 +1,10 @@
-"""What a training step costs, ours and PyTorch's, in turns within one run.
+"""The cost of a training step, ours and PyTorch's, in turns within one run.
 
-python benchmarks/step.py            (needs PyTorch, and Pillow where torchvision is missing)
+python benchmarks/step.py            (needs PyTorch, and Pillow if torchvision is missing)
 
-PyTorch comes in two forms: as a user would write it (eager, DataLoader, transforms of single
-images) and as an expert would (torch_training.py). All go from uint8 images in memory to updated
-parameters, augmentation included.
+PyTorch is measured in two forms: as a user would write it (eager, DataLoader, transforms of single
+images) and as an expert would (torch_training.py). All run from uint8 images in memory to updated
+parameters, including augmentation.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rmdnet_jax.machine import devices
 
 
 def measure(stage: str, batch_size: int, options: argparse.Namespace) -> list[str]:
-    """A row of the table: images a second of the three, and ours as a multiple of the others."""
+    """A row of the table: images per second of the three, and ours as a multiple of the others."""
     images, labels = ours.made_data(options.steps * batch_size, options.size)
     data = images, labels, batch_size
     contestants = {"ours": ours.Training(ours.method(stage, options.width), *data)}
@@ -45,14 +45,14 @@ def measure(stage: str, batch_size: int, options: argparse.Namespace) -> list[st
 
 
 def main() -> None:
-    """Prints a row a stage and batch size."""
+    """Prints one row per stage and batch size."""
     on = stopwatch.on_backend
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=on(16, 64))
     parser.add_argument("--size", type=int, default=32, help="side of the images")
     parser.add_argument("--batch", type=int, nargs="+", default=on([64], [64, 128, 512]))
     parser.add_argument("--stage", nargs="+", default=["RGRL", "SimSiam"], choices=ours.STAGES)
-    parser.add_argument("--steps", type=int, default=on(4, 50), help="steps of a turn")
+    parser.add_argument("--steps", type=int, default=on(4, 50), help="steps per turn")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant")
     parser.add_argument("--workers", type=int, default=min(8, stopwatch.cores()))
     parser.add_argument(

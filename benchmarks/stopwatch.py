@@ -1,5 +1,5 @@
-"""Fair timing for this folder: contestants take turns within one run, and every table says the
-median, the spread, and the command, machine and date it comes from."""
+"""Fair timing for this folder: contestants take turns within one run, and every table states the
+median, the spread, and its command, machine and date."""
 
 import datetime
 import importlib.metadata
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import jax
 
-# Seconds of rest between two turns: thread pools of the last contestant fall asleep meanwhile.
+# Seconds of rest between two turns, in which thread pools of the last contestant go to sleep.
 _REST = 0.05
 
 
 @dataclass(frozen=True)
 class Times:
-    """What one contestant took, in seconds by turn."""
+    """The times of one contestant, in seconds by turn."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median time in seconds."""
         return statistics.median(self.seconds)
 
     @property
@@ -36,12 +36,12 @@ class Times:
 
 
 def alternate(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
-    """Times of the contestants, in turns: A B A B ..., so that what disturbs one disturbs all.
+    """Times of the contestants, in turns: A B A B ..., so that a disturbance affects all.
 
     Args:
-      contestants: by name; each does its work and returns when it is done, device included. One
-        turn of each goes before and is not counted: it compiles, and starts workers.
-      rounds: turns of each.
+      contestants: by name; each does its work and returns when it is done, including the device.
+        One first turn of each is not measured: it compiles and starts workers.
+      rounds: measured turns of each.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -55,7 +55,7 @@ def alternate(contestants: Mapping[str, Callable[[], object]], rounds: int) -> d
 
 
 def on_backend(cpu, accelerator):
-    """The first on a CPU, the second on a GPU or TPU: how options choose their defaults."""
+    """The first value on a CPU, the second on a GPU or TPU: for the defaults of options."""
     return cpu if jax.default_backend() == "cpu" else accelerator
 
 

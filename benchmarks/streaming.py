@@ -1,5 +1,5 @@
-"""Images a second from disk, by source and by number of worker processes, beside the same batches
-gathered from memory, as ratios in one run. Starting the workers is not counted.
+"""Images per second from disk, by source and number of worker processes, compared with the same
+batches gathered from memory in the same run. The start of the workers is not measured.
 
 python benchmarks/streaming.py --images=1000 --side=96 --size=64 --workers 0 1
 """
@@ -23,7 +23,7 @@ CLASSES = ("even", "odd")
 
 
 def photos(count: int, side: int):
-    """Pictures that compress about as photographs do: smooth, with some noise."""
+    """Images that compress about as well as photographs: smooth, with some noise."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
@@ -73,7 +73,7 @@ def write_tfds(root: Path, count: int, side: int) -> str:
 
 
 def speed(images, labels: np.ndarray, order: np.ndarray, workers: int) -> float:
-    """Images a second from the first batch on."""
+    """Images per second after the first batch."""
     with streaming.batches(images, labels, order, workers=workers) as batches:
         next(batches)
         started = time.perf_counter()
@@ -83,7 +83,7 @@ def speed(images, labels: np.ndarray, order: np.ndarray, workers: int) -> float:
 
 
 def gather_speed(images: np.ndarray, labels: np.ndarray, order: np.ndarray) -> float:
-    """Images a second of plain NumPy on the host, over the same batches."""
+    """Images per second of plain NumPy on the host, for the same batches."""
     started = time.perf_counter()
     for row in order:
         images[row], labels[row]
@@ -91,16 +91,16 @@ def gather_speed(images: np.ndarray, labels: np.ndarray, order: np.ndarray) -> f
 
 
 def folder(path: Path, size: int) -> Dataset:
-    """A folder's pictures, decoded whenever they are read."""
+    """A folder's pictures, decoded each time they are read."""
     return sources.load("folder", str(path), image_size=size, memory_budget=1e-9)
 
 
 def main() -> None:
-    """Prints a line a source and number of workers."""
+    """Prints one line per source and number of workers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--side", type=int, default=96, help="of the pictures on disk")
-    parser.add_argument("--size", type=int, default=64, help="to which they are resized")
+    parser.add_argument("--size", type=int, default=64, help="to which the pictures are resized")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1])
     options = parser.parse_args()

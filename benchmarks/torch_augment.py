@@ -1,5 +1,5 @@
-"""Augmentation of whole batches on the device in PyTorch, as its expert writes it: the peer of
-rmdnet_jax/data/augment.py, which draws the same distributions."""
+"""Augmentation of whole batches on the device in PyTorch, as an expert would write it: the peer of
+rmdnet_jax/data/augment.py, with the same distributions."""
 
 import math
 import random
@@ -12,12 +12,12 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def to_channels_first(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [0, 1]; lies in memory as channels_last."""
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [0, 1]; in memory format channels_last."""
     return images.permute(0, 3, 1, 2).float() / 255
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Mean and standard deviation of a half, as ours.py has them."""
+    """With mean and standard deviation 0.5, as in ours.py."""
     return (images - 0.5) / 0.5
 
 
@@ -36,7 +36,7 @@ def crop_flip(images: torch.Tensor, pad: int = 4) -> torch.Tensor:
 
 
 def resized_crop_flip(images: torch.Tensor, min_area: float = 0.2) -> torch.Tensor:
-    """RandomResizedCrop and flip of float32 [B, 3, H, W], one box an image."""
+    """RandomResizedCrop and flip of float32 [B, 3, H, W], one box per image."""
     batch, _, height, width = images.shape
     device = images.device
     area = height * width * torch.empty(batch, _ATTEMPTS, device=device).uniform_(min_area, 1)
@@ -46,7 +46,7 @@ def resized_crop_flip(images: torch.Tensor, min_area: float = 0.2) -> torch.Tens
     fits = (box_height <= height) & (box_width <= width) & (box_height > 0) & (box_width > 0)
     first = fits.int().argmax(1, keepdim=True)
     found = fits.gather(1, first)[:, 0]
-    # Square images: where none of the candidates fits, the whole image is the central box.
+    # Square images: if none of the candidates fits, the central box is the whole image.
     box_height = torch.where(found, box_height.gather(1, first)[:, 0], height)
     box_width = torch.where(found, box_width.gather(1, first)[:, 0], width)
     top = (torch.rand(batch, device=device) * (height - box_height + 1)).floor()
@@ -90,7 +90,7 @@ def brightness(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def contrast(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Blends with the mean grey."""
+    """Blends with the mean grey level."""
     return _blend(images, _luma(images.mean((2, 3), keepdim=True)), factor)
 
 
@@ -100,7 +100,7 @@ def saturation(images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def hue(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Turns the hue by shift [B], in turns; the same closed form as ours, without HSV."""
+    """Shifts the hue by shift [B], in full turns; the same closed form as ours, no HSV."""
     red, green, blue = images.unbind(1)
     value, chroma = images.amax(1), images.amax(1) - images.amin(1)
     offset = torch.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma)
@@ -113,7 +113,7 @@ def hue(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
 
 def greyscale(images: torch.Tensor, probability: float = 0.2) -> torch.Tensor:
-    """Takes the colours from some."""
+    """Removes the colours of some images."""
     chosen = torch.rand(len(images), device=images.device) < probability
     return torch.where(chosen[:, None, None, None], _luma(images), images)
 
@@ -123,7 +123,7 @@ class Augment:
 
     Args:
       compiled: whether torch.compile fuses the parts; the four colour operations are compiled
-        apart, as they come in a random order.
+        separately, as their order is random.
     """
 
     def __init__(self, compiled: bool):
@@ -133,7 +133,7 @@ class Augment:
         self._colours = [fuse(part) for part in (brightness, contrast, saturation, hue)]
 
     def simsiam(self, images: torch.Tensor) -> torch.Tensor:
-        """One view, as ours: one order of the colour operations a batch, a factor an image."""
+        """One view, as ours: one order of the colour operations per batch, one factor per image."""
         batch, device = len(images), images.device
         spread = torch.tensor([0.4, 0.4, 0.4, 0.1], device=device)[:, None]
         centre = torch.tensor([1.0, 1.0, 1.0, 0.0], device=device)[:, None]

@@ -1,7 +1,7 @@
-"""PyTorch peers of our networks, written for the comparisons in this folder.
+"""PyTorch versions of our networks, written for the comparisons in this folder.
 
-They load the Flax parameters, so that a step of both can be compared number by number (parity.py);
-torch_training.py trains them. PyTorch is a dependency of the benchmarks only.
+They load the Flax parameters, so that a step of both can be compared exactly (parity.py);
+torch_training.py trains them. Only the benchmarks depend on PyTorch.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """ResNet's basic block; `shortcut` is a 1x1 convolution where the shape changes."""
+    """ResNet's basic block; `shortcut` is a 1x1 convolution if the shape changes."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
@@ -84,7 +84,7 @@ class SimSiam(nn.Module):
 
 
 class RGRL(nn.Module):
-    """Student with its classifier and, unless it is the robust loss alone, a frozen teacher.
+    """Student with its classifier and a frozen teacher, or without one for the robust loss alone.
 
     The loss is equation 11 with cross entropy: CE + K * (alpha * node + beta * edge).
     """
@@ -114,7 +114,7 @@ class RGRL(nn.Module):
 
 
 def relation_loss(teacher, student, alpha: float = 0.8, beta: float = 0.35):
-    """rmdnet_jax.losses.relation.rmd_loss of embeddings [B, D], in float32 also in autocast."""
+    """rmdnet_jax.losses.relation.rmd_loss of embeddings [B, D], in float32 even under autocast."""
     with torch.autocast(teacher.device.type, enabled=False):
         t, s = _standardise(teacher.float()), _standardise(student.float())
         node = torch.linalg.matrix_norm(t @ s.T - torch.eye(len(t), device=t.device))

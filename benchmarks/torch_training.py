@@ -1,4 +1,4 @@
-"""PyTorch training of the peers in two forms: as a user would write it, and as an expert would.
+"""PyTorch training of the networks in torch_peer.py, as a user and as an expert would write it.
 
 A turn of either is one pass over the same images as ours, from uint8 to updated parameters.
 """
@@ -25,7 +25,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def peer(stage: str, width: int, *, classes: int = 10, stem: str = "cifar") -> torch.nn.Module:
-    """The peer of ours.method, on the device."""
+    """The PyTorch version of ours.method, on the device."""
     if stage == "SimSiam":
         network = torch_peer.SimSiam(width, 32 * width, 8 * width, stem)
     else:
@@ -34,14 +34,14 @@ def peer(stage: str, width: int, *, classes: int = 10, stem: str = "cifar") -> t
 
 
 def sgd(network: torch.nn.Module, fused: bool) -> torch.optim.SGD:
-    """The optimiser of ours.method, over what is trained."""
+    """The optimiser of ours.method, for the trainable parameters."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     options = {"momentum": ours.MOMENTUM, "weight_decay": ours.WEIGHT_DECAY}
     return torch.optim.SGD(trained, lr=ours.LEARNING_RATE, fused=fused, **options)
 
 
 def synchronise() -> None:
-    """Returns when the device has nothing left to do."""
+    """Waits until the device is idle."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 
@@ -95,8 +95,8 @@ class AsUser:
 
 
 class AsExpert:
-    """Data on the device as uint8, augmented there by the batch, channels_last, bfloat16 autocast
-    on a GPU, fused SGD, cuDNN's choice by trial, nothing read back within a pass.
+    """Data on the device as uint8, batch augmentation there, channels_last, bfloat16 autocast on a
+    GPU, fused SGD, cuDNN autotuning, and no read-back within a pass.
 
     Args:
       mode: "eager", or torch.compile's mode.
@@ -144,35 +144,35 @@ class AsExpert:
 
 
 def fastest_expert(*arguments, modes: list[str], **network) -> AsExpert:
-    """The fastest of eager and torch.compile on this machine; says what it found."""
+    """The fastest of eager and torch.compile on this machine; prints the times."""
     best: AsExpert | None = None
     shortest, found = float("inf"), []
-    torch.compiler.reset()  # else a second batch size is compiled for any size
+    torch.compiler.reset()  # otherwise a second batch size is compiled for dynamic shapes
     for mode in modes:
         try:
             training = AsExpert(*arguments, mode=mode, **network)
             training()
             started = time.perf_counter()
             training()
-        except Exception as error:  # whatever a compiler may raise
+        except Exception as error:  # a compiler may raise anything
             reason = str(error).strip().partition("\n")[0][:100]
             found.append(f"{mode} failed ({type(error).__name__}: {reason})")
             continue
         taken = time.perf_counter() - started
-        found.append(f"{mode} {1000 * taken:.0f} ms a pass")
+        found.append(f"{mode} {1000 * taken:.0f} ms per pass")
         if taken < shortest:
             best, shortest = training, taken
     if best is None:
         raise RuntimeError("; ".join(found))
-    print(f"expert's form: {'; '.join(found)}; takes {best.mode}", flush=True)
+    print(f"expert's form: {'; '.join(found)}; uses {best.mode}", flush=True)
     return best
 
 
 def expert_modes() -> list[str]:
-    """What there is to try: CUDA graphs (reduce-overhead) only on a GPU."""
+    """The modes to try: CUDA graphs (reduce-overhead) only on a GPU."""
     return ["eager", "default"] + (["reduce-overhead"] if DEVICE == "cuda" else [])
 
 
 def use_all_cores() -> None:
-    """As many threads as our side has."""
+    """Uses as many threads as our side."""
     torch.set_num_threads(stopwatch.cores())

@@ -1,7 +1,7 @@
-"""Per-image transforms on Pillow images: torchvision's own, or where it is missing what it does.
+"""Per-image transforms on Pillow images: torchvision's own, or equivalents if it is missing.
 
-The stand-ins follow torchvision.transforms on PIL images call by call (what PyTorch draws, what
-Pillow does), so that they cost about the same.
+The equivalents follow torchvision.transforms on PIL images call by call (random numbers by
+PyTorch, operations by Pillow), so that they cost about the same.
 """
 
 import math
@@ -20,7 +20,7 @@ _HALF = (0.5, 0.5, 0.5)
 
 
 def supervised(size: int):
-    """Random crop after padding by 4, flip, tensor, normalised."""
+    """Random crop after padding by 4, flip, conversion to a tensor, normalisation."""
     if T:
         parts = [T.RandomCrop(size, padding=4), T.RandomHorizontalFlip()]
         return T.Compose([*parts, T.ToTensor(), T.Normalize(_HALF, _HALF)])
@@ -28,7 +28,7 @@ def supervised(size: int):
 
 
 def simsiam(size: int):
-    """SimSiam's view for CIFAR, of its public code."""
+    """SimSiam's view for CIFAR, from its public code."""
     if T:
         return T.Compose(
             [

@@ -3,9 +3,9 @@
 python launch.py --config=configs/cifar10_small.py:gce
 
 The ImageNet stem (stride 4 before the first block) costs a sixteenth of the CIFAR stem's
-arithmetic: weaker, but two million images of training in an hour. Images are mirrored and not
-cropped, so that 40 epochs are enough to begin learning the wrong labels by heart. The loss alone is
-trained beside it, same seed and budget. See RESULTS.md for what it reaches and costs.
+arithmetic: it is weaker, but trains on two million images per hour. Images are mirrored but not
+cropped, so that 40 epochs are enough to start memorising the wrong labels. The loss alone is
+trained beside it, with the same seed and budget. RESULTS.md has their accuracy and cost.
 """
 
 from configs import rgrl_cifar10

@@ -1,12 +1,12 @@
-"""Any method on scikit-learn's digits under 40 % symmetric noise, beside CE with the same budget.
+"""Any method, by name, on scikit-learn's digits with 40 % symmetric noise, beside CE.
 
 python launch.py --config=configs/digits.py:elr
 python launch.py --config=configs/digits.py:coteaching
 python launch.py --config=configs/digits.py:gss_ssl     (GSS inside DivideMix)
 
-The demo's data and budget (configs/demo.py says why there is no augmentation), and no teacher:
---config.teacher.kind=simsiam adds RMDNet's relation term to a method with one network. One to two
-minutes on two CPU cores; RESULTS.md has what each reaches.
+The demo's data and budget, also for CE (configs/demo.py says why there is no augmentation), and no
+teacher: --config.teacher.kind=simsiam adds RMDNet's relation term to a method with one network. One
+to two minutes on two CPU cores; RESULTS.md has each method's accuracy.
 """
 
 from configs import demo

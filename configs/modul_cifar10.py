@@ -1,18 +1,19 @@
-"""MODUL on CIFAR-10 and pictures of none of its classes: a ResNet-34 teaches a ResNet-18.
+"""MODUL on CIFAR-10 plus open-set pictures: a ResNet-34 teaches a ResNet-18.
 
 python launch.py --config=configs/modul_cifar10.py:teacher
 python launch.py --config=configs/modul_cifar10.py:modul --config.noise.open_path=PICTURES
-(also kd, vkd, dfnd, robust; with ",small" behind, a laptop's size: modul,small)
+(also kd, vkd, dfnd, robust; append ",small" for a laptop's size: modul,small)
 
 PICTURES is a folder, or an .npz or .npy, of pictures that show no class of CIFAR-10: Tiny ImageNet
 without its cats, dogs, cars and the like. Half of the labels are wrong, half of these because the
-picture is one of them. The teacher learns the first 25,000 images with right labels, the student
-none of these; in the paper both have the same 50,000, so that the teacher knows its student's
-labels by heart. People's labels for the rest: noise.kind=human with noise.open_share=0.25 and
+picture is an open-set one. The teacher learns from the first 25,000 images with correct labels, the
+student from none of these; in the paper both use the same 50,000, so the teacher has memorised its
+student's labels. For human labels on the rest, set noise.kind=human with noise.open_share=0.25 and
 noise.rho2=0.
 
-The paper's 200 epochs need a GPU. Small, the teacher has width 16 and 20,000 images, about half an
-hour on two CPU cores, the student width 8 and 7,500 of the others; RESULTS.md has what they reach.
+The paper's 200 epochs need a GPU. In the small size, the teacher has width 16 and 20,000 images and
+takes about half an hour on two CPU cores; the student has width 8 and 7,500 of the other images.
+RESULTS.md has their accuracies.
 """
 
 from rmdnet_jax.base.errors import InputError

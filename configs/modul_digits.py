@@ -1,13 +1,14 @@
-"""MODUL on scikit-learn's digits: a classifier of 0 to 7 teaches a network of half its width, on
-digits of which half the labels are wrong, a quarter because the picture is an 8 or a 9.
+"""MODUL on scikit-learn's digits: a classifier of 0 to 7 teaches a network of half its width.
+
+Half of the digits' labels are wrong, a quarter of all because the image is an 8 or a 9.
 
 python launch.py --config=configs/modul_digits.py:teacher
 python launch.py --config=configs/modul_digits.py:modul
 python launch.py --config=configs/modul_digits.py:kd       (and vkd, dfnd, robust: same budget)
 
-The teacher learns 305 digits with right labels, the student none of these: 849 others, of which a
-third are relabelled, and 283 eights and nines under labels from 0 to 7. Under two minutes on two
-CPU cores, both together. RESULTS.md has what each reaches.
+The teacher learns from 305 digits with correct labels. The student learns from none of these but
+from 849 others, of which a third are relabelled, and 283 eights and nines under labels from 0 to 7.
+Both together take under two minutes on two CPU cores. RESULTS.md has each method's accuracy.
 """
 
 from configs import demo
@@ -18,7 +19,7 @@ METHODS = {
     "vkd": {"name": "kd", "weight": 0.1},
 }
 
-_OF_THE_TEACHER = 305  # digits; the others need 283 eights and nines, which are all there are
+_OF_THE_TEACHER = 305  # digits; the rest then need 283 eights and nines, which is all of them
 
 
 def get_config(method="modul"):

@@ -1,18 +1,18 @@
-"""RMDNet on CIFAR-10: both stages, the paper's recipe, 40 % symmetric noise.
+"""RMDNet on CIFAR-10, teacher and student: the paper's recipe, 40 % symmetric noise.
 
 python launch.py --config=configs/rgrl_cifar10.py:nce_agce --config.noise.kind=pairflip
 
-The loss after the colon (ce if none) brings its parameters and its K. The paper's test accuracies
-here (Table 1): CE 62.1 -> 71.0 with RMDNet, GCE 81.5 -> 85.6. Needs a GPU or a TPU; not run to its
-end with this code yet (RESULTS.md has what was).
+The loss after the colon (default: ce) sets its parameters and its K. The paper's test accuracies
+here (Table 1): CE 62.1 -> 71.0 with RMDNet, GCE 81.5 -> 85.6. Needs a GPU or a TPU; not yet run to
+completion with this code (RESULTS.md has what was run).
 """
 
 from rmdnet_jax.config import default, set_loss
 
-# K: ce is Table 2's, nce_agce the value of Table 4 that is safe in all six columns. A loss that
-# stands alone weighs as ce does (K in the ratio of the logit gradients at a uniform output: 0.19
-# for gce against 0.95), the NCE family takes nce_agce's. The paper chose K anew for each cell of
-# Table 1 and does not print it; --sweep=rgrl.k does so without clean labels.
+# K: ce has Table 2's, nce_agce the value of Table 4 that is safe in all six columns. Each single
+# loss gets the same weight as ce (K in the ratio of the logit gradients at a uniform output: 0.19
+# for gce against 0.95); the NCE family gets nce_agce's. The paper chose K separately for each cell
+# of Table 1 and does not print it; --sweep=rgrl.k chooses it without clean labels.
 # sce: alpha = beta = 1 is what the paper's baselines must have used (Wang et al.: 0.1 and 1).
 LOSSES = {
     "ce": {"k": 1.0},

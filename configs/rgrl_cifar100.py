@@ -1,17 +1,17 @@
-"""RMDNet on CIFAR-100: both stages, the paper's recipe, 40 % symmetric noise.
+"""RMDNet on CIFAR-100, teacher and student: the paper's recipe, 40 % symmetric noise.
 
 python launch.py --config=configs/rgrl_cifar100.py:nce_agce
 
-The loss after the colon (ce if none) brings its parameters and its K. The paper's test accuracies
-here (Table 1): CE 46.3 -> 52.5 with RMDNet, GCE 67.3 -> 68.6. Needs a GPU or a TPU; not run to its
-end with this code yet (RESULTS.md has what was).
+The loss after the colon (default: ce) sets its parameters and its K. The paper's test accuracies
+here (Table 1): CE 46.3 -> 52.5 with RMDNet, GCE 67.3 -> 68.6. Needs a GPU or a TPU; not yet run to
+completion with this code (RESULTS.md has what was run).
 """
 
 from rmdnet_jax.config import default, set_loss
 
-# K: ce and nce_agce are Table 3's; K = 1 with nce_agce ruins the run there. A loss that stands
-# alone weighs as ce does (K in the ratio of the logit gradients at a uniform output: 0.04 for gce
-# against 1.00), the NCE family takes nce_agce's.
+# K: ce and nce_agce have Table 3's; K = 1 with nce_agce ruins the run there. Each single loss gets
+# the same weight as ce (K in the ratio of the logit gradients at a uniform output: 0.04 for gce
+# against 1.00); the NCE family gets nce_agce's.
 LOSSES = {
     "ce": {"k": 1.0},
     "gce": {"k": 0.04, "q": 0.7},

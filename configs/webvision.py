@@ -1,13 +1,14 @@
-"""Any method on the first 50 classes of WebVision, pictures that a search engine found for a class,
-by its name; all with one budget.
+"""Any method, by name, on the first 50 classes of WebVision; all with the same budget.
+
+WebVision's pictures are what a search engine found for each class.
 
 python docs/make_manifest.py webvision webvision
 python launch.py --config=configs/webvision.py --config.dataset.path=webvision/webvision.csv
 python launch.py --config=configs/webvision.py:elr --config.dataset.path=webvision/webvision.csv
 
-GSS's recipe, as in configs/clothing1m.py, which says where it departs; the paper's Table 4 has
+GSS's recipe, as in configs/clothing1m.py, which lists the departures; the paper's Table 4 has
 77.35 % for GSS-SSL and 77.21 % for DivideMix. 66,000 pictures to train on, 2,500 to test on, 10 GB
-of disk for decoded ones. Needs accelerators; not run with this code yet, but for a few made
+of disk for decoded ones. Needs accelerators; not yet run with this code, except on a few synthetic
 pictures.
 """
 

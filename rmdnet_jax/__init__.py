@@ -11,7 +11,7 @@ __all__ = ["Model", "fit"]
 
 
 def __getattr__(name: str) -> Any:
-    """`fit` and `Model`, when asked for: launch.py has to set JAX up before it is imported."""
+    """Imports `fit` and `Model` on first use: launch.py configures JAX before it is imported."""
     if name == "fit":
         from rmdnet_jax.api import fit
 

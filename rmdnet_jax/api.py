@@ -1,5 +1,5 @@
-"""`rmdnet_jax.fit`: images, or feature vectors, and labels in, a model and the labels to doubt out,
-in one call."""
+"""`rmdnet_jax.fit`: trains a model on images, or feature vectors, and labels, and flags suspicious
+labels, in one call."""
 
 import dataclasses
 import os
@@ -25,13 +25,13 @@ from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
 from rmdnet_jax.runs import single
 
-# Fields of config.dataset that hold for data that is given.
+# Fields of config.dataset that apply to data in memory or in a list of paths.
 _OF_DATA = tuple(
     f"dataset.{name}" for name in ("image_size", "max_broken", "cache", "memory_budget", "workers")
 )
 
-# Of the images to test on: "split" in ASCII. Not 0: who makes labels wrong by default_rng(0) would
-# hold out all of the wrong ones.
+# Seed of the test split: "split" in ASCII. Not 0: if labels were corrupted with default_rng(0), all
+# wrong ones would be held out.
 _SEED = 0x73706C6974
 
 
@@ -43,35 +43,51 @@ def fit(
     test_fraction: float = 0.1,
     workdir: str | Path | None = None,
 ) -> Model:
-    """Trains a classifier on the labels, some of which may be wrong, with a teacher that learns
-    from the images alone or an encoder that somebody else has trained (`encoder.path`), and judges
-    every label. What it does and how far it is goes to the terminal.
+    """Trains a classifier on labels of which some may be wrong, with a teacher that learns from the
+    images alone or a pretrained encoder (`encoder.path`), and scores every label. Progress is
+    printed on the terminal.
 
     Args:
-      images: uint8 [N, H, W, 3] or grey [N, H, W], or the paths of N pictures of any size, which
-        become squares of one. Files that are no pictures are left out and named, up to the share
-        dataset.max_broken. Or feature vectors of whatever there is, float [N, D]: of texts, sounds,
-        tables, or pictures that an encoder has seen. Arrays may be NumPy's, JAX's, PyTorch's or
+      images: uint8 [N, H, W, 3] or greyscale [N, H, W], or the paths of N image files of any size,
+        which are resized to squares of one size. Files that are not images are skipped and named,
+        up to the share dataset.max_broken. Or feature vectors of any data, float [N, D]: of texts,
+        sounds, tables, or images embedded by an encoder. Arrays may be NumPy's, JAX's, PyTorch's or
         pandas', or N of one shape in a list.
       labels: N class names, or N integers of any values, in a list, an array or a Series; none
         missing.
-      fields: values of config fields, {"train.epochs": 20} say; those that are not given are chosen
-        from the data (rmdnet_jax/config/automatic.py).
-      test_fraction: share of each class, in (0, 1), that training does not see and the accuracy
-        (the agreement with the given labels) is measured on. Its labels are judged too, by what
-        the classifier says of images that it has not learned from.
-      workdir: where to keep checkpoints, results and the report, so that the same call goes on
-        where it was stopped; None keeps nothing.
+      fields: values of config fields, such as {"train.epochs": 20}; other fields are chosen from
+        the data (rmdnet_jax/config/automatic.py).
+      test_fraction: share of each class, in (0, 1), that is held out from training to measure the
+        accuracy (the agreement with the given labels). Its labels are scored too, by the
+        classifier's predictions for these unseen images.
+      workdir: where to store checkpoints, results and the report, so that the same call resumes
+        after a stop; None stores nothing.
 
     Returns:
-      The model. Its label_issues() are of all N labels, but those of files that were left out.
+      The model. Its label_issues() cover all N labels, except those of files that were skipped.
 
     Raises:
-      InputError: something given cannot be used; nothing was written.
+      InputError: an input is invalid; nothing was written.
       DivergedError: the loss is not finite.
+
+    Examples:
+      Feature vectors of two kinds, and one wrong label:
+
+      >>> import numpy as np
+      >>> import rmdnet_jax
+      >>> right = np.arange(40) % 2
+      >>> vectors = np.random.default_rng(0).normal(size=(40, 3)) + 4 * right[:, None]
+      >>> labels = np.array(["cat", "dog"])[right]
+      >>> labels[0] = "dog"
+      >>> model = rmdnet_jax.fit(vectors, labels, {"train.epochs": 20})
+      data     own: 36 training and 4 test images, 3 features, 2 classes
+      ...
+      >>> doubted = model.label_issues()[0]
+      >>> int(doubted.index), str(doubted.given), str(doubted.suggested)
+      (0, 'dog', 'cat')
     """
     config = _config(fields or {})
-    if workdir is None:  # nobody would see them
+    if workdir is None:  # they would not be shown
         config.report.tsne_points = config.report.gallery = 0
     if given_images.is_path(images):
         raise InputError(f"images is one path, {cut(images)}; expected a list of paths or an array")
@@ -87,7 +103,7 @@ def fit(
         if config.dataset.image_size:
             raise InputError(
                 f"fields: dataset.image_size is {config.dataset.image_size} with images in memory, "
-                "which are not resized; expected to give paths, or to leave it out"
+                "which are not resized; give paths, or leave it out"
             )
         rows = as_images(pictures)
         data: Dataset | PictureFiles = Dataset(
@@ -118,7 +134,7 @@ def fit(
 def _config(fields: Mapping[str, Any]) -> ConfigDict:
     """The config of a run on data in memory, with the values of `fields`, checked."""
     if not isinstance(fields, Mapping) or not all(isinstance(field, str) for field in fields):
-        raise InputError('fields are not by their names; expected {"train.epochs": 20}, say')
+        raise InputError('fields has no field names; expected {"train.epochs": 20}, for example')
     foreign = [
         field
         for field in fields
@@ -126,8 +142,8 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
     ]
     if foreign:
         raise InputError(
-            f"fields: {cut(foreign[0], 40)} says where data comes from, which fit is given; "
-            f"expected {', '.join(_OF_DATA)} and the fields of training"
+            f"fields: {cut(foreign[0], 40)} defines the source of the data, but fit is given the "
+            f"data; expected {', '.join(_OF_DATA)} and the fields of training"
         )
     config = automatic.leave_open(default())
     config.dataset.name, config.noise.kind, config.tensorboard = "own", "none", False
@@ -136,7 +152,7 @@ def _config(fields: Mapping[str, Any]) -> ConfigDict:
         raise InputError(
             "fields: train.epochs is 0, which trains no classifier; expected 1 or more"
         )
-    configuration.check(config, automatic.FIELDS)  # before pictures are decoded by it
+    configuration.check(config, automatic.FIELDS)  # before images are decoded with it
     return config
 
 
@@ -145,29 +161,29 @@ def _labels(labels: npt.ArrayLike, size: int) -> np.ndarray:
     given = given_labels.read(labels)
     if len(given) != size:
         raise InputError(
-            f"there are {len(given):,} labels with {size:,} images; expected one an image"
+            f"there are {len(given):,} labels for {size:,} images; expected one per image"
         )
     if not size:
-        raise InputError("no images; expected two of a class, at least")
+        raise InputError("no images; expected at least two of a class")
     if warning := given_labels.warning(given):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return given
 
 
 def _split(numbers: np.ndarray, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the samples [N] to train on and which to hold out: the same share of every class,
-    the same samples at every call."""
+    """The indices of the samples [N] to train on and of those to hold out: the same share of every
+    class, and the same samples in every call."""
     if not (isinstance(test_fraction, float | np.floating) and 0 < test_fraction < 1):
         raise InputError(f"test_fraction is {brief(test_fraction)}; expected a number in (0, 1)")
     draw = np.random.default_rng(_SEED).random(len(numbers))
     is_held = per_class(numbers, test_fraction, draw, at_least=1)
     if not is_held.any():
-        raise InputError(f"{len(numbers)} images are too few; expected two of a class, at least")
+        raise InputError(f"{len(numbers)} images are too few; expected at least two of a class")
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
 def _place(files: Sequence[str]) -> Path:
-    """What to call a list of paths, and to keep what is decoded of them under: all files of the
-    folder that they have in common."""
+    """The name of a list of paths, also used to cache their decoded images: all files of their
+    common folder."""
     folders = {os.path.dirname(os.path.abspath(file)) for file in files}
     return Path(os.path.commonpath(folders)) / "*"

@@ -1,16 +1,16 @@
 """The program on one page: data -> given labels -> teacher -> each learner -> judged labels.
 
 images, given labels
-    |         what a pretrained encoder sees of the images, if there is one
+    |         embeddings of the images by a pretrained encoder, if there is one
     |            (labels are not read here)
-1 teacher     trained here, by an earlier run or by somebody else; frozen        workdir/teacher
+1 teacher     trained here, by an earlier run or elsewhere; frozen               workdir/teacher
     |
 2 learner     a method on the given labels, perhaps with the relation term
     |         K (alpha node + beta edge) of teacher and learner                  workdir/student
     |         and perhaps a baseline beside it                                   workdir/baseline
 test accuracy, suspicious labels, a model
 
-Which methods and teachers there are is not known here: methods/ and teachers/ have a file each.
+This page knows no method or teacher by name: methods/ and teachers/ have a file for each.
 """
 
 from rmdnet_jax.evaluation.suspicion import suspect
@@ -22,16 +22,16 @@ from rmdnet_jax.stages.teaching import teaching
 
 
 def run(this: Run) -> tuple[Outcome, Model | None]:
-    """Teacher and learners, or what is left of them, and the trained model, if any.
+    """Runs what is left to run of teacher and learners; returns the outcome and the model, if any.
 
     Raises:
       DivergedError: a loss is not finite.
-      InputError: checkpoints are of something else, or cannot be written.
+      InputError: checkpoints belong to another run, or cannot be written.
     """
     if this.complete:
         this = this.complete()
     stages = this.methods()
-    for stage in ("teacher", *stages):  # all, before hours go into the first
+    for stage in ("teacher", *stages):  # all of them, before hours go into the first
         with checkpoints(this, stage) as saved:
             saved.check()
     teacher = teaching(this) if this.source else None

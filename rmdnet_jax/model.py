@@ -1,6 +1,6 @@
-"""A trained classifier to use: predictions, embeddings, the labels it doubts; saved and loaded.
+"""A trained classifier for inference: predictions, embeddings, label issues, saving and loading.
 
-Training it is experiment.py's; every run with a student leaves one in its workdir.
+experiment.py trains it; every run with a student saves one in its workdir.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from rmdnet_jax.models.mlp import MLP
 from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.training.checkpoints import Checkpoints
 
-# In a saved model's folder, which may be a run's workdir.
+# In the folder of a saved model, which may be a run's workdir.
 _WEIGHTS = "model"
 _ISSUES = "label_issues.csv"
 
@@ -53,12 +53,31 @@ class Model:
     Attributes:
       network: its architecture, with the mean and standard deviation of its training images.
       weights: of each of its networks, whose predictions are averaged; float32, on the host.
-      image_shape: (H, W, 3), what it was trained on; or (D,), feature vectors.
-      classes: what each class is called, names or the integers of the user's own labels.
-      issues: what it and its teacher say of every training label; None where that was not kept.
-      files: the path of each image that `issues` judges, or None.
-      encoder: what makes its feature vectors of pictures; None: it reads pictures itself, or is
-        given vectors.
+      image_shape: (H, W, 3) of its training images, or (D,) of feature vectors.
+      classes: the class names, or the integers of the user's own labels.
+      issues: the assessment of every training label; None if it was not saved.
+      files: the path of each image in `issues`, or None.
+      encoder: computes its feature vectors from images; None if it reads images itself, or takes
+        vectors.
+
+    Examples:
+      Dark and bright pictures, one of them with a wrong label, and a small network. The examples of
+      the methods go on from here:
+
+      >>> import numpy as np
+      >>> import rmdnet_jax
+      >>> is_bright = np.arange(40) % 2
+      >>> images = np.random.default_rng(0).integers(0, 60, (40, 8, 8, 3))
+      >>> images = (images + 120 * is_bright[:, None, None, None]).astype(np.uint8)
+      >>> labels = np.array(["night", "day"])[is_bright]
+      >>> labels[0] = "day"
+      >>> fields = {"model.width": 4, "model.blocks": (1,), "train.epochs": 20}
+      >>> fields |= {"teacher.kind": "none", "method.name": "robust", "train.folds": 1}
+      >>> model = rmdnet_jax.fit(images, labels, fields)
+      data     own: 36 training and 4 test images, 8x8, 2 classes
+      ...
+      >>> model.classes, model.image_shape
+      (('day', 'night'), (8, 8, 3))
     """
 
     network: Classifier
@@ -70,13 +89,13 @@ class Model:
     encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for other files than are judged."""
+        """Raises ValueError if the files do not match the issues."""
         if self.files and self.issues and len(self.files) != len(self.issues.index):
-            raise ValueError(f"{len(self.files)} files of {len(self.issues.index)} label issues")
+            raise ValueError(f"{len(self.files)} files for {len(self.issues.index)} label issues")
 
     @property
     def picture_shape(self) -> tuple[int, int, int] | None:
-        """(H, W, 3) of the pictures that it reads; None where it reads feature vectors alone."""
+        """(H, W, 3) of the images that it reads; None if it only takes feature vectors."""
         if self.encoder:
             return self.encoder.side, self.encoder.side, 3
         if len(self.image_shape) == 1:
@@ -88,55 +107,86 @@ class Model:
         """The class of every image: [N] of `classes`.
 
         Args:
-          images: uint8 [N, H, W, 3] or grey [N, H, W] of the model's size (with an encoder of any),
-            or the paths of pictures, which are brought to that size; feature vectors float [N, D]
-            where it was trained on them. Arrays may be of any library, or N of one shape in a list;
-            paths may stand in a list or an array. One path, one image [H, W, 3] or one vector [D]
+          images: uint8 [N, H, W, 3] or greyscale [N, H, W] of the model's size (of any size with an
+            encoder), or the paths of image files, which are resized; feature vectors float [N, D]
+            if it was trained on them. Arrays may be of any library, or N of one shape in a list;
+            paths may be in a list or an array. One path, one image [H, W, 3] or one vector [D]
             gives one prediction, [1].
 
         Raises:
-          InputError: they have another shape or dtype, or a file is no picture; or it is a pattern
-            or a folder: files are listed one by one.
+          InputError: they have another shape or dtype, or a file is not an image; or a path is a
+            pattern or a folder, where single files are expected.
+
+        Examples:
+          >>> print(model.predict(images[:4]))
+          ['night' 'day' 'night' 'day']
         """
         return np.asarray(self.classes)[self.predict_proba(images).argmax(axis=1)]
 
     def predict_proba(self, images: GivenImages) -> np.ndarray:
-        """Probabilities float64 [N, C] in the order of `classes`; rows sum to 1. See `predict`."""
+        """Probabilities float64 [N, C] in the order of `classes`; rows sum to 1. See `predict`.
+
+        Examples:
+          >>> probabilities = model.predict_proba(images)
+          >>> probabilities.shape, probabilities.dtype
+          ((40, 2), dtype('float64'))
+        """
         return classification.softmax(self._predictor(self.weights, self._images(images)).logits)
 
     def embed(self, images: GivenImages) -> np.ndarray:
-        """Embeddings float32 [N, D] of the backbone; those of several networks stand side by side,
-        [N, 2 D] of two. See `predict`."""
+        """Embeddings float32 [N, D] of the backbone; those of several networks are concatenated,
+        [N, 2 D] for two. See `predict`.
+
+        Examples:
+          >>> model.embed(images).shape  # of a ResNet of one stage with 4 channels
+          (40, 4)
+        """
         return self._predictor(self.weights, self._images(images)).embedding
 
     def read(self, file: str | Path) -> np.ndarray:
-        """The pixels of a picture as the model takes them: uint8 [H, W, 3].
+        """The pixels of an image file in the form that the model reads: uint8 [H, W, 3].
 
         Raises:
-          InputError: it is no picture, or has another size and the model's is not square; or the
-            model reads feature vectors.
+          InputError: it is not an image, or its size differs and the model's is not square; or the
+            model takes feature vectors.
+
+        Examples:
+          >>> import tempfile
+          >>> from PIL import Image
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     Image.new("L", (20, 10)).save(f"{folder}/grey.png")
+          ...     model.read(f"{folder}/grey.png").shape
+          (8, 8, 3)
         """
         shape = self.picture_shape
         if shape is None:
-            raise InputError(f"{cut(file)} is a file, but the model reads {self._right()}")
-        # What is not square was not resized in training either.
+            raise InputError(f"{cut(file)} is a file, but the model takes {self._right()}")
+        # Images that are not square were not resized in training either.
         return pictures.decode(str(file), str(file), shape, resize=shape[0] == shape[1])
 
     def label_issues(self) -> np.ndarray:
-        """Every training sample, the most suspicious label first; pandas.DataFrame takes it.
+        """Every training sample, the most suspicious label first, for pandas.DataFrame or NumPy.
 
         Returns:
-          A record array [N] of index (its place in the training set), given and suggested (of
+          A record array [N] of index (position in the training set), given and suggested (of
           `classes`), score in [0, 1], its parts student_score and, with a teacher, neighbour_score,
-          is_issue (those to look at), kind ("clean", "closed" or "open"), and path, where images
+          is_issue (whether to review it), kind ("clean", "closed" or "open"), and path, if images
           have one.
 
         Raises:
           InputError: the model was saved without them.
+
+        Examples:
+          >>> issues = model.label_issues()
+          >>> len(issues), issues.dtype.names[:4]
+          (40, ('index', 'given', 'suggested', 'score'))
+          >>> first = issues[0]
+          >>> int(first.index), str(first.given), str(first.suggested)
+          (0, 'day', 'night')
         """
         if self.issues is None:
             raise InputError(
-                f"this model has no label issues; expected a folder that holds {_ISSUES} too"
+                f"this model has no label issues; expected a folder that also has {_ISSUES}"
             )
         classes, issues = np.asarray(self.classes), self.issues
         columns = {
@@ -160,10 +210,18 @@ class Model:
         return records
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model into `folder`, which is made; `load` reads it anywhere.
+        """Writes the model into `folder`, which is created; `load` can read it on any machine.
 
         Raises:
           InputError: the folder holds another model, or cannot be written.
+
+        Examples:
+          >>> import tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     model.save(f"{folder}/skies")
+          ...     again = rmdnet_jax.Model.load(f"{folder}/skies")
+          >>> bool((again.predict(images) == model.predict(images)).all())
+          True
         """
         folder = Path(os.path.expanduser(folder))
         try:
@@ -173,7 +231,7 @@ class Model:
             with Checkpoints(folder / _WEIGHTS, self._description()) as saved:
                 saved.check()
                 is_new = saved.latest() is None
-                hosts.meet("looked for a model")  # all look before one writes
+                hosts.meet("looked for a model")  # all check before one writes
                 if self.encoder and self.encoder.path.suffix and hosts.is_writer():
                     _copy(self.encoder.path, folder / _kept_name(self.encoder))
                 if is_new:
@@ -189,16 +247,27 @@ class Model:
             raise InputError(f"cannot write the model to {cut(folder)} ({reason})") from error
 
     def to_onnx(self, path: str | Path) -> None:
-        """Writes the classifier as an ONNX file, for whatever runs these without this package.
+        """Writes the classifier as an ONNX file, for use without this package.
 
-        Its input is "image", uint8 [N, H, W, 3], or "features", float32 [N, D], of a model that
-        reads feature vectors, an encoder's among them: its head alone is written. Normalisation and
-        softmax are in the file; its output is "probabilities", float32 [N, C], as `predict_proba`
-        gives them. Its metadata has class_names (JSON), side (of square pictures, in pixels) and
-        encoder (the name of its file).
+        Its input is "image", uint8 [N, H, W, 3], or "features", float32 [N, D], for a model of
+        feature vectors; with an encoder only the head is written. Normalisation and softmax are in
+        the file; its output is "probabilities", float32 [N, C], as from `predict_proba`. Its
+        metadata has class_names (JSON), side (of square images, in pixels) and encoder (the name of
+        its file).
 
         Raises:
-          InputError: the package onnx is missing, the file is no .onnx or cannot be written.
+          InputError: the package onnx is missing, or the path is not an .onnx file that can be
+            written.
+
+        Examples:
+          >>> import tempfile
+          >>> import onnxruntime
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     model.to_onnx(f"{folder}/skies.onnx")
+          ...     session = onnxruntime.InferenceSession(f"{folder}/skies.onnx")
+          >>> (probabilities,) = session.run(None, {"image": images})
+          >>> probabilities.shape, probabilities.dtype
+          ((40, 2), dtype('float32'))
         """
         metadata = {"class_names": onnx_graph.as_text(self.classes)}
         if len(self.image_shape) == 3 and self.image_shape[0] == self.image_shape[1]:
@@ -209,12 +278,20 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
-        """The model that `save`, or a run with this workdir, has left in `folder`.
+        """Reads the model that `save`, or a run with this workdir, wrote into `folder`.
 
-        Only numbers and JSON are read, nothing that could run: the folder may be anybody's.
+        Only numbers and JSON are read, no executable code: the folder may be untrusted.
 
         Raises:
-          InputError: there is none, or it is damaged.
+          InputError: there is no model, or it is damaged.
+
+        Examples:
+          >>> import tempfile
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     model.save(folder)
+          ...     again = rmdnet_jax.Model.load(folder)
+          >>> again.classes, len(again.label_issues())
+          (('day', 'night'), 40)
         """
         devices.check()
         folder = Path(os.path.expanduser(folder))
@@ -231,7 +308,7 @@ class Model:
                     folder, meta["model"].get("encoder"), meta.get("encoder_path", "")
                 )
                 if encoder and (encoder.size,) != shape:
-                    raise ValueError("its encoder makes other features than it reads")
+                    raise ValueError("its encoder has another number of features than it takes")
                 like = _trees((_shapes(network, shape),) * meta["model"]["networks"])
                 trees = jax.device_get(saved.restore(like))
                 weights = tuple(Weights(**trees[name]) for name in like)
@@ -239,11 +316,11 @@ class Model:
                     raise ValueError("its weights are not those that were saved")
             except InputError:
                 raise
-            except Exception as error:  # whatever somebody's files make the readers raise
+            except Exception as error:  # damaged files may make the readers raise anything
                 reason = f"{type(error).__name__}: {cut(one_line(error))}"
                 raise InputError(
                     f"the model in {cut(folder)} cannot be read ({reason}); "
-                    "expected the workdir of a finished run with a student, whole"
+                    "expected the complete workdir of a finished run with a student"
                 ) from error
         path = folder / _ISSUES
         issues, files = label_issues.read_csv(path) if path.is_file() else (None, None)
@@ -258,8 +335,8 @@ class Model:
         several = f"{len(self.weights)} networks, " if len(self.weights) > 1 else ""
         text = f"Model({several}{self._architecture()}, {len(self.classes)} classes: {names}"
         if self.issues is not None:
-            doubted, total = int(self.issues.is_issue.sum()), len(self.issues.given)
-            text += f"; doubts {doubted:,} of {total:,} training labels"
+            flagged, total = int(self.issues.is_issue.sum()), len(self.issues.given)
+            text += f"; {flagged:,} of {total:,} training labels flagged"
         return text + ")"
 
     def _architecture(self) -> str:
@@ -271,7 +348,7 @@ class Model:
         return f"{hidden} on {shape[0]} features{seen}"
 
     def _right(self) -> str:
-        """What it reads."""
+        """The input that it takes, in words."""
         shape = self.picture_shape
         if shape is None:
             return f"feature vectors, float [N, {self.image_shape[0]}]"
@@ -285,7 +362,7 @@ class Model:
         if isinstance(backbone, ResNet):
             network = {"width": backbone.width, "stem": backbone.stem}
             network["blocks"] = list(backbone.blocks)
-            if backbone.block != "basic":  # models from before there was another say nothing
+            if backbone.block != "basic":  # models of older versions lack the field
                 network["block"] = backbone.block
         else:
             network = {"hidden": list(backbone.hidden) if backbone else []}
@@ -312,15 +389,15 @@ class Model:
         return inference.predictor(self.network)
 
     def _images(self, given: GivenImages) -> Images:
-        """Arrays as they are, paths as pictures that are decoded when they are read."""
+        """Arrays unchanged; paths as images that are decoded when they are read."""
         images = given_images.read(given)
         if not len(images):
-            raise InputError("no images; expected one at least")
+            raise InputError("no images; expected at least one")
         if isinstance(images, list):
             return self._seen(self._pictures(images))
         is_one_picture = self.picture_shape and images.ndim == 3 and images.shape[2] == 3
         if is_one_picture or images.ndim == len(self.image_shape) == 1:
-            images = images[None]  # a grey picture is not 3 pixels wide
+            images = images[None]  # a greyscale image is not 3 pixels wide
         if images.shape[1:] == self.image_shape and images.ndim == 2 and images.dtype.kind == "f":
             features = as_images(images)
             check_features(features, "features")
@@ -338,12 +415,12 @@ class Model:
             return (self.read(files[row]) for row in rows)
 
         if self.picture_shape is None:
-            self.read(files[0])  # says what is right
+            self.read(files[0])  # raises the error
         assert self.picture_shape
         return LazyImages(read, np.arange(len(files)), self.picture_shape)
 
     def _seen(self, images: Images) -> Images:
-        """Pictures as the network reads them."""
+        """Images in the form that the network reads: pixels, or an encoder's features."""
         if self.encoder is None:
             return images
         squares = lazy_images.squares(images, self.encoder.side)
@@ -351,7 +428,7 @@ class Model:
 
 
 def _kept_name(encoder: Encoder) -> str:
-    """Of the encoder's file beside the model; of the built-in one its name."""
+    """The name of the encoder's file beside the model; of the built-in encoder, its own name."""
     suffix = encoder.path.suffix.lower()
     return f"encoder{suffix}" if suffix else encoder.path.name
 
@@ -363,7 +440,7 @@ def _copy(file: Path, place: Path) -> None:
 
 
 def _encoder(folder: Path, described: dict | None, path: str) -> Encoder | None:
-    """The encoder of a saved model: from the file beside it, or from where it came from."""
+    """The encoder of a saved model: from the file beside it, or from its original path."""
     if described is None:
         return None
     name, digest = described["file"], described["digest"]
@@ -371,13 +448,13 @@ def _encoder(folder: Path, described: dict | None, path: str) -> Encoder | None:
     if name == classical.NAME:
         return opening.read(Path(name), used)
     if name not in (f"encoder{suffix}" for suffix in opening.NETWORKS):
-        raise ValueError("the name of its encoder cannot be right")
+        raise ValueError("the name of its encoder is invalid")
     places = [place for place in (folder / name, Path(path)) if place.is_file()]
     for place in places:
         encoder = opening.read(place, used)
         if encoder.digest == digest:
             return encoder
-    gone = f"{cut(places[0])} is another one" if places else f"there is no {cut(folder / name)}"
+    gone = f"{cut(places[0])} is another" if places else f"there is no {cut(folder / name)}"
     raise InputError(
         f"the model in {cut(folder)} needs its encoder, and {gone}; expected the file that was "
         f"{cut(path)} when it was trained"
@@ -385,8 +462,8 @@ def _encoder(folder: Path, described: dict | None, path: str) -> Encoder | None:
 
 
 def _described(meta: dict) -> tuple[Classifier, tuple[int, ...], tuple]:
-    """The network, the shape of its images and its classes, from what was saved beside the weights;
-    ValueError, or what Python raises, where that is not what `_description` writes."""
+    """The network, the shape of its images and its classes, from the record beside the weights;
+    ValueError, or any error of Python, if this is not what `_description` writes."""
     facts = meta["model"]
     shape = tuple(facts["image_shape"])
     statistics = [np.array(facts[name], np.float32) for name in ("mean", "std")]
@@ -414,14 +491,14 @@ def _described(meta: dict) -> tuple[Classifier, tuple[int, ...], tuple]:
         }
     for name, right in is_right.items():
         if not right:
-            raise ValueError(f"its {name} cannot be right")
+            raise ValueError(f"invalid {name}")
     backbone: ResNet | MLP | None
     if "hidden" in facts:
         backbone = MLP(hidden) if hidden else None
     else:
         backbone = ResNet(
             facts["width"], facts["stem"], jnp.dtype(meta["dtype"]), tuple(facts["blocks"]),
-            facts.get("block", "basic"),  # models from before there was another have none
+            facts.get("block", "basic"),  # missing in models of older versions
         )  # fmt: skip
     return Classifier(backbone, Linear(len(classes)), *statistics), shape, classes
 
@@ -434,7 +511,7 @@ def _shapes(network: Classifier, image_shape: tuple[int, ...]) -> Weights:
 
 
 def _trees(weights: tuple[Weights, ...]) -> dict[str, dict]:
-    """As a checkpoint holds them: an item a network."""
+    """The weights in the form of a checkpoint: one item per network."""
     return {
         f"network{number}": {"params": one.params, "batch_stats": one.batch_stats}
         for number, one in enumerate(weights, 1)

@@ -2,6 +2,7 @@
 
 import csv
 import tempfile
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +98,7 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
     paths = [tmp_path / f"{i}.png" for i in range(60)]
     paths[7].write_bytes(b"no picture")
     paths[20].write_bytes(paths[20].read_bytes()[:-30])  # its head is whole
-    with pytest.raises(InputError, match=r"1 of 60 files .*7\.png: another format"):
+    with pytest.raises(InputError, match=r"1 of 60 files .*7\.png: unknown format"):
         rmdnet_jax.fit(paths, list(names), TINY)
     fields = TINY | {"dataset.max_broken": 0.04, "dataset.cache": str(cache)}
     fields |= {"teacher.kind": "none"}
@@ -118,9 +119,9 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
 @pytest.mark.parametrize(
     ("images", "labels", "fields", "options", "says"),
     [
-        (IMAGES, LABELS[:59], {}, {}, "expected one an image"),
+        (IMAGES, LABELS[:59], {}, {}, "expected one per image"),
         (IMAGES, LABELS, {"train.epoch": 3}, {}, "did you mean 'train.epochs'"),
-        (IMAGES, LABELS, {"rgrl.epochs": 3}, {}, "fields: rgrl.epochs: .* called train.epochs now"),
+        (IMAGES, LABELS, {"rgrl.epochs": 3}, {}, "fields: rgrl.epochs: .* now called train.epochs"),
         (IMAGES, LABELS, {"method.name": "erl"}, {}, "did you mean 'elr'"),
         (
             IMAGES,
@@ -133,15 +134,15 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
         (IMAGES, LABELS, {"train.epochs": "many"}, {}, "does not fit"),
         (IMAGES, LABELS, {"train.epochs": -1}, {}, "train.epochs is -1"),
         (IMAGES, LABELS, {"dataset.image_size": 32}, {}, "not resized"),
-        (IMAGES, LABELS, {"dataset.train_size": 20}, {}, "dataset.train_size says where"),
+        (IMAGES, LABELS, {"dataset.train_size": 20}, {}, "dataset.train_size defines the source"),
         (
             IMAGES,
             LABELS,
             {"dataset.validation_fraction": 0.3},
             {},
-            "validation_fraction says where",
+            "validation_fraction defines the source",
         ),
-        (IMAGES, LABELS, {"noise.kind": "symmetric"}, {}, "noise.kind says where"),
+        (IMAGES, LABELS, {"noise.kind": "symmetric"}, {}, "noise.kind defines the source"),
         (IMAGES, LABELS, {"train.epochs": 0}, {}, "trains no classifier"),
         (IMAGES, [*LABELS[:59], None], {}, {}, r"1 of 60 labels is missing .* labels\[59\]"),
         (IMAGES, ["cat", "dog"] * 29 + ["cat", float("nan")], {}, {}, "1 of 60 labels is missing"),
@@ -172,10 +173,10 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
             {"test_fraction": IMAGES},
             r"test_fraction is ndarray \(60, 8, 8, 3\);",
         ),
-        (IMAGES, LABELS, {"dataset." + "x" * 9000: 1}, {}, "says where"),
+        (IMAGES, LABELS, {"dataset." + "x" * 9000: 1}, {}, "defines the source"),
         ("x" * 9000, LABELS, {}, {}, "images is one path, xxx"),
-        (IMAGES, LABELS, ["train.epochs"], {}, "not by their names"),
-        (IMAGES, LABELS, {3: 4}, {}, "not by their names"),
+        (IMAGES, LABELS, ["train.epochs"], {}, "has no field names"),
+        (IMAGES, LABELS, {3: 4}, {}, "has no field names"),
         (
             ["nowhere.png"] * 60,
             LABELS,
@@ -226,17 +227,32 @@ def test_classes_that_are_numbers_as_text_are_in_their_order():
 
 @pytest.mark.usefixtures("lenient_promotion")
 def test_arrays_of_any_library_are_the_same(capsys):
+    class Seen(Exception):
+        pass
+
+    def run(config, workdir, command, data):
+        raise Seen(data)
+
+    def read(*given):
+        with mock.patch.object(api.single, "run", run), pytest.raises(Seen) as caught:
+            rmdnet_jax.fit(*given, fields)
+        return sources.read(caught.value.args[0])
+
     fields = {"train.epochs": 1}
     features = VECTORS.astype(np.float32)
-    expected = rmdnet_jax.fit(features, LABELS, fields).predict_proba(features)
+    model, usual = rmdnet_jax.fit(features, LABELS, fields), read(features, LABELS)
+    expected = model.predict_proba(features)
+    assert model.classes == usual.class_numbers == (-5, 5, 15)
     for images, labels in (
         (jnp.asarray(features), jnp.asarray(LABELS)),
         (Tensor(features), Tensor(LABELS[:, None])),
         (list(features), list(LABELS)),
         (features.tolist(), LABELS.tolist()),
     ):
-        model = rmdnet_jax.fit(images, labels, fields)
-        assert model.classes == (-5, 5, 15)
+        data = read(images, labels)
+        assert data.class_numbers == (-5, 5, 15)
+        for part in ("train_images", "train_labels", "test_images", "test_labels"):
+            np.testing.assert_array_equal(getattr(data, part), getattr(usual, part))
         np.testing.assert_array_equal(model.predict_proba(images), expected)
     assert "warning" not in capsys.readouterr().err
 
@@ -255,7 +271,7 @@ def test_the_same_call_with_other_names_says_what_differs(tmp_path):
     others = np.where(labels == "golden retriever", "golden retriever puppy", labels)
     with pytest.raises(InputError) as caught:
         rmdnet_jax.fit(VECTORS, others, {"train.epochs": 1}, workdir=tmp_path)
-    assert "other model.classes[2] ('golden retriever'; here 'golden retriever puppy')" in str(
+    assert "different model.classes[2] ('golden retriever'; here 'golden retriever puppy')" in str(
         caught.value
     )
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import cut
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.methods.interface import Weights
 from rmdnet_jax.methods.network import Classifier
@@ -88,7 +89,7 @@ def test_several_networks_are_averaged_and_their_embeddings_stand_side_by_side(
     loaded = Model.load(tmp_path)
     assert len(loaded.weights) == 2
     np.testing.assert_array_equal(loaded.predict_proba(IMAGES), both.predict_proba(IMAGES))
-    with pytest.raises(InputError, match="other model"):
+    with pytest.raises(InputError, match="different model"):
         model.save(tmp_path)  # the first alone is another
 
 
@@ -108,7 +109,7 @@ def test_loaded_is_as_saved(model, tmp_path):
 def test_another_model_is_not_overwritten(model, tmp_path):
     model.save(tmp_path)
     other = dataclasses.replace(model, classes=("cat", "dog", "fox"))
-    with pytest.raises(InputError, match="other model"):
+    with pytest.raises(InputError, match="different model"):
         other.save(tmp_path)
     assert Model.load(tmp_path).classes == model.classes
     for classes, says in (
@@ -205,11 +206,11 @@ REFUSED = {
     "a folder": (".", r"images is a folder, \.; expected a list of its files"),
     "no file": ("nowhere.png", "nowhere.png cannot be read"),
     "a path in bytes": (b"a.png", "images is bytes"),
-    "what has no order": ({"a.png", "b.png"}, "images is set; expected an array of them all, or"),
+    "what has no order": ({"a.png", "b.png"}, "images is set; expected one array of all images"),
     "what has no length": ((name for name in ("a.png",)), "images is generator; expected"),
     "nothing": (None, "images is NoneType"),
     "a number": (3, "images is int"),
-    "numbers": ([1, 2], r"images\[0\] is 1, no path and no array"),
+    "numbers": ([1, 2], r"images\[0\] is 1, neither a path nor an array"),
     "paths and pixels": (
         ["a.png", IMAGES[0]],
         r"\[0\] is a path and images\[1\] is ndarray \(8, 8, 3\)",
@@ -224,9 +225,9 @@ REFUSED = {
         r"images\[0\] is uint8 and images\[1\] float64",
     ),
     "a mask": (np.ma.array(IMAGES, mask=IMAGES > 200), "values are masked out"),
-    "colours by number": (Image.new("P", (8, 8)), "mode 'P'; expected .convert"),
-    "objects": (np.full((5, 2), None), r"ndarray \(5, 2\) of no numbers"),
-    "a table of paths": (np.full((2, 2), "a.png"), r"ndarray \(2, 2\) of no numbers"),
+    "colours by number": (Image.new("P", (8, 8)), "mode 'P'; expected RGB, as from .convert"),
+    "objects": (np.full((5, 2), None), r"ndarray \(5, 2\), not of numbers"),
+    "a table of paths": (np.full((2, 2), "a.png"), r"ndarray \(2, 2\), not of numbers"),
     "a long pattern": ("*" * 9000, "images is a pattern"),
     "long names of fields": (np.zeros(5, [("x" * 900, int)]), "images are"),
 }
@@ -279,7 +280,7 @@ def test_a_model_of_a_gpu_is_the_same_on_a_cpu(model, tmp_path):
 
 
 def test_files_must_be_those_that_were_judged(model):
-    with pytest.raises(ValueError, match="2 files of 3"):
+    with pytest.raises(ValueError, match="2 files for 3"):
         dataclasses.replace(model, files=("a", "b"))
 
 
@@ -298,18 +299,18 @@ def stranger(original, tmp_path):
 
 # What a model's description is made to say of itself.
 LIES = {
-    "a width of a petabyte": ({"width": 10**9}, "its width cannot be right"),
-    "no network": ({"networks": 0}, "its number of networks cannot be right"),
-    "a million networks": ({"networks": 10**6}, "its number of networks cannot be right"),
+    "a width of a petabyte": ({"width": 10**9}, "invalid width"),
+    "no network": ({"networks": 0}, "invalid number of networks"),
+    "a million networks": ({"networks": 10**6}, "invalid number of networks"),
     "one network more": ({"networks": 2}, "cannot read"),
-    "blocks without end": ({"blocks": [10**9]}, "its blocks cannot be right"),
-    "no width": ({"width": None}, "its width cannot be right"),
-    "a stem to import": ({"stem": "os:system"}, "its stem cannot be right"),
-    "huge images": ({"image_shape": [10**9, 8, 3]}, "its image_shape cannot be right"),
+    "blocks without end": ({"blocks": [10**9]}, "invalid blocks"),
+    "no width": ({"width": None}, "invalid width"),
+    "a stem to import": ({"stem": "os:system"}, "invalid stem"),
+    "huge images": ({"image_shape": [10**9, 8, 3]}, "invalid image_shape"),
     "two sides": ({"image_shape": [8, 8]}, "cannot be read"),
-    "one class": ({"classes": ["cat"]}, "its classes cannot be right"),
-    "classes that are no names": ({"classes": [{}, "dog", "eel"]}, "its classes cannot be right"),
-    "a mean that is none": ({"mean": [0.5, float("nan"), 0.5]}, "its mean and std cannot be right"),
+    "one class": ({"classes": ["cat"]}, "invalid classes"),
+    "classes that are no names": ({"classes": [{}, "dog", "eel"]}, "invalid classes"),
+    "a mean that is none": ({"mean": [0.5, float("nan"), 0.5]}, "invalid mean and std"),
     "a mean that is text": ({"mean": "../../mean"}, "cannot be read"),
 }
 
@@ -336,7 +337,7 @@ def test_a_model_that_lies_about_itself_is_refused_in_one_line(stranger, case):
         Model.load(stranger)
     said = str(caught.value)
     assert "\n" not in said
-    assert str(stranger) in said
+    assert str(stranger) in said or cut(stranger) in said  # long paths may be cut
 
 
 @pytest.mark.parametrize("missing", ["model", "weights", "dtype"])

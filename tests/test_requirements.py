@@ -40,9 +40,14 @@ def test_the_core_needs_no_tensorflow():
 def test_the_makefile_installs_the_core_for_the_demo_and_everything_for_the_tests():
     makefile = (ROOT / "Makefile").read_text()
     installed = dict(re.findall(r"^\$\(VENV\)/(\w+):.*(?:\n\t.*)*? -r (\S+)$", makefile, re.M))
-    assert installed == {"user": "pyproject.toml", "developer": "$(REQUIREMENTS)"}
+    assert installed == {
+        "user": "pyproject.toml",
+        "developer": "$(REQUIREMENTS)",
+        "docs": "requirements-docs.txt",
+    }
     assert "\nREQUIREMENTS ?= requirements-dev.txt\n" in makefile
-    assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text().splitlines()
+    for name in ("requirements-dev.txt", "requirements-docs.txt"):
+        assert "-r requirements.txt" in (ROOT / name).read_text().splitlines()
 
 
 def test_the_lock_has_a_version_in_the_range_of_every_requirement():

@@ -1,5 +1,5 @@
-"""Files and folders that appear whole or not at all: written beside their place, then moved into
-it."""
+"""Files and folders that appear complete or not at all: written under a temporary name, then
+renamed."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that takes `path`'s place when the block ends; an error in the block leaves no trace.
+    """A file that replaces `path` when the block ends; an error in the block leaves no trace.
 
     Until then a reader of `path` sees the old file, or none. A process killed in the block leaves
-    a hidden `.NAME.XXXXXXXX.tmp` beside it, which nobody reads.
+    a hidden `.NAME.XXXXXXXX.tmp` next to it, which is never read.
 
     Args:
-      path: where the file shall be; its folder must exist.
+      path: where the file will be; its folder must exist.
       mode: "w" (UTF-8 text) or "wb".
 
     Yields:
@@ -28,7 +28,7 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
       OSError: the folder is missing or cannot be written, or the disk is full.
     """
     path = Path(path)
-    # Not tempfile's: those are readable by their owner alone, and the results are for everybody.
+    # Not with tempfile: its files are readable by their owner only, and results are for everybody.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
@@ -46,16 +46,17 @@ def open_atomic(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 def folder_atomic(path: str | Path) -> Iterator[Path]:
     """A folder that gets the name `path` when the block ends; an error in it leaves no trace.
 
-    A process killed in the block leaves a hidden `.NAME.XXXXXXXX.tmp` beside, which nobody reads.
+    A process killed in the block leaves a hidden `.NAME.XXXXXXXX.tmp` next to it, which is never
+    read.
 
     Args:
-      path: where there is nothing yet, or an empty folder; the folders above are made.
+      path: must not exist yet, or be an empty folder; its parent folders are created.
 
     Yields:
       The folder to fill.
 
     Raises:
-      OSError: it cannot be written, or something has been put in its place.
+      OSError: it cannot be written, or something else was created there in the meantime.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def folder_atomic(path: str | Path) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        os.rename(beside, path)  # takes the place of an empty folder, and of nothing else
+        os.rename(beside, path)  # replaces an empty folder, and nothing else
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise

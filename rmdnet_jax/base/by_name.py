@@ -1,4 +1,4 @@
-"""What a user names in a config: one of ours, or `my_module:my_thing` of the user's own."""
+"""Finds what a config names: one of ours, or `my_module:my_thing` of the user's own."""
 
 import difflib
 import importlib
@@ -9,34 +9,36 @@ from typing import Any
 
 from rmdnet_jax.base.errors import InputError
 
-# A class of a user's own is written otherwise than a function.
+# A user's own class is written differently from a function.
 _CLASSES = {"method": "my_module:MyMethod"}
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is none of `known`; `what` is "loss", say."""
+    """The error for a name that is not among `known`; `what` is "loss", for example."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {near[0]!r}? There are" if near else "there are"
-    return InputError(f"unknown {what} {name!r}; {guess} {', '.join(known)}, {_example(what)}")
+    guess = f"did you mean {near[0]!r}? Expected" if near else "expected"
+    return InputError(
+        f"unknown {what} {name!r}; {guess} one of {', '.join(known)}, or {_example(what)}"
+    )
 
 
 def imported(what: str, path: str) -> Any:
-    """What `my_module:my_thing` names.
+    """The object that `my_module:my_thing` names.
 
     Raises:
-      InputError: it is no such path, or cannot be imported.
+      InputError: it is not such a path, or cannot be imported.
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         raise InputError(f"{what} {path!r} is not an import path; expected {_example(what)}")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever somebody else's module may raise
+    except Exception as error:  # whatever the user's module may raise
         reason = " ".join(str(error).split())
         raise InputError(
             f"{what} {path!r} cannot be imported ({reason}); {module_name} must be installed, "
-            "or lie in the folder you start from"
+            "or be in the folder you start from"
         ) from error
     if not hasattr(module, attribute):
         raise InputError(f"{what} {path!r}: module {module_name} has no {attribute!r}")
@@ -44,8 +46,8 @@ def imported(what: str, path: str) -> Any:
 
 
 def of_package(package: ModuleType, attribute: str) -> dict[str, Any]:
-    """What the modules of a package have under `attribute`, by the modules' names in order of the
-    alphabet; modules without it are left out. So a new one is one file, and no list of them."""
+    """The `attribute` of each module of a package, by module name in alphabetical order; modules
+    without it are left out. So a new one takes one file, and there is no list to edit."""
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     return {

@@ -1,4 +1,4 @@
-"""Hashes of arrays and texts: the same for the same ones."""
+"""Hashes of arrays and texts: equal inputs have equal hashes."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def fingerprint(tree) -> str:
-    """SHA-256 of a tree of arrays on the host: of their values, shapes and dtypes, and its form."""
+    """SHA-256 of a tree of arrays on the host: its structure, and their values, shapes, dtypes."""
     leaves, form = jax.tree.flatten(tree)
     digest = hashlib.sha256(str(form).encode())
     for leaf in map(np.asarray, leaves):

@@ -1,7 +1,7 @@
 """What a value may be: the one system of rules for config fields, losses and methods.
 
-A parameter states its rule where it is declared, `q: Annotated[float, number(0, 1)] = 0.7`, and its
-meaning where a person will ask for it; the check, the error and --help follow from that.
+A parameter states its rule, and what it is for, where it is declared,
+`q: Annotated[float, number(0, 1)] = 0.7`; the check, the error and --help follow from that.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-# Far beyond what means anything, and yet a number in float32, whose largest is 3e38.
+# Far beyond any meaningful value, and still finite in float32, whose largest number is 3e38.
 MOST = 1e30
 
 _SHOWN = 100  # characters of a wrong value
@@ -20,7 +20,7 @@ _SHOWN = 100  # characters of a wrong value
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What is right, in words, and whether a value of the right type is."""
+    """What is allowed, in words, and whether a value of the right type is."""
 
     right: str
     fits: Callable[[Any], bool]
@@ -32,7 +32,16 @@ class Rule:
 def number(
     low: float = -MOST, high: float = MOST, *, open_low: bool = False, open_high: bool = False
 ) -> Rule:
-    """A number from `low` to `high`; an open end is not one of them. NaN lies in no range."""
+    """A number from `low` to `high`; an open end is excluded. NaN is in no range.
+
+    Examples:
+      >>> from rmdnet_jax.base.ranges import number
+      >>> share = number(0, 1, open_high=True)
+      >>> print(share)
+      a number in [0, 1)
+      >>> share.fits(0.5), share.fits(1.0)
+      (True, False)
+    """
     if high < MOST:
         ends = "(" if open_low else "[", ")" if open_high else "]"
         right = f"a number in {ends[0]}{low:g}, {high:g}{ends[1]}"
@@ -49,12 +58,24 @@ def number(
 
 
 def whole(low: int, high: int) -> Rule:
-    """A whole number from `low` to `high`."""
+    """A whole number from `low` to `high`.
+
+    Examples:
+      >>> from rmdnet_jax.base.ranges import whole
+      >>> print(whole(1, 1000))
+      a whole number from 1 to 1,000
+    """
     return Rule(f"a whole number from {low:,} to {high:,}", lambda value: low <= value <= high)
 
 
 def one_of(*values: str) -> Rule:
-    """One of these texts."""
+    """One of these texts.
+
+    Examples:
+      >>> from rmdnet_jax.base.ranges import one_of
+      >>> print(one_of("sgd", "adam"))
+      one of sgd, adam
+    """
     return Rule("one of " + ", ".join(values), values.__contains__)
 
 
@@ -63,7 +84,7 @@ def anything(right: str) -> Rule:
     return Rule(right, lambda value: True)
 
 
-# For what has no rule of its own, by its type.
+# By type, for values without a rule of their own.
 OF_TYPE: dict[type, Rule] = {
     bool: anything("True or False"),
     int: whole(-(10**6), 10**6),
@@ -84,8 +105,8 @@ class Field:
     """A value that a user may set.
 
     Attributes:
-      default: None for one that is not given unless somebody gives it.
-      kind: its type: bool, int, float, str or tuple. A float may be a whole number; True is no
+      default: None for one that stays unset unless the user sets it.
+      kind: its type: bool, int, float, str or tuple. A float may be a whole number; True is not a
         number.
       rule: what it may be.
       does: what it is for, in a line.
@@ -97,14 +118,14 @@ class Field:
     does: str = ""
 
     def wrong(self, name: str, value: Any) -> str | None:
-        """Why a value cannot be right, in one line that begins with `name`; None if it can."""
+        """Why a value is not allowed, in one line that begins with `name`; None if it is."""
         if is_of(value, self.kind) and self.rule.fits(value):
             return None
         return f"{name} is {told(value)}; expected {self.rule}"
 
 
 def field(default: Any, does: str, rule: Rule | None = None, kind: type | None = None) -> Field:
-    """A field of its default's type, unless that is None, and of that type's rule, unless given."""
+    """A field of its default's type and of that type's rule, unless `kind` or `rule` is given."""
     kind = kind or type(default)
     return Field(default, kind, rule or OF_TYPE[kind], does)
 
@@ -112,8 +133,8 @@ def field(default: Any, does: str, rule: Rule | None = None, kind: type | None =
 def declared(owner: Callable) -> dict[str, Field]:
     """The parameters of a function or a dataclass that state what they may be, by name.
 
-    `x: Annotated[float, Rule, "what it is for"] = 1.0` does; others are not parameters of a user's.
-    A type `float | None` with the default None is one that need not be given.
+    `x: Annotated[float, Rule, "what it is for"] = 1.0` does; others are not for the user to set.
+    A parameter of type `float | None` with the default None is optional.
     """
     found = {}
     for name, parameter in inspect.signature(owner).parameters.items():
@@ -127,10 +148,10 @@ def declared(owner: Callable) -> dict[str, Field]:
 
 
 def checked(owner: str, fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, as Python's own types; `owner` begins an error.
+    """The values, as Python's own types; errors begin with `owner`.
 
     Raises:
-      ValueError: of the first that is no field's, or cannot be right, in one line.
+      ValueError: for the first value that belongs to no field or is not allowed, in one line.
     """
     for name, value in values.items():
         if name not in fields:
@@ -143,16 +164,16 @@ def checked(owner: str, fields: Mapping[str, Field], values: Mapping[str, Any]) 
 
 
 def told(value: Any) -> str:
-    """A value in an error, however long it is."""
+    """A value as text for an error, cut if it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python's own limit on the digits of a number
-        text = f"of type {type(value).__name__} and too long to be shown"
+        text = f"of type {type(value).__name__} and too long to show"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def is_of(value: Any, kind: type) -> bool:
-    """Whether a value is one for fields of this type."""
+    """Whether a value suits fields of this type."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

@@ -1,40 +1,40 @@
-"""Files and classes may have any name; here names are made fit for people and programs to read."""
+"""Files and classes may have any name; here names are made safe to display and to parse."""
 
 import os
 import re
 import unicodedata
 from collections.abc import Iterable
 
-# They turn the order of the characters around them: "cat<RLO>gnp.exe" reads "catexe.png".
+# They change the order of the characters around them: "cat<RLO>gnp.exe" reads "catexe.png".
 _DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-# Control characters, halves of characters (from file names that are no UTF-8), line separators.
+# Control characters, halves of characters (from file names that are not UTF-8), line separators.
 _NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}
 
-# What a spreadsheet would take for a formula, and what was kept from being one. A negative number
-# is none, and a class may be called so.
+# What a spreadsheet would take for a formula, and what was escaped so that it does not. A negative
+# number is not a formula, and may be the name of a class.
 _START = r"(?:[=+@]|-(?!\d+(?:\.\d+)?$))"
 _FORMULA = re.compile(f"'*{_START}")
 _KEPT = re.compile(f"'+{_START}")
 
 
 def shown(text: str) -> str:
-    """A text as one line that UTF-8 can write: what would steer the reader's screen, end the line,
-    or is no character at all becomes an escape, \\r or \\x1b or \\u202e; everything else stays."""
+    """A text as one line that UTF-8 can encode: characters that would control the terminal or end
+    the line, and invalid ones, become escapes, \\r or \\x1b or \\u202e; everything else stays."""
     return "".join(_escape(c) if _is_hidden(c) else c for c in text)
 
 
 def one_line(error: object, most: int = 200) -> str:
-    """What an error says, in one line of up to `most` characters."""
+    """An error's message, as one line of up to `most` characters."""
     return " ".join(str(error).split())[:most]
 
 
 def cut(text: object, most: int = 100) -> str:
-    """A text, or a path, for a message: shown, and of one that is longer than `most` characters the
-    beginning and the end, "/data/set...7.png"."""
+    """A text, or a path, for a message: as `shown` makes it, and if it is longer than `most`
+    characters only the beginning and the end, "/data/set...7.png"."""
     text = str(text)
     is_long = len(text) > most
-    # Only what may be seen of a text of megabytes is looked at.
+    # Of a text of megabytes, only the part that may be shown is processed.
     found = shown(text[:most] + text[-most:] if is_long else text)
     if not is_long and len(found) <= most:
         return found
@@ -43,16 +43,16 @@ def cut(text: object, most: int = 100) -> str:
 
 
 def fitted(line: str, most: int = 240) -> str:
-    """A line for people. Of one that is longer than `most` characters, three times a terminal's
-    width, paths and other words of more than 120 are cut."""
+    """A line of a message. If it is longer than `most` characters, three times a terminal's width,
+    paths and other words of more than 120 characters are cut."""
     if len(line) <= most:
         return line
     return " ".join(cut(word, 120) if len(word) > 120 else word for word in line.split(" "))
 
 
 def brief(value: object) -> str:
-    """A value of any kind for a message: a text or a number as Python writes it, cut; of anything
-    else its type and size, as what is in it may fill screens."""
+    """A value of any kind for a message: a text or a number as Python writes it, cut; for anything
+    else its type and size, as its content may fill screens."""
     if isinstance(value, str):
         return f"{cut(value, 60)!r}" if value.isprintable() else f"'{cut(value, 60)}'"
     if value is None or isinstance(value, bool | float | complex):
@@ -71,13 +71,13 @@ def brief(value: object) -> str:
 def listed(names: Iterable[object], most: int = 5) -> str:
     """The first names of many for a message: "a, b, c and 97 more"."""
     names = list(names)
-    told = ", ".join(cut(name, 30) for name in names[:most])
-    return f"{told} and {len(names) - most:,} more" if len(names) > most else told
+    first = ", ".join(cut(name, 30) for name in names[:most])
+    return f"{first} and {len(names) - most:,} more" if len(names) > most else first
 
 
 def apart(one: object, other: object, most: int = 40) -> tuple[str, str]:
-    """Two values that differ for a message, as Python writes them, each cut so that what differs is
-    seen: "...-A.csv'" and "...-B.csv'"."""
+    """Two different values for a message, as Python writes them, each cut so that the difference
+    is visible: "...-A.csv'" and "...-B.csv'"."""
     texts = repr(one), repr(other)
     if max(map(len, texts)) <= most:
         return shown(texts[0]), shown(texts[1])
@@ -93,14 +93,14 @@ def apart(one: object, other: object, most: int = 40) -> tuple[str, str]:
 
 
 def cell(text: str) -> str:
-    """A shown text for a CSV: one that a spreadsheet would compute, as it begins with = + - or @
-    and is no number, begins with ' instead."""
+    """A text for a CSV, as `shown` makes it: one that a spreadsheet would compute, because it
+    begins with = + - or @ and is not a number, gets a ' in front."""
     text = shown(text)
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def of_cell(text: str) -> str:
-    """The shown text that `cell` wrote."""
+    """The text that `cell` wrote, as `shown` made it."""
     return text[1:] if _KEPT.match(text) else text
 
 
@@ -109,6 +109,6 @@ def _is_hidden(character: str) -> bool:
 
 
 def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # how Python represents a byte that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")

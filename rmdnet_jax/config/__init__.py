@@ -1,4 +1,4 @@
-"""A run's config: its fields, their check, and what is chosen where a field is left open."""
+"""A run's config: its fields, their validation, and the automatic choices for open fields."""
 
 from rmdnet_jax.config.fields import default, set_loss, set_method
 

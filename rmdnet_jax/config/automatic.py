@@ -1,7 +1,7 @@
-"""What a config leaves open, chosen from the size of the data and the machine that trains.
+"""Values for the open fields of a config, chosen from the data's size and the training machine.
 
 A field is open if it is None (configs/own_data.py). The same data on the same kind of machine give
-the same values, so that a run that is started again is the same run. Nothing here reads a file.
+the same values, so a restarted run is the same run. Nothing here reads a file.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ from rmdnet_jax.methods.interface import Method, learned_from
 
 @dataclasses.dataclass(frozen=True)
 class Means:
-    """What a kind of machine can do in an hour or a few.
+    """What a kind of machine can do in one to a few hours.
 
     Attributes:
-      name: in a reason.
-      largest_side: of images that are resized, in pixels.
+      name: as printed in a reason.
+      largest_side: upper limit of the side of resized images, in pixels.
       width: channels of ResNet-18's first stage.
-      rm_views, train_views: training images that a stage sees, all epochs together.
+      rm_views, train_views: training images that the teacher and the learner see over all epochs.
       saved_every: such images between two checkpoints.
-      train_lr: goes with the number of steps: few need large ones.
+      train_lr: depends on the number of steps: fewer steps need a larger one.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Means:
 CPU = Means("a CPU", 64, 16, 400_000, 100_000, 20_000, 0.02)
 ACCELERATOR = Means("an accelerator", 224, 64, 10_000_000, 5_000_000, 500_000, 0.01)
 
-SIDES = (32, 64, 128, 224)  # of images that are resized
+SIDES = (32, 64, 128, 224)  # of resized images
 IMAGENET_STEM_FROM = 64  # pixels
 FEWEST_EPOCHS = 20
 MOST_EPOCHS = {"rm": 1000, "train": 240}  # the paper's
-BATCHES = (64, 32, 16)  # the first of which there are enough in an epoch
+BATCHES = (64, 32, 16)  # the first that gives enough steps per epoch
 STEPS_AN_EPOCH = 8
-LOSS = "gce"  # robust, with no rate of wrong labels to be known
-K_NCE_FAMILY = 0.001  # configs/rgrl_cifar10.py says why
-NEIGHBOURS = 200  # at most; and a fifth of a class
+LOSS = "gce"  # robust, and needs no noise rate
+K_NCE_FAMILY = 0.001  # configs/rgrl_cifar10.py gives the reason
+NEIGHBOURS = 200  # at most, and at most a fifth of a class
 NEIGHBOURS_SHARE = 1 / 5
 
-# A network on feature vectors is a thousandth of the work: its recipe goes by the numbers of
-# samples and of features (docs/encoders.md says on what it was found).
+# A network on feature vectors is a thousandth of the work: its recipe depends on the numbers of
+# samples and features (docs/encoders.md states the data it was tuned on).
 FEATURES_STEPS = 1500
 FEATURES_EPOCHS = 10, 50
 FEATURES_BATCHES = (256, 64, 16, 4)
@@ -76,19 +76,19 @@ FIELDS = (
 )  # fmt: skip
 
 
-# What to do instead.
+# The advice in place of a pretrained encoder.
 _PRETRAINED = (
     "a pretrained encoder finds far more wrong labels, in minutes: pip install onnxruntime, and "
     "--config.encoder.path=FILE.onnx (docs/encoders.md)"
 )
 
-# Open fields that only a network on pictures, or its teacher, reads: who gives one means these.
+# Open fields that only a network on images, or its teacher, reads: setting one asks for these.
 OF_PICTURES = ("model.stem", "model.width", "rgrl.k", "rm.batch_size", "rm.epochs")
 
 
 def leave_open(config: ConfigDict) -> ConfigDict:
-    """A copy of the config in which every field of `FIELDS` is open. What has no default keeps its
-    type, which a copy alone would lose."""
+    """A copy of the config in which every field of `FIELDS` is open. Fields without a default keep
+    their type, which a plain copy would lose."""
     config = config.copy_and_resolve_references()
     not_given = [name for name in all_fields() if configuration.get(config, name) is None]
     for field in (*FIELDS, *not_given):
@@ -100,7 +100,7 @@ def leave_open(config: ConfigDict) -> ConfigDict:
 
 
 def means(backend: str) -> Means:
-    """Those of a JAX platform, "cpu" or another."""
+    """The means of a JAX platform, "cpu" or another."""
     return CPU if backend == "cpu" else ACCELERATOR
 
 
@@ -117,21 +117,21 @@ def fill(
     """The config with every open field of `FIELDS` filled.
 
     Args:
-      config: not changed; a field with a value keeps it.
+      config: not modified; a field with a value keeps it.
       num_train: training images.
       num_classes: C.
-      short_sides: int [N] in pixels, of the images as they are now.
+      short_sides: int [N], the images' current shorter sides in pixels.
       backend: JAX's name of the platform, "cpu" or another.
-      resizable: whether images can be resized when they are read; arrays are not.
-      devices: on which a batch is spread, in equal parts.
-      num_features: D of the feature vectors that the data is, or that an encoder makes of its
-        pictures; 0 of pictures alone.
+      resizable: whether images can be resized when they are read; arrays cannot.
+      devices: number that a batch is split over, in equal parts.
+      num_features: D of the feature vectors that make up the data, or that an encoder computes
+        from its images; 0 for images alone.
 
     Returns:
       The config, and the reason for each value that was chosen here, by field.
 
     Raises:
-      InputError: K is open and the loss is none of ours.
+      InputError: K is open and the loss is not a built-in one.
     """
     given = means(backend)
     config = config.copy_and_resolve_references()
@@ -145,7 +145,7 @@ def fill(
 
     def batch_size(stage: str, sizes: Sequence[int], reason: str) -> None:
         enough = (size for size in sizes if num_train >= STEPS_AN_EPOCH * size)
-        # Of a few images, or where folds leave a part of them out, what there is.
+        # With few images, or with folds that leave some out, as many as there are.
         folds = config.train.folds if stage == "train" else None
         most = learned_from(num_train, folds or 1)
         size = next(enough, max(min(sizes[-1], most), 2))
@@ -155,7 +155,7 @@ def fill(
         choose(f"{stage}.batch_size", size, reason)
 
     if config.encoder.path is None:
-        # What SimSiam learns of a few thousand pictures in hours is worth less.
+        # What SimSiam learns from a few thousand images in hours is worth less.
         asked = config.teacher.path or config.model.kind == "resnet"
         asked = asked or any(configuration.get(config, name) is not None for name in OF_PICTURES)
         is_taken = not num_features and backend == "cpu" and not asked
@@ -164,22 +164,22 @@ def fill(
         if is_taken:
             side = config.encoder.image_size or classical.ClassicalEncoder.side
             num_features = classical.ClassicalEncoder(side).size
-            reasons["encoder.path"] = f"built in, as none is given; {_PRETRAINED}"
+            reasons["encoder.path"] = f"built in, since none is given; {_PRETRAINED}"
     encoder = bool(config.encoder.path)
     what = "an encoder's features" if encoder else "feature vectors"
     if num_features:
         choose("model.kind", "mlp", what)
     else:
-        choose("model.kind", "resnet", "pictures")
+        choose("model.kind", "resnet", "images")
     kind = "encoder" if encoder or config.model.kind == "mlp" else "simsiam"
-    choose("teacher.kind", kind, what if kind == "encoder" else f"pictures; {_PRETRAINED}")
+    choose("teacher.kind", kind, what if kind == "encoder" else f"images; {_PRETRAINED}")
 
     median = int(np.median(short_sides))
     if resizable:
         side = image_size(median, given.largest_side)
-        reason = f"the pictures' shorter sides have {median} pixels in the median"
+        reason = f"the images' median shorter side is {median} pixels"
         if side == given.largest_side < median:
-            reason += f"; no more on {given.name}"
+            reason += f"; at most {side} on {given.name}"
         choose("dataset.image_size", side, reason)
     else:
         choose("dataset.image_size", 0, "images in memory keep their size")
@@ -191,51 +191,51 @@ def fill(
     on_pictures = {"rm": given.rm_views, "train": given.train_views}
     if config.model.kind == "mlp" and not num_features:
         raise InputError(
-            "config.model.kind = 'mlp' on pictures; expected resnet, or an encoder "
+            "config.model.kind = 'mlp' on images; expected resnet, or an encoder "
             "(config.encoder.path)"
         )
     if config.model.kind == "mlp":
         del on_pictures["train"]
-        choose("method.name", "forward", "heeds classes that turn into others by habit")
+        choose("method.name", "forward", "corrects for directed confusions of classes")
         if type(configuration.built_method(config)).order is Method.order:
             choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
-        choose("train.folds", 1, f"{config.method.name} orders its images itself")
+        choose("train.folds", 1, f"{config.method.name} sets its own order of images")
         _fill_features(choose, batch_size, config, num_train, num_features)
     for stage, views in on_pictures.items():
         batch_size(stage, BATCHES, f"{num_train:,} training images")
         most = MOST_EPOCHS[stage]
         epochs = min(max(round(views / num_train), FEWEST_EPOCHS), most)
-        bound = {FEWEST_EPOCHS: "at least", most: "at most"}.get(epochs)
-        reason = f"{bound} so many" if bound else f"{epochs * num_train:,} images seen"
+        bound = {FEWEST_EPOCHS: "the minimum", most: "the maximum"}.get(epochs)
+        reason = bound or f"{epochs * num_train:,} images seen"
         choose(f"{stage}.epochs", epochs, f"{reason}, for {num_train:,} images on {given.name}")
     choose("method.name", "robust", "a loss on the given labels")
-    choose("train.folds", 1, "on pictures each would take as long as all")
-    choose("train.optimizer", "sgd", "as the paper")
-    choose("train.weight_decay", 5e-4, "as the paper")
+    choose("train.folds", 1, "on images, each fold would take as long as a whole training")
+    choose("train.optimizer", "sgd", "as in the paper")
+    choose("train.weight_decay", 5e-4, "as in the paper")
     saved_every = FEATURES_SAVED if config.model.kind == "mlp" else given.saved_every
     choose(
         "checkpoint_every",
         float(f"{max(saved_every / num_train, 1e-3):.2g}"),
-        f"epochs between two, {saved_every:,} images seen",
+        f"epochs between checkpoints, {saved_every:,} images seen",
     )
 
     of_class = num_train / num_classes
     neighbours = min(max(round(NEIGHBOURS_SHARE * of_class), 1), NEIGHBOURS)
-    choose("rm.knn_k", neighbours, f"of {of_class:,.0f} training images a class")
+    choose("rm.knn_k", neighbours, f"{of_class:,.0f} training images per class")
     choose("train.lr", given.train_lr, f"for training of this length on {given.name}")
-    choose("loss.name", LOSS, "robust, whatever the rate of wrong labels")
+    choose("loss.name", LOSS, "robust at any rate of wrong labels")
     if config.rgrl.k is None and config.model.kind == "mlp":
-        choose("rgrl.k", 0.0, "a network on the features has nothing to learn from them")
+        choose("rgrl.k", 0.0, "a network on the features learns nothing from their relations")
     if config.rgrl.k is None and not configuration.built_method(config).takes_relation:
-        choose("rgrl.k", 0.0, f"{config.method.name} has no place for the relation term")
+        choose("rgrl.k", 0.0, f"{config.method.name} cannot carry the relation term")
     if config.rgrl.k is None:
         choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
-               f"{num_classes} classes: as K = 1 weighs beside cross entropy")  # fmt: skip
+               f"{num_classes} classes: the weight of K = 1 beside cross entropy")  # fmt: skip
     return config, reasons
 
 
 def _is_unread(config: ConfigDict, field: str) -> bool:
-    """Whether nothing will read a field: nobody needs a line on it."""
+    """Whether nothing will read a field, so that no line on it is needed."""
     if field in ("model.width", "model.stem"):
         return config.model.kind == "mlp"
     trains_teacher = config.teacher.kind not in ("encoder", "supervised", "none")
@@ -245,7 +245,7 @@ def _is_unread(config: ConfigDict, field: str) -> bool:
 def _fill_features(
     choose: Callable, batch_size: Callable, config: ConfigDict, num_train: int, num_features: int
 ) -> None:
-    """What a network on feature vectors leaves open."""
+    """Fills the fields that a network on feature vectors leaves open."""
     size = f"{num_train:,} samples"
     batch_size("train", FEATURES_BATCHES, size)
     steps = max(1, learned_from(num_train, config.train.folds) // config.train.batch_size)
@@ -261,23 +261,23 @@ def _fill_features(
 
 
 def image_size(short_side: int, largest: int) -> int:
-    """The nearest of `SIDES` up to `largest`, by ratio, to a picture's shorter side in pixels."""
+    """The nearest of `SIDES` up to `largest`, by ratio, to an image's shorter side in pixels."""
     sides = [side for side in SIDES if side <= largest]
     return min(sides, key=lambda side: abs(np.log(side / short_side)))
 
 
 def relation_weight(config: ConfigDict, num_classes: int) -> float:
-    """K for the config's loss, so that the relation loss weighs as it does beside CE with K = 1.
+    """K for the config's loss that gives the relation loss the same weight as K = 1 beside CE.
 
-    By the ratio of the logit gradients at a uniform output, as in configs/. To the NCE family that
-    K does harm, and it has one that is safe (the paper's Tables 3 and 4).
+    It is the ratio of the logit gradients at a uniform output, as in configs/. That K would harm
+    the NCE family, which gets a safe one (the paper's Tables 3 and 4).
     """
     name = config.loss.name
     if name.startswith("nce_"):
         return K_NCE_FAMILY
     if ":" in name:
         raise InputError(
-            f"config.rgrl.k is not given and cannot be chosen for a loss of your own, {name}; "
+            f"config.rgrl.k is not given and cannot be chosen for a user's own loss, {name}; "
             "expected --config.rgrl.k=NUMBER"
         )
     loss = robust.get(name, **configuration.loss_parameters(config))

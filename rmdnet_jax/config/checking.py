@@ -1,4 +1,4 @@
-"""Whether a config can be run, and the access to its fields by their whole names, "rgrl.k"."""
+"""Validation of a config, and access to its fields by their full names, such as "rgrl.k"."""
 
 import difflib
 import functools
@@ -14,7 +14,7 @@ from rmdnet_jax.config.fields import all_fields, default, groups
 from rmdnet_jax.methods import registry as methods
 from rmdnet_jax.teachers import registry as teachers
 
-# Fields of 0.1.0, by what they are called now.
+# Fields of 0.1.0, old name to current name.
 RENAMED = {
     **{
         f"rgrl.{name}": f"train.{name}"
@@ -31,21 +31,22 @@ RENAMED = {
 
 
 def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
-    """Raises InputError for the first value that cannot be right, before anything else happens.
+    """Raises InputError for the first invalid value, before anything else happens.
 
     Args:
-      config: all of it.
-      open_fields: may be None, to be filled from the data (config/automatic.py).
+      config: the whole config.
+      open_fields: names of fields that may be None, to be filled from the data
+        (config/automatic.py).
     """
     fields = all_fields()
     there = flat(config.to_dict()) if isinstance(config, ConfigDict) else {}
-    # What is there and should not be may be what is missing, under an old name.
+    # An unknown field may be a missing one under its old name, so unknown fields come first.
     for name in sorted(there.keys() - fields.keys()):
         check_field(default(), name, "config.")
     if missing := [name for name in fields if name not in there]:
         raise InputError(
-            f"the config has no field {missing[0]}; expected to start from "
-            "rmdnet_jax.config.default() and set what differs"
+            f"the config has no field {missing[0]}; start from rmdnet_jax.config.default() and set "
+            "what differs"
         )
     for name, field in fields.items():
         if there[name] is None and (field.default is None or name in open_fields):
@@ -56,7 +57,7 @@ def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
 
 
 def _check_together(config: ConfigDict) -> None:
-    """Raises InputError for a field that nothing would read beside the others."""
+    """Raises InputError for a field that nothing would read, given the others."""
     teacher, rgrl, train, method = config.teacher, config.rgrl, config.train, config.method
     if train.epochs == 0 and teacher.kind == "none":
         raise InputError("config.train.epochs = 0 with config.teacher.kind = 'none' runs nothing")
@@ -133,7 +134,7 @@ def _check_together(config: ConfigDict) -> None:
             f"config.train.folds is {config.train.folds} with config.model.kind = "
             f"{config.model.kind!r}; expected 1, or config.model.kind = 'mlp'"
         )
-    width = config.model.width or teacher.width  # where it is open, to be filled
+    width = config.model.width or teacher.width  # model.width may be open, to be filled
     if rgrl.init_from_teacher and teacher.width not in (0, width):
         raise InputError(
             f"config.rgrl.init_from_teacher with a teacher of width {teacher.width}; expected "
@@ -146,36 +147,37 @@ def _check_relation(config: ConfigDict) -> None:
     method = built_method(config)
     if method.learners == 1 and method.takes_relation:
         return
-    reason = "has no place for the relation term"
+    reason = "cannot carry the relation term"
     if method.learners > 1:
-        reason = f"trains {method.learners} networks, and the relation term goes with one"
+        reason = f"trains {method.learners} networks, and the relation term needs just one"
     raise InputError(
         f"config.method.name = {config.method.name!r} {reason}; expected --config.rgrl.k=0"
     )
 
 
 def _check_classifier(config: ConfigDict, field: str, source: Any) -> None:
-    """Raises InputError for a method, or baseline, that learns from a classifier that is not there;
-    `source` is the teacher's kind, None without one."""
+    """Raises InputError for a method or baseline that learns from a classifier where there is none;
+    `source` is the teacher's kind, None without a teacher."""
     name = config.method[field]
     is_there = source and source.has_classifier
     if name and not is_there and built_method(config, name).needs_classifier:
         right = [kind for kind in teachers.kinds() if teachers.get(kind).has_classifier]
         raise InputError(
-            f"config.method.{field} = {name!r} learns from a trained classifier and "
+            f"config.method.{field} = {name!r} needs a trained classifier and "
             f"config.teacher.kind is {config.teacher.kind!r}; expected "
             f"--config.teacher.kind={right[0]} --config.teacher.path=WORKDIR"
         )
 
 
 def _check_encoder(config: ConfigDict) -> None:
-    """Raises InputError for an encoder, or what is said of one, that nothing reads."""
+    """Raises InputError for an encoder, or a setting of one, that nothing reads."""
     given, kind, teacher = config.encoder, config.model.kind, config.teacher.kind
     if given.path and kind not in ("mlp", None) and teacher not in ("encoder", None):
         raise InputError(
             f"config.encoder.path is {given.path} with config.teacher.kind = {teacher!r} and "
             f"config.model.kind = {kind!r}, which do not read it; expected "
-            "--config.teacher.kind=encoder to guide, or --config.model.kind=mlp to learn on it"
+            "--config.teacher.kind=encoder to use it as the teacher, or --config.model.kind=mlp to "
+            "learn from its features"
         )
     for name in ("image_size", "normalisation", "output"):
         if given[name] and given.path == "":
@@ -191,29 +193,29 @@ def _check_encoder(config: ConfigDict) -> None:
 
 
 def _check_open(config: ConfigDict) -> None:
-    """Raises InputError for open-set pictures of two sources, or that nothing asks for."""
+    """Raises InputError for open-set images from two sources, or that nothing uses."""
     noise, classes = config.noise, tuple(config.dataset.open_classes)
     if noise.open_path and classes:
         raise InputError(
             f"config.noise.open_path is {noise.open_path} with config.dataset.open_classes = "
-            f"{classes}; expected one of both"
+            f"{classes}; expected only one of the two"
         )
     if noise.open_path and noise.kind != "universal" and not noise.open_share:
         raise InputError(
             f"config.noise.open_path is {noise.open_path} with config.noise.kind = "
-            f"{noise.kind!r} and config.noise.open_share = 0, which take none; expected "
+            f"{noise.kind!r} and config.noise.open_share = 0, which use none; expected "
             "config.noise.open_share > 0, or config.noise.kind = 'universal'"
         )
 
 
 def _check_features(config: ConfigDict, guided: bool) -> None:
-    """Raises InputError for what does not go with a network on feature vectors."""
+    """Raises InputError for what does not fit a network on feature vectors."""
     kind = config.teacher.kind
     right = [name for name in teachers.kinds() if not teachers.get(name).has_network]
     if kind not in (*right, "none", None):
         raise InputError(
-            f"config.teacher.kind = {kind!r} with config.model.kind = 'mlp', which sees no "
-            f"pictures; expected {', '.join(right)} or none"
+            f"config.teacher.kind = {kind!r} with config.model.kind = 'mlp', which reads no "
+            f"images; expected {', '.join(right)} or none"
         )
     if config.rgrl.init_from_teacher:
         raise InputError("config.rgrl.init_from_teacher with config.model.kind = 'mlp'; expected "
@@ -227,8 +229,8 @@ def _check_features(config: ConfigDict, guided: bool) -> None:
 
 
 def wants_teacher(config: ConfigDict) -> bool:
-    """Whether anything will read a teacher: K = 0 is the method alone, unless it learns from a
-    classifier, and a teacher that costs nothing is judged all the same."""
+    """Whether anything will read a teacher. K = 0 is the method alone, unless it learns from a
+    classifier; a teacher that costs nothing is judged in any case."""
     kind = config.teacher.kind
     if kind == "none":
         return False
@@ -238,21 +240,21 @@ def wants_teacher(config: ConfigDict) -> bool:
 
 
 def get(config: ConfigDict, field: str) -> Any:
-    """The value of a field by its whole name."""
+    """The value of a field by its full name."""
     return functools.reduce(operator.getitem, field.split("."), config)
 
 
 def check_field(config: ConfigDict, field: str, giver: str) -> None:
-    """Raises InputError if there is no such field; `giver` begins the line."""
+    """Raises InputError if there is no such field; `giver` starts the message."""
     fields = flat(config.to_dict())
     if field not in fields:
         raise InputError(f"{giver}{field}: the config has no such field; {hint(field, fields)}")
 
 
 def hint(field: str, fields: Iterable[str] | None = None) -> str:
-    """What may be meant by a field that there is not."""
+    """A hint at which field may be meant by an unknown name."""
     if field in RENAMED:
-        return f"it is called {RENAMED[field]} now"
+        return f"it is now called {RENAMED[field]}"
     near = difflib.get_close_matches(field, fields or all_fields(), n=1)
     return f"did you mean {near[0]!r}?" if near else "--help lists them"
 
@@ -261,7 +263,7 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
     """A copy with the values of `values` by field ("rgrl.k").
 
     Raises:
-      InputError: there is no such field, or a value is of another type; `giver` begins the line.
+      InputError: there is no such field, or a value has the wrong type; `giver` starts the message.
     """
     changed = config.copy_and_resolve_references()
     known = all_fields()
@@ -275,7 +277,7 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
 
 
 def flat(tree: dict, prefix: str = "") -> dict:
-    """A config's fields by their whole names: {"rgrl.k": 1.0, ...}."""
+    """A config's fields by their full names: {"rgrl.k": 1.0, ...}."""
     leaves: dict = {}
     for name, value in tree.items():
         is_tree = isinstance(value, dict)
@@ -284,30 +286,30 @@ def flat(tree: dict, prefix: str = "") -> dict:
 
 
 def loss_parameters(config: ConfigDict) -> dict[str, float]:
-    """The parameters of the robust loss that the config gives."""
+    """The parameters of the robust loss that the config sets."""
     given = config.loss.to_dict()
     del given["name"]
     return {name: value for name, value in given.items() if value is not None}
 
 
 def method_parameters(config: ConfigDict, name: str) -> dict[str, Any]:
-    """The parameters of a method: its group of the config, if it has one."""
+    """The parameters of a method: its group in the config, if it has one."""
     return config[name].to_dict() if name in config else {}
 
 
 def built_method(config: ConfigDict, name: str = "") -> Any:
-    """The config's method, or the one of that name, without what it learns with, to be asked what
-    it is.
+    """The config's method, or the one of that name, without a learner: for reading its properties
+    only.
 
     Raises:
-      InputError: there is no such method, or its fields do not go together.
+      InputError: there is no such method, or its fields do not fit together.
     """
     name = name or config.method.name
     return methods.build(name, None, method_parameters(config, name))
 
 
 def text() -> str:
-    """All fields for a person: default, what each may be and what it is for."""
+    """A listing of all fields for --help: default, purpose and allowed values."""
     lines = []
     for name, field in all_fields().items():
         shown = "not given" if field.default is None else repr(field.default)

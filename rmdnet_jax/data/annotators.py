@@ -1,11 +1,12 @@
-"""Several people's labels of the same images: how good each person is, and which class is right.
+"""Several annotators' labels of the same images: how good each annotator is, and which class is
+right.
 
-That a model which has learned from such labels is one more voice, and tells who is worth asking
-again, is CROWDLAB's idea (Goh, Tkachenko, Mueller 2022, arXiv 2210.06812), which averages the
-voices. Here they are joined by likelihood instead: an annotator is right with a rate of the
-annotator's own and else says any other class (Dawid and Skene 1979, with one rate in place of a
-matrix), and the model's probabilities, brought to a right temperature, are what is known before
-anybody is asked. Rates and temperature are those under which the labels are likeliest.
+Using a model that has learned from such labels as one more vote, and finding the images worth
+another label, is CROWDLAB's idea (Goh, Tkachenko, Mueller 2022, arXiv 2210.06812), which averages
+the votes. Here they are combined by likelihood instead: an annotator is right with a rate of their
+own and otherwise gives any other class (Dawid and Skene 1979, with one rate in place of a matrix),
+and the model's probabilities, at a fitted temperature, are the prior. Rates and temperature
+maximise the likelihood of the labels.
 """
 
 import dataclasses
@@ -17,31 +18,31 @@ from scipy.special import log_softmax, softmax
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief
 
-# The label of an image by who has not looked at it.
+# The label of an image by an annotator who has not labelled it.
 GAP = -1
 
-# Label sets of a data set with this before their name are an annotator's, with GAP in places.
+# Label sets of a data set whose name starts with this are an annotator's, with GAP in places.
 PREFIX = "label:"
 
 # What `label_set` makes of annotators' labels.
 FIELDS = ("majority", "consensus")
 
-# An annotator's rate has so many labels' worth of the mean rate of all, and lies between these.
+# The prior of an annotator's rate is the mean rate of all, weighted as so many labels; its bounds.
 _PRIOR, _LEAST, _MOST = 10, 0.001, 0.999
 
-# Iterations at most, and a change of probabilities that ends them.
+# The most iterations, and the change of probabilities that ends them.
 _ITERATIONS, _CHANGE = 200, 1e-4
 
-# The exponent of the model's probabilities: its bounds, and the step it is first changed by.
+# The exponent of the model's probabilities: its bounds, and the first step of the search.
 _EXPONENTS, _STEP = (0.05, 4.0), 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotators:
-    """Who has labelled, and how.
+    """The annotators and their labels.
 
     Attributes:
-      names: one an annotator.
+      names: one per annotator.
       labels: int32 [N, A], classes or GAP.
     """
 
@@ -51,18 +52,18 @@ class Annotators:
 
 @dataclasses.dataclass(frozen=True)
 class Consensus:
-    """What annotators, and a model if there is one, say together.
+    """The combined result of annotators, and a model if there is one.
 
     Attributes:
-      majority, labels: int32 [N], the class by number of votes, and the likeliest.
-      share: float64 [N] in (0, 1], of an image's labels that are the majority's.
+      majority, labels: int32 [N], the class with the most votes, and the likeliest.
+      share: float64 [N] in (0, 1], the share of an image's labels that are the majority's.
       quality: float64 [N] in [0, 1], the probability of the class in `labels`.
-      counts: int64 [N], labels of each image.
-      given: int64 [A], labels of each annotator.
-      agreement: float64 [A] in [0, 1], how often an annotator says what another says of the same
-        image; NaN of who has no image in common with others.
-      annotator_quality: float64 [A] in [0, 1], the share of an annotator's labels that are right,
-        as estimated; NaN of who has given none.
+      counts: int64 [N], the number of labels of each image.
+      given: int64 [A], the number of labels of each annotator.
+      agreement: float64 [A] in [0, 1], how often an annotator gives the same label as another for
+        the same image; NaN for one who has no image in common with others.
+      annotator_quality: float64 [A] in [0, 1], the estimated share of an annotator's labels that
+        are right; NaN for one who has given none.
       exponent: of the model's probabilities: 1 takes them as they are, less trusts them less; 0
         without a model.
     """
@@ -79,8 +80,8 @@ class Consensus:
 
     @property
     def ask_again(self) -> np.ndarray:
-        """int64 [N]: 1 for the image whose class is least sure, of which another label would tell
-        most, 2 for the next. Of equal ones that with fewer labels comes first, then by place."""
+        """int64 [N]: 1 for the image whose class is least certain, where another label would help
+        most, 2 for the next. Ties go to the image with fewer labels, then to the earlier one."""
         order = np.lexsort((self.counts, self.quality.round(6)))
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(1, len(order) + 1)
@@ -88,7 +89,7 @@ class Consensus:
 
 
 def of(label_sets: Mapping[str, np.ndarray]) -> Annotators | None:
-    """The annotators among the label sets of a data set, int32 [N] each; None without any."""
+    """The annotators among the label sets of a data set, int32 [N] each; None if there are none."""
     names = [name for name in label_sets if name.startswith(PREFIX)]
     if not names:
         return None
@@ -97,11 +98,11 @@ def of(label_sets: Mapping[str, np.ndarray]) -> Annotators | None:
 
 
 def label_set(annotators: Annotators, field: str, num_classes: int) -> np.ndarray:
-    """The labels of a field of FIELDS, int32 [N]: "majority", or "consensus", in which people count
-    as they are estimated to be right; no model has a say.
+    """The labels of a field of FIELDS, int32 [N]: "majority", or "consensus", which weighs
+    annotators by how often they are estimated to be right; neither uses a model.
 
     Raises:
-      InputError: an image has no label, or a label is no class.
+      InputError: an image has no label, or a label is not a class.
     """
     check(annotators.labels, num_classes)
     if field == "majority":
@@ -110,44 +111,47 @@ def label_set(annotators: Annotators, field: str, num_classes: int) -> np.ndarra
 
 
 def check(labels: np.ndarray, num_classes: int) -> None:
-    """Raises InputError unless `labels` is int [N, A] of classes and GAP, with a label an image."""
+    """Raises InputError unless `labels` is int [N, A] of classes and GAP, with a label for every
+    image."""
     if labels.size and (labels.min() < GAP or labels.max() >= num_classes):
         raise InputError(
-            f"annotators' labels run from {labels.min()} to {labels.max()}; expected 0 to "
+            f"annotators' labels range from {labels.min()} to {labels.max()}; expected 0 to "
             f"{num_classes - 1} ({num_classes} classes), or {GAP} for none"
         )
     has_none = ~(labels != GAP).any(axis=1)
     if has_none.any():
         raise InputError(
-            f"{int(has_none.sum()):,} images have no label of any annotator, first image "
-            f"{int(has_none.argmax())}; expected one at least, or to leave them out"
+            f"{int(has_none.sum()):,} images have no label from any annotator, first image "
+            f"{int(has_none.argmax())}; expected at least one each: label them or leave them out"
         )
 
 
 def with_gaps(array: np.ndarray, where: str) -> np.ndarray:
-    """Labels [N, A] as a user has them, as int32; of floats NaN is a GAP, and others are whole.
+    """Labels [N, A] as a user has them, as int32; in floats NaN is a GAP, and others are whole.
 
     Raises:
-      InputError: they are no such numbers.
+      InputError: they are not such numbers.
     """
     if array.ndim != 2 or array.dtype.kind not in "iuf":
         raise InputError(
-            f"{where} is {brief(array)} of {brief(str(array.dtype))}; expected integers [N, A], a "
-            f"column an annotator, {GAP} for a gap"
+            f"{where} is {brief(array)} of {brief(str(array.dtype))}; expected integers [N, A], "
+            f"one column per annotator, {GAP} for a gap"
         )
     if array.dtype.kind == "f":
         is_gap = np.isnan(array)
         if np.isinf(array).any() or (array[~is_gap] % 1).any():
-            raise InputError(f"{where} has values that are not whole; expected classes, NaN or -1")
+            raise InputError(
+                f"{where} has values that are not whole numbers; expected classes, NaN or -1"
+            )
         array = np.where(is_gap, GAP, array)
     limits = np.iinfo(np.int32)
     return np.clip(array, limits.min, limits.max).astype(np.int32)
 
 
 def majority(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The class that most annotators of each image say, int32 [N], and the share of its labels that
-    say so, float64 [N]. Of classes with as many votes that wins whose annotators agree more with
-    others, then the first.
+    """The class that most annotators of each image give, int32 [N], and the share of its labels
+    that do, float64 [N]. A tie goes to the class whose annotators agree more with others, then to
+    the first.
 
     Args:
       labels: int [N, A], as `check` takes them.
@@ -156,15 +160,15 @@ def majority(labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarr
     said = _Said.of(labels, num_classes)
     votes = said.votes(np.ones(labels.shape[1]))
     trust = np.nan_to_num(agreement(labels), nan=0.0)
-    # In all less than a vote; rounded, so that no tie of equal trust is decided by the last digit.
+    # Less than one vote in total; rounded, so that the last digit decides no tie of equal trust.
     ties = said.votes(trust).round(9) / (1 + trust.sum())
     won = (votes + ties / 2).argmax(axis=1)
     return won.astype(np.int32), votes[np.arange(len(labels)), won] / votes.sum(axis=1)
 
 
 def agreement(labels: np.ndarray) -> np.ndarray:
-    """How often each annotator says what another says of the same image: float64 [A] in [0, 1],
-    over all pairs of labels; NaN without any."""
+    """How often each annotator gives the same label as another for the same image: float64 [A] in
+    [0, 1], over all pairs of labels; NaN without any."""
     said = _Said.of(labels, max(int(labels.max(initial=0)) + 1, 1))
     votes = said.votes(np.ones(labels.shape[1]))
     same = votes[said.rows, said.classes] - 1
@@ -176,14 +180,14 @@ def agreement(labels: np.ndarray) -> np.ndarray:
 def consensus(
     labels: np.ndarray, num_classes: int, probabilities: np.ndarray | None = None
 ) -> Consensus:
-    """The likeliest class of each image, and what else is told by the fit (expectation and
-    maximisation, from the shares of votes).
+    """The likeliest class of each image, and the other results of the fit (expectation
+    maximisation, starting from the shares of votes).
 
     Args:
       labels: int [N, A], as `check` takes them.
       num_classes: C, 2 or more.
-      probabilities: float [N, C], of a model that has not learned from the labels of the image it
-        judges; None: there is none, and all classes are alike before anybody is asked.
+      probabilities: float [N, C], from a model that has not learned from the labels of the image it
+        predicts; None: there is no model, and the prior is uniform.
     """
     said = _Said.of(labels, num_classes)
     people = labels.shape[1]
@@ -206,7 +210,7 @@ def consensus(
             break
     rows = np.arange(len(labels))
     best = posterior.argmax(axis=1)
-    # Of classes that are alike that of the majority.
+    # Among equally likely classes, that of the majority.
     best = np.where(posterior[rows, vote] > posterior[rows, best] - 1e-9, vote, best)
     return Consensus(
         vote, best.astype(np.int32), share, posterior[rows, best], counts, given.astype(np.int64),
@@ -217,8 +221,9 @@ def consensus(
 def _likelier(
     posterior: np.ndarray, log: np.ndarray, exponent: float, step: float
 ) -> tuple[float, float]:
-    """The exponent of a model's probabilities, their logarithms [N, C], or one a step from it, that
-    is likeliest; and the next step, smaller once it stays."""
+    """The likeliest of the exponent of a model's probabilities and those one step from it; and the
+    next step, smaller once the exponent stays. `log` [N, C] are the logarithms of the
+    probabilities."""
     tried = [min(max(exponent * by, _EXPONENTS[0]), _EXPONENTS[1]) for by in (1, step, 1 / step)]
     best = max(tried, key=lambda one: float((posterior * log_softmax(one * log, axis=1)).sum()))
     return best, step if best != exponent else step**0.5
@@ -244,12 +249,13 @@ class _Said:
         return _Said(rows, people, labels[rows, people], (*labels.shape, num_classes))
 
     def votes(self, weights: np.ndarray) -> np.ndarray:
-        """The weight of the annotators, [A], who say each class: float64 [N, C]."""
+        """The total weight, of `weights` [A], of the annotators who give each class: float64
+        [N, C]."""
         size, _, classes = self.shape
         places = self.rows * classes + self.classes
         counted = np.bincount(places, weights[self.people], minlength=size * classes)
         return counted.reshape(size, classes)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """The sum of values of labels, [L], by annotator: float64 [A]."""
+        """The sum of values [L], one per label, by annotator: float64 [A]."""
         return np.bincount(self.people, values, minlength=self.shape[1])

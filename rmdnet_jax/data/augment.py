@@ -1,8 +1,9 @@
 """Random crops, flips and SimSiam views of uint8 image batches, on device, inside the train step.
 
 Every random function takes the key first and its options by keyword, and draws all it needs for a
-batch at once, so that a batch sharded over devices gives what it gives on one. Which images make
-up a batch is not decided here, and views are not normalised here: `normalise` comes last, apart.
+batch at once, so that a batch sharded over devices gives the same result as on one. Which images
+make up a batch is decided elsewhere, and views are not normalised: `normalise` is a separate last
+step.
 """
 
 import math
@@ -27,8 +28,9 @@ def to_float(images: Array) -> Array:
 
 
 def as_input(images: Array, mean: Array | np.ndarray, std: Array | np.ndarray) -> Array:
-    """What a network reads of uint8 [B, H, W, 3], or of feature vectors float32 [B, D]: normalised
-    by the mean and the standard deviation of each channel, [3] of pictures in [0, 1], or [D]."""
+    """The network's input from uint8 [B, H, W, 3], or from feature vectors float32 [B, D]:
+    normalised by the mean and standard deviation of each channel, [3] of images in [0, 1], or
+    [D]."""
     if images.ndim == 2:
         return normalise(images, mean, std)
     return normalise(to_float(images), mean, std)
@@ -43,7 +45,7 @@ def normalise(images: Array, mean: Array | np.ndarray, std: Array | np.ndarray) 
 def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> Array:
     """Pads with zeros, crops back to size at random, flips half of the images left to right.
 
-    The augmentation of the supervised stage (RMDNet, section 4.3).
+    The augmentation for training the student (RMDNet, section 4.3).
 
     Args:
       key: PRNG key.
@@ -69,7 +71,7 @@ def crop_flip(key: Array, images: Array, *, pad: int = 4, flip: bool = True) -> 
     def crop(image, top, left):
         return lax.dynamic_slice(image, (top, left, 0), (height, width, 3))
 
-    # By vmap, so that a batch that lies split over devices is cropped where it lies.
+    # By vmap, so that a batch that is split over devices is cropped where it is.
     cropped = jax.vmap(crop)(padded, top, left)
     return random_flip(flip_key, cropped) if flip else cropped
 
@@ -85,14 +87,15 @@ def simsiam_view(
 ) -> Array:
     """One random view of every image, for relation modelling (Chen and He 2021, arXiv 2011.10566).
 
-    Random resized crop, left-right flip, colour jitter and greyscale; no blur, which is for images
-    larger than CIFAR's.
+    Random resized crop, left-right flip, colour jitter and greyscale; without blur, which is for
+    images larger than CIFAR's.
 
     Args:
       key: PRNG key.
       images: uint8 [B, H, W, 3].
       min_area: smallest crop, as a share of the image's area, in (0, 1].
-      flip: whether to flip, with probability 0.5 per image; off where left and right differ.
+      flip: whether to flip, with probability 0.5 per image; turn it off if left and right differ in
+        meaning.
       jitter_probability: share of the images whose colours are jittered.
       greyscale_probability: share of the images that lose their colours.
 
@@ -129,8 +132,8 @@ def random_boxes(
     """Boxes as torchvision's RandomResizedCrop draws them.
 
     The area is uniform in [min_area, 1] of the image's, width / height log-uniform in [3/4, 4/3],
-    both sides rounded to whole pixels. Of 10 candidates the first that fits is taken; where none
-    does, the largest central box whose ratio is allowed. The place is uniform among those possible.
+    both sides rounded to whole pixels. Of 10 candidates the first that fits is taken; if none does,
+    the largest central box whose ratio is allowed. The position is uniform among those possible.
 
     Returns:
       (top, left, height, width), each int32 [batch]; all boxes lie within the image.
@@ -172,7 +175,7 @@ def resized_crop(image: Array, top: Array, left: Array, height: Array, width: Ar
     Args:
       image: float32 [H, W, 3].
       top, left: int32 [], the box's first row and column.
-      height, width: int32 [], the box's size, from 1 to what is left of the image.
+      height, width: int32 [], the box's size, at least 1 and within the image.
 
     Returns:
       float32 [H, W, 3], in the range of the box's values up to rounding.
@@ -223,14 +226,15 @@ def color_jitter(
     highest = [1 + brightness, 1 + contrast, 1 + saturation, hue]
     low, high, none = (jnp.array(v, jnp.float32)[:, None] for v in (lowest, highest, [1, 1, 1, 0]))
     factors = jax.random.uniform(factor_key, (4, batch), minval=low, maxval=high)
-    # Images left alone get the factors that change nothing, which saves a pass over the batch.
+    # Images that are not jittered get factors that change nothing, which saves a pass over the
+    # batch.
     factors = jnp.where(jax.random.bernoulli(chosen_key, probability, (1, batch)), factors, none)
-    # An order of its own for every image would be four times the work: all four operations each
-    # time, and a choice. Each image's own distribution is the same either way.
+    # A separate order for every image would be four times the work: all four operations each time,
+    # and a selection. The distribution of a single image is the same either way.
     order = jax.random.permutation(order_key, 4)
     for position in range(4):
         operation = order[position]
-        # A GPU asks the host which branch to take, and waits; it rather computes all four at once.
+        # A GPU would ask the host which branch to take, and wait; there all four are computed.
         images = lax.platform_dependent(
             operation, images, factors[operation], cpu=_adjusted_by_one, default=_one_of_adjusted
         )
@@ -246,7 +250,7 @@ def _one_of_adjusted(operation: Array, images: Array, factor: Array) -> Array:
 
 
 def random_greyscale(key: Array, images: Array, *, probability: float = 0.2) -> Array:
-    """Takes the colours from each image, float32 [B, H, W, 3], with the given probability."""
+    """Makes each image, float32 [B, H, W, 3], grey with the given probability."""
     chosen = jax.random.bernoulli(key, probability, (images.shape[0],))
     return jnp.where(_per_image(chosen), _luma(images), images)
 
@@ -258,7 +262,7 @@ def adjust_brightness(images: Array, factor: Array) -> Array:
 
 def adjust_contrast(images: Array, factor: Array) -> Array:
     """Blends float32 [B, H, W, 3] with its mean grey: factor [B], 1 unchanged; within [0, 1]."""
-    # The mean of the luma is the luma of the mean, which is the shorter sum (0.5 against 1.9 ms).
+    # The mean of the luma is the luma of the mean, which is faster (0.5 against 1.9 ms).
     return _blend(images, _luma(images.mean(axis=(1, 2), keepdims=True)), factor)
 
 
@@ -270,9 +274,9 @@ def adjust_saturation(images: Array, factor: Array) -> Array:
 def adjust_hue(images: Array, shift: Array) -> Array:
     """Turns the hue by `shift` [B], in turns of the colour circle from -0.5 to 0.5.
 
-    What a round trip through HSV gives, without the trip: value and chroma stay, and a channel lies
-    below the value by the chroma times (distance of the hue from the channel's own colour, in
-    sixths of the circle, less one), clipped to [0, 1].
+    Gives the result of a round trip through HSV, without the trip: value and chroma stay, and a
+    channel is the value minus the chroma times (distance of the hue from the channel's own colour,
+    in sixths of the circle, minus one), this factor clipped to [0, 1].
 
     Args:
       images: float32 [B, H, W, 3] in [0, 1].
@@ -289,7 +293,7 @@ def adjust_hue(images: Array, shift: Array) -> Array:
         green - blue,
         jnp.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma),
     )
-    # A grey has no hue; any does, as its chroma of 0 takes it out again.
+    # A grey has no hue; any value will do, as its chroma of 0 cancels it.
     hue = offset / jnp.where(chroma > 0, chroma, 1) + 6 * shift[:, None, None]
     from_pure = hue[..., None] - _channels(jnp.array([0, 2, 4], jnp.float32), 4)
     from_pure = jnp.abs(from_pure - 6 * jnp.round(from_pure / 6))  # the short way round, 0 to 3
@@ -303,7 +307,7 @@ def _interpolation(start: Array, size: Array, length: int) -> Array:
     """Weights [length, length] that stretch `size` pixels from `start` over a side of `length`."""
     pixel = jnp.arange(length, dtype=jnp.float32)
     scale = size.astype(jnp.float32) / length
-    # Pixel centres lie at halves; beyond the outermost centres the border pixel continues.
+    # Pixel centres are at halves; beyond the outermost centres the border pixel continues.
     place = jnp.clip((pixel + 0.5) * scale - 0.5, 0, size.astype(jnp.float32) - 1)
     place = place + start.astype(jnp.float32)
     return jnp.maximum(1 - jnp.abs(place[:, None] - pixel[None, :]), 0)

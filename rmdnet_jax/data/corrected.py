@@ -1,5 +1,5 @@
-"""Data and labels as corrections make them: labels kept or changed, images left out. Nothing on
-disk is changed here."""
+"""Applies corrections to data and labels: labels are kept or changed, images left out. Nothing on
+disk is changed."""
 
 import dataclasses
 import unicodedata
@@ -16,7 +16,7 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels, Review
 from rmdnet_jax.data.lazy_images import Images
 
-# A verdict that leaves the image out, where others have the number of a class.
+# Stands for a verdict that leaves the image out, in place of a class number.
 _OUT = -1
 
 _SPLITS = ("train", "test")
@@ -29,9 +29,9 @@ class Applied:
     Attributes:
       data: without the images that are left out, with the corrected test labels.
       labels: of its training images, with what was reviewed.
-      train_rows, test_rows: int64 [n], ascending, the places of these images in the data before.
-      verdicts: images by verdict.
-      pairs: labels that were changed, by the names of the class before and after.
+      train_rows, test_rows: int64 [n], ascending, the positions of these images in the data before.
+      verdicts: number of images by verdict.
+      pairs: number of changed labels, by the names of the class before and after.
     """
 
     data: Dataset
@@ -42,7 +42,7 @@ class Applied:
     pairs: Mapping[tuple[str, str], int]
 
     def then(self, corrections: Sequence[Correction]) -> "Applied":
-        """With further corrections, of what these have left.
+        """With further corrections, applied to what these have left.
 
         Raises:
           InputError: as `applied`.
@@ -59,20 +59,20 @@ class Applied:
 
 
 def applied(data: Dataset, labels: Labels, corrections: Sequence[Correction]) -> Applied:
-    """The data and the labels that training shall read, corrected.
+    """The data and labels to train on, corrected.
 
-    A row goes to the image of its path, in training or test, or to the training image of its index.
-    keep, suggestion and class set the label and mark it as reviewed; remove leaves the image out;
-    unsure does nothing. True labels stay what they are, and the rate is measured anew.
+    A row applies to the image of its path, in training or test, or to the training image of its
+    index. keep, suggestion and class set the label and mark it as reviewed; remove leaves the image
+    out; unsure does nothing. True labels are unchanged, and the rate is measured again.
 
     Args:
-      data: from which nothing has been taken since its images got their index.
+      data: with no image taken out since its images got their index.
       labels: of all its training images, int32 [N].
       corrections: of one file.
 
     Raises:
-      InputError: a row names an image or a class that there is not, or another given class than the
-        label's; two rows of one image differ; or a class or the test split is left empty.
+      InputError: a row names an image or a class that does not exist, or a given class other than
+        the label's; two rows for one image differ; or a class or the test split is left empty.
     """
     verdicts = _verdicts(data, labels, corrections)
     given = {"train": labels.given.copy(), "test": data.test_labels.copy()}
@@ -93,9 +93,7 @@ def applied(data: Dataset, labels: Labels, corrections: Sequence[Correction]) ->
     rows = {split: np.flatnonzero(kept[split]) for split in _SPLITS}
     after = _taken(dataclasses.replace(data, test_labels=given["test"]), rows)
     if not len(after.test_labels):
-        raise InputError(
-            f"all test images of {data.name} are removed; expected to keep one at least"
-        )
+        raise InputError(f"all test images of {data.name} are removed; keep at least one")
     after.check_training_labels(given["train"][rows["train"]], "corrected labels")
     rate, transition = labels.rate_realised, labels.transition
     true = None if labels.true is None else labels.true[rows["train"]]
@@ -115,8 +113,8 @@ def applied(data: Dataset, labels: Labels, corrections: Sequence[Correction]) ->
 
 
 def all_applied(data: Dataset, labels: Labels, names: str) -> Applied:
-    """The data and labels after the corrections of each of the files that are named, in turn; as
-    they are, without any.
+    """The data and labels after the corrections of each named file, in turn; unchanged if there are
+    none.
 
     Raises:
       InputError: as `corrections.read` and `applied`.
@@ -131,8 +129,8 @@ def all_applied(data: Dataset, labels: Labels, names: str) -> Applied:
 def _verdicts(
     data: Dataset, labels: Labels, corrections: Sequence[Correction]
 ) -> dict[tuple[str, int], tuple[int, Correction]]:
-    """For (split, row) of every image that is spoken of: the class that its label shall be, or
-    _OUT, and the row that says so; of unsure the class that it is."""
+    """For (split, row) of every image that is mentioned: the class for its label, or _OUT, and the
+    correction that says so; for unsure, its present class."""
     names = (unicodedata.normalize("NFC", name) for name in data.class_names)
     number = {name: i for i, name in enumerate(names)}
     given = {"train": labels.given, "test": data.test_labels}
@@ -149,14 +147,14 @@ def _verdicts(
                 )
         if one.given_class and number[one.given_class] != before:
             raise InputError(
-                f"{one.where}: the given_class is {brief(one.given_class)}, and the label is "
-                f"{brief(data.class_names[before])}; expected a row that was written of these "
+                f"{one.where}: the given_class is {brief(one.given_class)}, but the label is "
+                f"{brief(data.class_names[before])}; expected a row that was written for these "
                 "labels, and is applied once"
             )
         label = number[one.class_name] if one.class_name else before
         if one.verdict == KEEP and label != before:
             raise InputError(
-                f"{one.where}: keep with the class {brief(one.class_name)}, and the label is "
+                f"{one.where}: keep with the class {brief(one.class_name)}, but the label is "
                 f"{brief(data.class_names[before])}; expected the same, or another verdict"
             )
         label = _OUT if one.verdict == REMOVE else label
@@ -166,7 +164,7 @@ def _verdicts(
                 raise InputError(
                     f"{one.where}: {one.verdict} {one.class_name}".rstrip()
                     + f" disagrees with {first.where}: {first.verdict} {first.class_name}".rstrip()
-                    + ", of the same image; expected one row an image"
+                    + ", for the same image; expected one row per image"
                 )
             continue
         found[place] = label, one
@@ -174,7 +172,7 @@ def _verdicts(
 
 
 class _Places:
-    """Finds the images that rows speak of."""
+    """Finds the images that rows refer to."""
 
     def __init__(self, data: Dataset):
         self._name = data.name
@@ -187,22 +185,22 @@ class _Places:
         self._index = np.arange(len(data.train_labels)) if index is None else index
 
     def __call__(self, one: Correction) -> tuple[str, int]:
-        """The split, and the row in it; InputError if there is none, or more than one."""
+        """The split, and the row in it; InputError if no image or more than one matches."""
         if not one.path:
             return "train", self._of_index(one)
         if not self._has_files:
             raise InputError(
-                f"{one.where}: the path {cut(one.path)}, and images of {self._name} have none; "
-                "expected the index alone"
+                f"{one.where}: the path is {cut(one.path)}, but images of {self._name} have none; "
+                "expected only the index"
             )
         places = self._by_path.get(one.path, [])
-        if len(places) > 1 and one.index is not None:  # names that look the same once shown
+        if len(places) > 1 and one.index is not None:  # names that are equal once escaped
             places = [place for place in places if place == ("train", self._of_index(one))]
         if len(places) != 1:
             many = f"{len(places)} pictures of {self._name} are" if places else "no picture is"
             raise InputError(
-                f"{one.where}: {many} called {cut(one.path)}; expected a path as label_issues.csv "
-                f"of {self._name} has it"
+                f"{one.where}: {many} called {cut(one.path)}; expected a path as in the "
+                f"label_issues.csv of {self._name}"
             )
         return places[0]
 
@@ -212,14 +210,14 @@ class _Places:
         if row == len(self._index) or self._index[row] != one.index:
             raise InputError(
                 f"{one.where}: no training image of {self._name} has the index {one.index}; "
-                f"expected {self._index[0]} to {self._index[-1]}, as label_issues.csv has it"
+                f"expected {self._index[0]} to {self._index[-1]}, as in label_issues.csv"
             )
         return row
 
 
 def _taken(data: Dataset, rows: Mapping[str, np.ndarray]) -> Dataset:
-    """The data with these images of each split, and with the pictures as their files have them,
-    where it has them."""
+    """The data with these images of each split, including their original pictures if it has
+    them."""
     taken = data
     if len(rows["train"]) < len(data.train_labels):
         taken = taken.take(rows["train"])

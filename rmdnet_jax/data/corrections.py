@@ -1,4 +1,4 @@
-"""What people said of labels, as a corrections.csv has it. What comes of it: corrected.py.
+"""Reads a corrections.csv, a person's verdicts on labels. They are applied in corrected.py.
 
 report/corrections.js reads the same files in the browser.
 """
@@ -13,7 +13,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, of_cell
 from rmdnet_jax.data import table_rows
 
-# keep, suggestion and class say which class is right, remove that none is, unsure says nothing.
+# keep, suggestion and class state the right class, remove that none is right, unsure nothing.
 VERDICTS = KEEP, SUGGESTION, CLASS, REMOVE, UNSURE = (
     "keep", "suggestion", "class", "remove", "unsure",
 )  # fmt: skip
@@ -28,9 +28,9 @@ class Correction:
 
     Attributes:
       where: what to call it, "corrections.csv, line 3".
-      path: of the image, as `text.shown` has it; "" if it goes by its index.
-      index: place of the training image in what the user gave (Dataset.train_index), or None.
-      given_class: the class that its label said; "" is not told.
+      path: of the image, as `text.shown` makes it; "" if it goes by its index.
+      index: position of the training image in what the user gave (Dataset.train_index), or None.
+      given_class: the class of its label when the row was written; "" if not stated.
       verdict: of VERDICTS.
       class_name: the right class; "" with remove and unsure.
     """
@@ -44,8 +44,8 @@ class Correction:
 
 
 def files(names: str) -> list[Path]:
-    """The files that a flag or field names: one, or several with commas between them, in the order
-    in which they were written."""
+    """The files that a flag or field names: one, or several separated by commas, in the given
+    order."""
     whole = Path(os.path.expanduser(names))
     if not names or os.path.exists(whole):
         return [whole] if names else []
@@ -55,12 +55,12 @@ def files(names: str) -> list[Path]:
 def read(path: str | Path) -> tuple[Correction, ...]:
     """The rows of a corrections.csv (UTF-8, commas, a header), as the page of a run saves it.
 
-    Columns: verdict; class, a name; path or index or both; optionally given_class. Others are not
-    read. Names and paths are as text.cell makes them.
+    Columns: verdict; class, a name; path or index or both; optionally given_class. Others are
+    ignored. Names and paths are as text.cell makes them.
 
     Raises:
-      InputError: there is no such file, it is no such table, or a row of it says nothing that can
-        be understood; its line is named.
+      InputError: there is no such file, it is not such a table, or a row makes no sense, whose line
+        is named.
     """
     path = Path(path)
     if not os.path.isfile(path):
@@ -69,7 +69,7 @@ def read(path: str | Path) -> tuple[Correction, ...]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """What each row is called, and its cells by column."""
+    """What to call each row, and its cells by column."""
 
     def check(columns: list[str]) -> None:
         twice = [name for name in _COLUMNS if columns.count(name) > 1]
@@ -82,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _correction(where: str, row: Mapping[str, str]) -> Correction:
-    """A row that says something, whatever the data."""
+    """A row, checked as far as that does not depend on the data."""
     index, verdict = row["index"].strip(), row["verdict"].strip()
     given_class, class_name = (
         unicodedata.normalize("NFC", of_cell(row[name])) for name in ("given_class", "class")
@@ -99,14 +99,14 @@ def _correction(where: str, row: Mapping[str, str]) -> Correction:
         raise InputError(f"{where}: the index is {brief(index)}; expected a whole number from 0")
     if verdict in (REMOVE, UNSURE) and class_name:
         raise InputError(
-            f"{where}: {verdict} with the class {brief(class_name)}; expected none, or the verdict "
-            "class"
+            f"{where}: {verdict} with the class {brief(class_name)}; expected no class, or the "
+            "verdict class"
         )
     if verdict in (SUGGESTION, CLASS) and not class_name:
         raise InputError(f"{where}: {verdict} without a class; expected the name of one")
     if verdict == KEEP and class_name and given_class and class_name != given_class:
         raise InputError(
-            f"{where}: keep with the class {brief(class_name)}, and the given_class is "
+            f"{where}: keep with the class {brief(class_name)}, but the given_class is "
             f"{brief(given_class)}; expected the same, or another verdict"
         )
     return Correction(where, path, int(index) if index else None, given_class, verdict, class_name)

@@ -1,5 +1,5 @@
-"""What every source hands over: a data set of images, or of feature vectors in their place, and
-int32 labels, checked once."""
+"""What every source returns: a data set of images, or of feature vectors in their place, and int32
+labels, checked once."""
 
 import dataclasses
 import functools
@@ -23,22 +23,22 @@ _MEAN_STD = {
 }
 
 
-# Above so many bytes (decoded) not every training image is read for what is said of all of them: a
-# set is the same whether it lies in memory or on disk, so this is no matter of the memory's size.
+# Above so many bytes (decoded), statistics of the training images do not read all of them. A data
+# set has to give the same in memory as on disk, so this does not depend on the memory's size.
 _LARGE = 4 << 30
 
-# Images of a large set that its mean and standard deviation are taken from, evenly spaced: the mean
-# of ImageNet's is then good to 0.003.
+# How many images of a large set, evenly spaced, its mean and standard deviation are computed from:
+# the mean of ImageNet is then accurate to 0.003.
 _SAMPLE = 10_000
 
 
-# The true label of an image that shows none of the classes (open-set noise).
+#: The true label of an image that shows none of the classes (open-set noise).
 NO_CLASS = -1
 
-# Feature vectors that are looked at together.
+# Feature vectors that are checked together.
 _CHECKED = 4096
 
-# What is told of noise and mistakes are matrices of all classes by all, 0.8 GB each with so many.
+# Noise and mistakes are reported as matrices of C x C classes, 0.8 GB each with so many.
 _MOST_CLASSES = 10_000
 
 
@@ -49,8 +49,8 @@ class SkippedFile:
     Attributes:
       path: as the user knows it.
       reason: why.
-      is_picture: whether it is a picture by its name, or somebody's list: a picture that is lost.
-        Such count toward dataset.max_broken, a note beside the pictures does not.
+      is_picture: whether it is a picture by its name or by a list of the user's, and so a picture
+        that is lost. Only these count towards dataset.max_broken.
     """
 
     path: str
@@ -60,40 +60,48 @@ class SkippedFile:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Images, in memory or on disk, with their labels. Whatever is said of images holds for feature
-    vectors, which stand in their place where the data is no pictures, or where an encoder has seen
-    them.
+    """Images, in memory or on disk, with their labels. All that is said about images holds for
+    feature vectors, which take their place if the data is not pictures, or was encoded.
 
     Attributes:
       name: what the source calls it.
       train_images: uint8 [N, H, W, 3], or float32 [N, D].
-      train_labels: int32 [N], the labels as the source has them, taken to be true unless there are
-        `true_labels`.
+      train_labels: int32 [N], the source's labels, taken to be true unless there are `true_labels`.
       test_images: uint8 [M, H, W, 3], or float32 [M, D].
       test_labels: int32 [M].
-      label_sets: further labels of the training images (human ones, say), int32 [N] by field name.
-      class_names: one name a class; their number is the number of classes.
+      label_sets: further labels of the training images (human labels, for example), int32 [N] by
+        field name.
+      class_names: one name per class; their number is the number of classes.
       train_digests, test_digests: uint8 [N, 16] and [M, 16], a hash of what each image is decoded
-        from, or None where the source has none.
-      true_labels: int32 [N], where the source knows `train_labels` to be wrong in places and the
-        right ones beside them; NO_CLASS for an image that shows none of the classes. Given labels
-        and test labels are always classes.
+        from, or None if the source has none.
+      true_labels: int32 [N], if the source knows both `train_labels` and the right ones; NO_CLASS
+        for an image that shows none of the classes. Given labels and test labels are always
+        classes.
       train_files, test_files: the path of each image as the user knows it, or None.
-      train_index, test_index: int64 [N] and [M], ascending, the place of each image in what the
+      train_index, test_index: int64 [N] and [M], ascending, the position of each image in what the
         user gave; None is 0 to N - 1 and 0 to M - 1.
-      in_one_list: whether these are places in one list of both splits (rmdnet_jax.fit), and not
-        in one list each.
-      class_numbers: the user's own integers that the classes stand for; None: they go by name.
+      in_one_list: whether these are positions in one list of both splits (rmdnet_jax.fit), not in
+        one list per split.
+      class_numbers: the user's own integers for the classes; None: classes go by name.
       tests_truth: whether test_labels are known to be true; None: if the training images' are.
       skipped_files: what the source found and could not use.
-      not_cached: why decoded pictures are not kept in the cache, though there shall be one.
-      originals: side -> the pictures of both splits as squares of so many pixels, read anew from
-        their files; None: the images are all there is of them.
+      not_cached: why decoded pictures are not cached, although a cache was requested.
+      originals: side -> the pictures of both splits as squares of so many pixels, read again from
+        their files; None: there is nothing beyond the images.
       pool: the training images of classes that were left out, which show none of those that stay.
-      changes: what was left out of the data, added to it, or read otherwise than it stands in the
-        source, a line each.
+      changes: what was left out of the data, added to it, or read differently from how the source
+        has it, one line each.
       train_sizes, test_sizes: int32 [N, 2] and [M, 2], height and width of the pictures before they
-        were resized, or None where the source does not say.
+        were resized, or None if the source does not say.
+
+    Examples:
+      >>> import numpy as np
+      >>> from rmdnet_jax.data.dataset import Dataset
+      >>> images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 2
+      >>> train, test = (images[:4], labels[:4]), (images[4:], labels[4:])
+      >>> data = Dataset("pets", *train, *test, {}, ("cat", "dog"))
+      >>> data.num_classes
+      2
     """
 
     name: str
@@ -128,12 +136,12 @@ class Dataset:
 
     @property
     def truth(self) -> np.ndarray:
-        """int32 [N], the true labels of the training images, or those that are taken to be."""
+        """int32 [N], the true labels of the training images, or those that are taken as true."""
         return self.train_labels if self.true_labels is None else self.true_labels
 
     @property
     def are_pictures(self) -> bool:
-        """Whether the images are pictures, and not feature vectors."""
+        """Whether the images are pictures, not feature vectors."""
         return self.train_images.ndim == 4
 
     @property
@@ -143,7 +151,7 @@ class Dataset:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images, decoded."""
+        """Size of all images in bytes, decoded."""
         return self.train_images.nbytes + self.test_images.nbytes
 
     @property
@@ -164,15 +172,16 @@ class Dataset:
         for split, images in (("train", self.train_images), ("test", self.test_images)):
             check_images(images, f"{split} images of {self.name}")
             if not len(images):
-                raise InputError(f"no {split} images in {self.name}; at least one is needed")
+                raise InputError(f"no {split} images in {self.name}; expected at least one")
         if self.test_images.shape[1:] != self.image_shape:
             raise InputError(
-                f"test images of {self.name} are {self.test_images.shape[1:]}, "
-                f"train images {self.image_shape}; both must have one shape"
+                f"test images of {self.name} have shape {self.test_images.shape[1:]}, "
+                f"train images {self.image_shape}; expected the same shape"
             )
         if self.num_classes == 1:
             raise InputError(
-                f"{self.name} has one class, {cut(self.class_names[0])!r}; expected two or more"
+                f"{self.name} has only one class, {cut(self.class_names[0])!r}; expected two or "
+                "more"
             )
         if self.num_classes > _MOST_CLASSES:
             raise InputError(
@@ -182,11 +191,11 @@ class Dataset:
         for name, count in Counter(self.class_names).items():
             if count > 1 or not name.strip():
                 raise InputError(
-                    f"{self.name} has {count:,} classes of the name {cut(name, 60)!r}; expected a "
-                    "name of its own for each"
+                    f"{self.name} has {count:,} classes with the name {cut(name, 60)!r}; expected "
+                    "unique names that are not blank"
                 )
         self.check_training_labels(self.train_labels, "train labels")
-        for field, values in self.label_sets.items():  # what they say matters to who trains on them
+        for field, values in self.label_sets.items():  # values matter only when trained on
             check_label_array(values, len(self.train_images), f"{field} of {self.name}")
         if self.true_labels is not None:
             where = f"true labels of {self.name}"
@@ -196,12 +205,12 @@ class Dataset:
         return self
 
     def check_training_labels(self, labels: np.ndarray, what: str) -> None:
-        """Raises InputError unless training can read these: int [N], of every class at least one.
+        """Raises InputError unless these can be trained on: int [N], with every class in them.
 
         Args:
-          labels: the training labels, or one of `label_sets`, which are of no matter till one is
+          labels: the training labels, or one of `label_sets`, which are not checked until they are
             trained on.
-          what: what they are called.
+          what: what to call them.
         """
         where = f"{what} of {self.name}"
         check_labels(labels, len(self.train_images), self.num_classes, where)
@@ -209,15 +218,16 @@ class Dataset:
         if not counts.all():
             empty = int(np.argmin(counts))
             raise InputError(
-                f"class {empty} ({cut(self.class_names[empty])}) is empty in the {where}; every "
-                f"class from 0 to {self.num_classes - 1} needs at least one image"
+                f"class {empty} ({cut(self.class_names[empty])}) is empty in the {where}; expected "
+                f"at least one image for every class from 0 to {self.num_classes - 1}"
             )
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per-channel mean and standard deviation of the training pictures in [0, 1], float32 [3];
-        per feature of vectors, float32 [D].
+        """Per-channel mean and standard deviation of the training images in [0, 1], float32 [3];
+        per feature for vectors, float32 [D].
 
-        Those of CIFAR are the literature's; those of more than 4 GiB come from 10,000 images.
+        Those of CIFAR are from the literature; for more than 4 GiB, they are computed from 10,000
+        images.
         """
         if self.name in _MEAN_STD and self.are_pictures:
             mean, std = _MEAN_STD[self.name]
@@ -229,11 +239,11 @@ class Dataset:
         return mean_std_of(self.train_images)
 
     def subset(self, train_size: int, test_size: int, skip: int = 0) -> "Dataset":
-        """The first images of each split, of the training images after the first `skip`; a size of
+        """The first images of each split, for the training images after the first `skip`; a size of
         0 means all of them.
 
         Raises:
-          InputError: a size is negative or more than there is.
+          InputError: a size is negative or larger than the split.
         """
         train, test = first(
             len(self.train_images), len(self.test_images), train_size, test_size, skip, self.name
@@ -273,8 +283,9 @@ class Dataset:
         )
 
     def squares(self, side: int) -> tuple[Images, Images]:
-        """The training and test pictures as squares of so many pixels, from the best there is of
-        them, for an encoder: uint8 [N, side, side, 3] and [M, side, side, 3], not computed yet."""
+        """The training and test pictures as squares of so many pixels, from the best available
+        resolution, for an encoder: uint8 [N, side, side, 3] and [M, side, side, 3], not computed
+        yet."""
         if self.originals:
             return self.originals(side)
         train, test = (
@@ -292,7 +303,7 @@ class Dataset:
     def images_fingerprint(self) -> str:
         """SHA-256 of the training images: a teacher belongs to the images it was trained on.
 
-        Of more than 4 GiB, what they are decoded from (`train_digests`) stands for the pixels.
+        Above 4 GiB, what they are decoded from (`train_digests`) is hashed instead of the pixels.
         """
         return self._fingerprint
 
@@ -307,10 +318,10 @@ class Dataset:
         return digest.hexdigest()
 
     def fingerprint_of_all(self) -> str:
-        """SHA-256 that tells these images, training and test, from others.
+        """SHA-256 that identifies these images, training and test.
 
-        Of test images on disk, what they are decoded from (`test_digests`) stands for the pixels,
-        where the source says it.
+        For test images on disk, what they are decoded from (`test_digests`) is hashed instead of
+        the pixels, if the source has it.
         """
         digest = hashlib.sha256(self.images_fingerprint().encode())
         digest.update(repr(self.test_images.shape).encode())
@@ -323,10 +334,11 @@ class Dataset:
 
 
 def mean_std_of(images: Images) -> tuple[np.ndarray, np.ndarray]:
-    """What `Dataset.mean_std` says of a data set without a name: float32 [3] or [D], all std > 0.
+    """What `Dataset.mean_std` computes for a data set without a known name: float32 [3] or [D], all
+    std > 0.
 
     Args:
-      images: uint8 [N, H, W, 3] or float32 [N, D]; one at least.
+      images: uint8 [N, H, W, 3] or float32 [N, D]; at least one.
     """
     if images.nbytes > _LARGE:
         images = lazy_images.subset(images, slice(None, None, -(-len(images) // _SAMPLE)))
@@ -337,7 +349,7 @@ def mean_std_of(images: Images) -> tuple[np.ndarray, np.ndarray]:
         variance = sum(((block - mean) ** 2).sum(axis=0) for block in lazy_images.blocks(images))
         std = np.sqrt(variance / size)
     else:
-        # Through a histogram: exact, and no float copy of the images is made.
+        # Through a histogram: exact, and without a float copy of the images.
         values = np.arange(256) / 255
         counts = np.zeros((3, 256), np.int64)
         for block in lazy_images.blocks(images):
@@ -345,32 +357,32 @@ def mean_std_of(images: Images) -> tuple[np.ndarray, np.ndarray]:
         share = counts / counts.sum(axis=1, keepdims=True)
         mean = share @ values
         std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
-    # A channel of one value has nothing to scale: 1 keeps it finite.
+    # A constant channel has nothing to scale: 1 keeps it finite.
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
 def first(
     train: int, test: int, train_size: int, test_size: int, skip: int, name: str
 ) -> tuple[slice, slice]:
-    """Which of `train` and `test` images are the first so many, after the first `skip` training
-    images; a size of 0 is all.
+    """The slices of the first `train_size` of `train` images, after the first `skip`, and of the
+    first `test_size` of `test`; a size of 0 is all.
 
     Raises:
-      InputError: the splits of `name` do not have so many.
+      InputError: the splits of `name` do not have so many images.
     """
     if not (skip == 0 or 0 < skip < train):
-        raise InputError(f"skip {skip} of {name}; expected 0 (none) to {train - 1}")
+        raise InputError(f"skip is {skip} for {name}; expected 0 (none) to {train - 1}")
     for field, size, available in (
         ("train_size", train_size, train - skip),
         ("test_size", test_size, test),
     ):
         if not 0 <= size <= available:
-            raise InputError(f"{field} {size} of {name}; expected 0 (all) to {available}")
+            raise InputError(f"{field} is {size} for {name}; expected 0 (all) to {available}")
     return slice(skip, skip + train_size if train_size else None), slice(test_size or None)
 
 
 def _places(index: np.ndarray | None, size: int) -> np.ndarray:
-    """int64 [size], what an index of a `Dataset` says."""
+    """int64 [size], the positions in an index of a `Dataset`."""
     return np.arange(size) if index is None else index
 
 
@@ -389,10 +401,10 @@ def with_three_channels(images: np.ndarray) -> np.ndarray:
 
 
 def as_images(array: np.ndarray) -> np.ndarray:
-    """An array as a data set has it: pictures with three channels, feature vectors as float32;
-    what is neither unchanged."""
+    """An array as a data set has it: images with three channels, feature vectors as float32;
+    anything else unchanged."""
     if array.ndim == 2 and array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold is told as not finite
+        with np.errstate(over="ignore"):  # values beyond float32 are reported as not finite
             return array.astype(np.float32)
     return with_three_channels(array)
 
@@ -405,13 +417,13 @@ def check_images(images: Images, where: str) -> None:
         return
     if images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(
-            f"{where} have shape {images.shape}; expected [N, height, width, 3] of pictures, or "
-            "[N, D] of feature vectors"
+            f"{where} have shape {images.shape}; expected [N, height, width, 3] for images, or "
+            "[N, D] for feature vectors"
         )
     if images.dtype != np.uint8:
         raise InputError(f"{where} are {images.dtype}; expected uint8 from 0 to 255")
     if min(images.shape[1:3]) < 8:
-        raise InputError(f"{where} are {images.shape[1:3]} pixels; at least 8x8 is needed")
+        raise InputError(f"{where} have {images.shape[1:3]} pixels; expected at least 8x8")
 
 
 def check_features(features: np.ndarray, where: str) -> None:
@@ -424,7 +436,7 @@ def check_features(features: np.ndarray, where: str) -> None:
         is_finite = np.isfinite(features[start : start + _CHECKED]).all(axis=1)
         if not is_finite.all():
             row = start + int(is_finite.argmin())
-            raise InputError(f"{where} hold values that are not finite, first in row {row}")
+            raise InputError(f"{where} have values that are not finite, first in row {row}")
 
 
 def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
@@ -432,29 +444,29 @@ def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) ->
     check_label_array(labels, size, where)
     if size and (labels.min() < 0 or labels.max() >= num_classes):
         raise InputError(
-            f"{where} run from {labels.min()} to {labels.max()}; "
+            f"{where} range from {labels.min()} to {labels.max()}; "
             f"expected 0 to {num_classes - 1} ({num_classes} classes)"
         )
 
 
 def check_true_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:
     """Raises InputError unless `labels` is int [size] with values in [0, num_classes), or NO_CLASS,
-    and some image shows a class."""
+    and at least one image shows a class."""
     check_label_array(labels, size, where)
     if size and (labels.min() < NO_CLASS or labels.max() >= num_classes):
         raise InputError(
-            f"{where} run from {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} "
+            f"{where} range from {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} "
             f"({num_classes} classes), or {NO_CLASS} for none of them"
         )
     if size and labels.max() == NO_CLASS:
         raise InputError(
-            f"{where} are all {NO_CLASS}, none of the classes; expected a class at least"
+            f"{where} are all {NO_CLASS}, none of the classes; expected at least one class"
         )
 
 
 def check_label_array(labels: np.ndarray, size: int, where: str) -> None:
     """Raises InputError unless `labels` is int [size], of any values."""
-    if labels.dtype.kind not in "iu":  # a time difference is an integer to NumPy, too
+    if labels.dtype.kind not in "iu":  # NumPy counts time differences as integers, too
         raise InputError(f"{where} are {labels.dtype}; expected integers from 0")
     if labels.shape != (size,):
-        raise InputError(f"{where} have shape {labels.shape}; expected one an image, ({size},)")
+        raise InputError(f"{where} have shape {labels.shape}; expected one per image, ({size},)")

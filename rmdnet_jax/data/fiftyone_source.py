@@ -1,4 +1,4 @@
-"""A folder as FiftyOne exports image classification data: labels.json, and the pictures in data."""
+"""A folder as exported by FiftyOne for image classification: labels.json, and pictures in data."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ _RIGHT = 'expected {"classes": [...], "labels": {NAME: CLASS}} as FiftyOne write
 
 
 def is_one(path: str) -> bool:
-    """Whether a folder is laid out so."""
+    """Whether a folder has this layout."""
     place = Path(os.path.expanduser(path))
     return os.path.isfile(place / _LIST) and os.path.isdir(place / _DATA)
 
@@ -27,15 +27,16 @@ def is_one(path: str) -> bool:
 def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     """The picture files of a folder that `is_one`, none of which is opened.
 
-    A label stands under the path of its picture in data without the ending; it is a place in
-    "classes", or a name, or an object that has either as "label". A picture without one is skipped.
+    The key of a label is the path of its picture in data without the extension; the label is an
+    index into "classes", a name, or an object with one of these as "label". A picture without a
+    label is skipped.
 
     Args:
       path: the folder.
-      test_fraction: share of each class in (0, 1).
+      test_fraction: the test fraction, the share of each class to test on, in (0, 1).
 
     Raises:
-      InputError: labels.json is not so; or two pictures have one name with different endings.
+      InputError: labels.json is malformed; or two pictures differ only in their extension.
     """
     root = Path(os.path.expanduser(path))
     place = root / _LIST
@@ -46,8 +47,8 @@ def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     skipped += [file for name, file in files.items() if name not in labels]
     rows = _rows(place, classes, labels, files)
     found = manifest_source.of_rows(rows, place, root, test_fraction)
-    told = tuple(SkippedFile(shown(file), "it has no label", False) for file in sorted(skipped))
-    return dataclasses.replace(found, name=root.resolve().name, skipped=told)
+    left_out = tuple(SkippedFile(shown(file), "it has no label", False) for file in sorted(skipped))
+    return dataclasses.replace(found, name=root.resolve().name, skipped=left_out)
 
 
 def _read(place: Path) -> tuple[list[str] | None, dict[str, Any]]:
@@ -61,7 +62,7 @@ def _read(place: Path) -> tuple[list[str] | None, dict[str, Any]]:
         isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     )
     if not is_right or not isinstance(labels, dict):
-        raise InputError(f"{cut(place)} is another file; {_RIGHT}")
+        raise InputError(f"{cut(place)} is not FiftyOne's; {_RIGHT}")
     return classes or None, labels
 
 
@@ -81,7 +82,7 @@ def _label(target: Any) -> Any:
 
 
 def _by_name(root: Path) -> dict[str, str]:
-    """The pictures in data by their paths without ending, as paths in `root`."""
+    """The pictures in data by their paths without extension, as paths in `root`."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{cut(error.filename)} cannot be read ({error.strerror})") from error
@@ -93,8 +94,8 @@ def _by_name(root: Path) -> dict[str, str]:
             key = os.path.splitext(file)[0]
             if key in found:
                 raise InputError(
-                    f"{cut(root / _DATA)} has two pictures {cut(key)} with different endings, and "
-                    "a label is of either; expected names that differ in more"
+                    f"{cut(root / _DATA)} has two pictures {cut(key)} with different extensions, "
+                    "so that a label may be for either; expected names that differ in more"
                 )
             found[key] = f"{_DATA}/{file}"
     return found

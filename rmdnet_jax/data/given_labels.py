@@ -1,5 +1,5 @@
-"""Labels as users of Python have them, in whatever holds them. They are checked before anything is
-converted: else a missing one becomes a class, and "0" and 0 the same."""
+"""Labels as users of Python have them, in any container. They are checked before they are
+converted: otherwise a missing one would become a class, and "0" and 0 the same."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,20 +13,20 @@ from rmdnet_jax.data.given_images import as_array, has_array
 
 _RIGHT = "expected N class names (str) or N integers"
 
-# What pandas calls a missing value, without importing it.
+# The types of missing values in pandas, named without importing it.
 _MISSING_TYPES = ("NAType", "NaTType")
 
-# How NumPy and pandas write a missing value as text; nobody's class.
+# How NumPy and pandas write a missing value as text; hardly the name of a class.
 _MISSING_TEXTS = ("nan", "NaN", "NaT", "<NA>")
 
-_LONGEST = 1000  # characters of a class's name: every label of an array takes that much
+_LONGEST = 1000  # characters of a class name: every label of an array takes as much as the longest
 
 _INTEGERS = np.iinfo(np.int64)
 
 _HINTS = {
     "bytes": "expected text, LABEL.decode()",
-    "bool": "expected class names or integers, as int(LABEL) is",
-    "float": "expected integers, as int(LABEL) is for whole numbers, or class names",
+    "bool": "expected class names or integers, as from int(LABEL)",
+    "float": "expected integers, as from int(LABEL) for whole numbers, or class names",
 }
 
 
@@ -38,9 +38,9 @@ def read(labels: Any) -> np.ndarray:
         (NumPy, masked or not, pandas, PyArrow, JAX, PyTorch); or such a column, [N, 1].
 
     Raises:
-      InputError: it is something else; labels are missing (None, NaN, NA, NaT, masked or empty): it
-        says how many and where the first is; or one is not of the others' type, or a float or a
-        bool, or an integer beyond 64 bits.
+      InputError: it is something else; labels are missing (None, NaN, NA, NaT, masked or empty),
+        where it says how many and which is the first; or one is not of the others' type, or is a
+        float, a bool, or an integer beyond 64 bits.
     """
     if isinstance(labels, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(labels).ravel()
@@ -56,7 +56,7 @@ def read(labels: Any) -> np.ndarray:
         array = array[:, 0]
     if array.ndim != 1:
         raise InputError(
-            f"labels have shape {array.shape}; {_RIGHT} (of rows of scores, rows.argmax(axis=1))"
+            f"labels have shape {array.shape}; {_RIGHT} (for rows of scores, rows.argmax(axis=1))"
         )
     if array.dtype.kind in "OT":
         return _of_objects(array.tolist())
@@ -72,7 +72,7 @@ def read(labels: Any) -> np.ndarray:
 
 
 def numbered(labels: np.ndarray) -> tuple[tuple[str, ...] | tuple[int, ...], np.ndarray]:
-    """The classes of labels, in order, and which of them each label is.
+    """The classes in labels, in order, and the number of each label's class.
 
     Args:
       labels: str [N] or int64 [N].
@@ -90,8 +90,8 @@ def numbered(labels: np.ndarray) -> tuple[tuple[str, ...] | tuple[int, ...], np.
 
 
 def warning(labels: np.ndarray) -> str:
-    """A line on labels that look as if a missing value had been made text before they were given;
-    "" without any."""
+    """A line on labels that look like missing values that were converted to text earlier; "" if
+    there are none."""
     if labels.dtype.kind != "U":
         return ""
     places = np.flatnonzero(np.isin(labels, _MISSING_TEXTS))
@@ -99,13 +99,13 @@ def warning(labels: np.ndarray) -> str:
         return ""
     first = int(places[0])
     return (
-        f"{_count(len(places), len(labels))} the text {str(labels[first])!r} or the like, first "
-        f"labels[{first}], and becomes a class; missing values look so too: leave such images out"
+        f"{_count(len(places), len(labels))} the text {str(labels[first])!r} or similar, first "
+        f"labels[{first}], which becomes a class; if it is a missing value, leave the image out"
     )
 
 
 def _of_objects(values: list) -> np.ndarray:
-    """Labels of a list, each looked at."""
+    """Labels from a list, each of them checked."""
     types = set(map(type, values))
     if types == {str}:
         return _texts(values)
@@ -122,10 +122,10 @@ def _of_objects(values: list) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """A label as Python's own: text, int, or what it is; None for what is masked."""
+    """A label as Python's own str or int, or unchanged; None if it is masked."""
     if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1:
         if len(value) != 1:
-            raise InputError(f"labels are lists in a list; {_RIGHT}, one an image")
+            raise InputError(f"labels are lists in a list; {_RIGHT}, one per image")
         value = value[0]
     if value is np.ma.masked:  # whose value is 0.0
         return None
@@ -151,7 +151,7 @@ def _check_none_missing(places: Sequence[int] | np.ndarray, total: int) -> None:
     if len(places):
         raise InputError(
             f"{_count(len(places), total)} missing (None, NaN, masked or empty), first "
-            f"labels[{int(places[0])}]; expected one an image: give it, or leave the image out"
+            f"labels[{int(places[0])}]; expected one per image: add it, or leave the image out"
         )
 
 
@@ -177,16 +177,16 @@ def _texts(values: list[str]) -> np.ndarray:
     missing = [place for place, value in enumerate(values) if not value.strip()]
     _check_none_missing(missing, len(values))
     for place, value in enumerate(values):
-        if len(value) > _LONGEST or value.endswith("\0"):  # which NumPy would cut off
+        if len(value) > _LONGEST or value.endswith("\0"):  # NumPy would cut off the NUL
             raise InputError(
-                f"labels[{place}] is {brief(value)} of {len(value):,} characters; expected the "
-                f"name of a class, of up to {_LONGEST:,} and no NUL at its end"
+                f"labels[{place}] is {brief(value)} with {len(value):,} characters; expected a "
+                f"class name of up to {_LONGEST:,}, without a NUL at its end"
             )
     return np.array(values, str)
 
 
 def _check_range(values: np.ndarray) -> None:
-    """Raises InputError for an integer that int64 does not hold, as some hashes are."""
+    """Raises InputError for an integer that does not fit into int64, such as some hashes."""
     is_beyond = (values > _INTEGERS.max) | (values < _INTEGERS.min)
     if is_beyond.any():
         place = int(np.argmax(is_beyond))

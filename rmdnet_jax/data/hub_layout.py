@@ -1,4 +1,4 @@
-"""What data sets of the Hugging Face hub call their labels, and what their labels mean."""
+"""How data sets of the Hugging Face hub name and encode their labels."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut
 from rmdnet_jax.data import table_rows
 
-# Of several the first is read.
+# If there are several, the first of these is read.
 LABELS = ("label", "labels", "fine_label", "class")
 
 
@@ -18,22 +18,22 @@ def label_column(columns: Iterable[str]) -> str | None:
 
 
 def label_text(value: Any, names: Sequence[str] | None, where: str) -> str:
-    """The name of the class that a value means; "" for a missing one.
+    """The name of the class that a value stands for; "" for a missing one.
 
     Args:
-      value: text, or a whole number, which is a place in `names` if there are any.
-      names: of the classes, as a ClassLabel has them.
+      value: text, or a whole number, which is an index into `names` if there are any.
+      names: of the classes, as in a ClassLabel.
       where: what to call the row in an error.
 
     Raises:
-      InputError: it is neither, or no place in `names`.
+      InputError: it is neither, or not an index into `names`.
     """
     label = table_rows.text(value, "label", where)
     if names is None or isinstance(value, str) or not label:
         return label
     number = int(value)
     if not 0 <= number < len(names):
-        hint = " (-1 is how a split without labels is kept)" if number == -1 else ""
+        hint = " (-1 is stored for splits without labels)" if number == -1 else ""
         raise InputError(
             f"{where}: the label is {brief(number)}{hint}; expected 0 to {len(names) - 1}, "
             f"{cut(names[0], 30)} to {cut(names[-1], 30)}"

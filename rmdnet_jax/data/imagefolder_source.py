@@ -23,7 +23,7 @@ _RIGHT = f"expected {_FILE} and one of {', '.join(hub_layout.LABELS)}"
 
 
 def is_one(path: str) -> bool:
-    """Whether a folder has such a list; one without file names and labels is another's.
+    """Whether a folder has such a list; one without file names and labels does not count.
 
     Raises:
       InputError: a list cannot be read.
@@ -34,20 +34,20 @@ def is_one(path: str) -> bool:
 def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     """The picture files of a folder that `is_one`, none of which is opened.
 
-    The column file_name is relative to the list's folder; the label is the first of label, labels,
-    fine_label and class that there is, text or a whole number. With lists in folders that are
-    called as splits these are the splits, as split_names.py says, and train has to be one. Of one
-    list in the folder itself they are told by a column split, or by where the files lie, if all in
-    such folders. Without a split to test on each class gives `test_fraction` of its pictures.
+    The column file_name is relative to the list's folder; the label is the first available of
+    label, labels, fine_label and class, text or a whole number. Lists in folders named after splits
+    define the splits, as in split_names.py, and train has to be one of them. For one list in the
+    folder itself, a column split defines them, or the files' folders, if all are in such folders.
+    Without a split to test on, each class gives `test_fraction` of its pictures.
 
-    Pictures that no row names are skipped, and so is a list beside those that are read.
+    Pictures that no row names are skipped, and so is a list next to those that are read.
 
     Args:
       path: the folder.
-      test_fraction: share of each class in (0, 1).
+      test_fraction: the test fraction, in (0, 1).
 
     Raises:
-      InputError: a row is wrong, and its line is named; or there is none to train on.
+      InputError: a row is wrong, whose line is named; or there is none to train on.
     """
     root = Path(os.path.expanduser(path))
     lists = _lists(root)
@@ -70,7 +70,7 @@ def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
 
 
 def _lists(root: Path) -> dict[str, Path]:
-    """The list of the folder, or of each split, "" and "train" say."""
+    """The list of the folder, under "", or of each split, under "train" for example."""
     found: dict[str, Path] = {}
     for place in _places(root):
         split = "" if place.parent == root else place.parent.name
@@ -80,16 +80,16 @@ def _lists(root: Path) -> dict[str, Path]:
 
 
 def _places(root: Path) -> list[Path]:
-    """Where there may be lists: files of the folder, then of each split."""
+    """Files that may be lists: those of the folder, then of each split."""
     places = (root / split / name for split in ("", *split_names.NAMES) for name in NAMES)
     return [place for place in places if os.path.isfile(place)]
 
 
 def _not_read(root: Path, lists: dict[str, Path], used: Sequence[str]) -> list[SkippedFile]:
-    """Lists beside those of the splits that are used; one of another split goes with it."""
+    """Lists next to those of the used splits; the list of an unused split is not among them."""
     read = " and ".join(_names(root, [lists[split] for split in used]))
     return [
-        SkippedFile(shown(name), f"a list beside {read}: not read", False)
+        SkippedFile(shown(name), f"a list next to {read}: not read", False)
         for name in _names(root, _places(root))
         if name not in _names(root, lists.values())
     ]
@@ -98,8 +98,8 @@ def _not_read(root: Path, lists: dict[str, Path], used: Sequence[str]) -> list[S
 def _not_named(
     root: Path, lists: dict[str, Path], used: Sequence[str], named: Collection[str]
 ) -> list[SkippedFile]:
-    """Splits that are not used, with the number of their pictures, and each other picture of which
-    there is no row."""
+    """Splits that are not used, with the number of their pictures, and each other picture that has
+    no row."""
     there = _pictures(root)
     below = {
         split: [file for file in there if file.startswith(f"{split}/")]
@@ -124,9 +124,9 @@ def _names(root: Path, places: Iterable[Path]) -> list[str]:
 def _check_train(root: Path, lists: dict[str, Path]) -> None:
     if split_names.TRAIN not in lists:
         raise InputError(
-            f"{cut(root)} has {' and '.join(_names(root, lists.values()))} and no such list in "
+            f"{cut(root)} has {' and '.join(_names(root, lists.values()))} but no such list in "
             f"{split_names.TRAIN} to train on; expected {split_names.TRAIN}/{NAMES[0]} too, or one "
-            "list in the folder itself, or none where folders are the classes"
+            "list in the folder itself, or no list if folders are the classes"
         )
 
 
@@ -149,18 +149,18 @@ def _is_list(place: Path) -> bool:
         _, first = next(_records(place), ("", {}))
     except InputError:
         if any(os.path.isdir(place.parent / name) for name in os.listdir(place.parent)):
-            return False  # something else, beside the folders of classes
+            return False  # something else, next to the class folders
         raise
     return _FILE in first and hub_layout.label_column(first) is not None
 
 
 def _rows(root: Path, split: str, place: Path) -> Iterator[Row]:
-    """Paths in `root`; with a split if it is known."""
+    """Rows with paths in `root`, and with the split if it is known."""
     for where, record in _records(place):
         label = hub_layout.label_column(record)
         file = record.get(_FILE)
         if not isinstance(file, str) or not file or label is None:
-            raise InputError(f"{where}: no {_FILE} or no label; {_RIGHT}")
+            raise InputError(f"{where}: {_FILE} or label is missing; {_RIGHT}")
         row = {
             "path": posixpath.join(split, file),
             "label": hub_layout.label_text(record[label], None, where).strip(),
@@ -171,11 +171,11 @@ def _rows(root: Path, split: str, place: Path) -> Iterator[Row]:
 
 
 def _told_by_folder(rows: list[Row], place: Path) -> list[Row]:
-    """Rows without a split get that of the folder they lie in, if all lie in such folders, and not
-    all in train.
+    """Gives rows without a split that of the folder they are in, if all are in such folders, and
+    not all in train.
 
     Raises:
-      InputError: none of them lies in train.
+      InputError: none of them is in train.
     """
     if any("split" in row for _, row in rows):
         return rows
@@ -184,7 +184,7 @@ def _told_by_folder(rows: list[Row], place: Path) -> list[Row]:
         return rows
     if split_names.TRAIN not in splits:
         raise InputError(
-            f"all pictures of {cut(place)} lie in {' and '.join(sorted(set(splits)))}, none in "
+            f"all pictures of {cut(place)} are in {' and '.join(sorted(set(splits)))}, none in "
             f"{split_names.TRAIN} to train on; expected some there, or a column split"
         )
     return [
@@ -197,7 +197,7 @@ def _without_split(row: dict[str, str]) -> dict[str, str]:
 
 
 def _records(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a list by column, and what each is called in an error."""
+    """The rows of a list by column, and what to call each in an error."""
     if place.suffix == ".csv":
         yield from table_rows.of_csv(place)
         return
@@ -208,12 +208,12 @@ def _records(place: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     record = json.loads(line)
                     where = f"{place}, line {number}"
                     if not isinstance(record, dict):
-                        raise InputError(f"{where} is no JSON object; {_RIGHT}")
+                        raise InputError(f"{where} is not a JSON object; {_RIGHT}")
                     yield where, record
     except (ValueError, RecursionError, OSError) as error:
         if isinstance(error, InputError):
             raise
         reason = getattr(error, "strerror", None) or one_line(error, 100)
         raise InputError(
-            f"{place} cannot be read ({reason}); expected UTF-8, a JSON object a line"
+            f"{place} cannot be read ({reason}); expected UTF-8 with one JSON object per line"
         ) from error

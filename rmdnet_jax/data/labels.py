@@ -1,4 +1,4 @@
-"""The labels a run learns from: drawn from the true ones by a noise, or given by people."""
+"""The labels a run learns from: drawn from the true ones by a noise, or human labels."""
 
 import dataclasses
 import os
@@ -13,12 +13,12 @@ from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """What came of people's looking at labels (data/corrected.py).
+    """The outcome of a human review of labels (data/corrected.py).
 
     Attributes:
-      train, test: bool [N] and [M], whose labels a person has confirmed or set.
-      corrected: labels that were changed.
-      removed: images that were left out.
+      train, test: bool [N] and [M], which labels a person has confirmed or set.
+      corrected: number of labels that were changed.
+      removed: number of images that were left out.
     """
 
     train: np.ndarray
@@ -28,7 +28,7 @@ class Review:
 
     @staticmethod
     def none(train_size: int, test_size: int) -> "Review":
-        """Nobody has looked yet."""
+        """Nothing was reviewed yet."""
         return Review(np.zeros(train_size, bool), np.zeros(test_size, bool), 0, 0)
 
 
@@ -38,16 +38,15 @@ class Labels:
 
     Attributes:
       given: int32 [N], what training reads.
-      true: int32 [N], NO_CLASS of an image that shows none of the classes; or None where nobody
-        knows them (noise kind "none", which gives the labels as they are, on data without true
-        ones).
+      true: int32 [N], NO_CLASS for an image that shows none of the classes; or None if they are
+        unknown (noise kind "none", which leaves the labels as they are, on data without true ones).
       kind: the noise's kind.
-      rate_asked: the config's; None where the labels were not drawn.
-      rate_realised: share of given labels that differ from the true ones, as all of open images
-        do; None without true labels.
-      transition: float64 [C, C], realised P(given | true) of images of a class; None without true
-        labels.
-      review: of the labels; None where there are no corrections.
+      rate_asked: the nominal rate, from the config; None if the labels were not drawn.
+      rate_realised: the actual rate, the share of given labels that differ from the true ones,
+        which includes all open images; None without true labels.
+      transition: float64 [C, C], the actual P(given | true) for images of known classes; None
+        without true labels.
+      review: of the labels; None if there are no corrections.
     """
 
     given: np.ndarray
@@ -60,8 +59,8 @@ class Labels:
 
     @property
     def reference(self) -> np.ndarray:
-        """The best labels there are to judge a teacher with: true ones, some of which may be
-        NO_CLASS, or the given."""
+        """The best available labels to evaluate a teacher with: the true ones, some of which may be
+        NO_CLASS, or else the given ones."""
         return self.given if self.true is None else self.true
 
     @property
@@ -70,7 +69,7 @@ class Labels:
         return None if self.true is None else float(np.mean(self.true == NO_CLASS))
 
     def take(self, index: np.ndarray) -> "Labels":
-        """Those of some images; rates and transition stay those of all."""
+        """The labels of some images; rates and transition are still those of all."""
         true = None if self.true is None else self.true[index]
         review = self.review and dataclasses.replace(self.review, train=self.review.train[index])
         return dataclasses.replace(self, given=self.given[index], true=true, review=review)
@@ -91,26 +90,26 @@ def give(
 
     Args:
       data: unless `kind` is "none", its true_labels, or else its train_labels, are the truth that
-        noise is drawn from and measured against. An image whose true label is NO_CLASS keeps the
-        label that `data` gives it; noise is drawn for the others.
-      kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data. What
-        "instance" looks at are the training images of `data`. For "universal" the open images are
-        in the data already (`open_set.added`).
-      rate: share of wrong labels asked of the noise, in [0, 1]; for "universal" among all images,
-        open ones with them (`noise.flip_rate`), for other kinds among those of a class.
-      seed: the draw depends on (seed, kind, rate) alone, that of "instance" on the images too.
-      exact: flip exactly round(rate * n) labels of each class; not of "instance", whose images have
-        rates of their own.
-      field: for "human", one of data.label_sets, or of annotators.FIELDS where there are annotators
+        noise is drawn from and measured against. An image whose true label is NO_CLASS keeps its
+        label in `data`; noise is drawn for the others.
+      kind: of rmdnet_jax/data/noise.py, or "human": the label set `field` of the data. "instance"
+        reads the training images of `data`. For "universal" the open images are in the data already
+        (`open_set.added`).
+      rate: nominal share of wrong labels, in [0, 1]; for "universal" among all images, including
+        open ones (`noise.flip_rate`), for other kinds among those of known classes.
+      seed: the draw depends only on (seed, kind, rate), for "instance" on the images too.
+      exact: flip exactly round(rate * n) labels of each class; not for "instance", whose images
+        have individual rates.
+      field: for "human", one of data.label_sets, or of annotators.FIELDS if there are annotators
         among them.
       map: for "asymmetric", a CSV of true,given class numbers.
       matrix: for "matrix", a .npy or .csv of [C, C] probabilities.
-      rho2: for "universal", the share in [0, 1] of the wrong labels that are of open images. The
-        others are of images of a class, whose labels are flipped as those of "symmetric" are.
+      rho2: for "universal", the share in [0, 1] of the wrong labels that are on open images. The
+        others are on images of known classes, whose labels are flipped as for "symmetric".
 
     Raises:
-      InputError: a value is wrong, or given for a kind that does not read it; the label set
-        `field` lacks a class, or has labels that are none.
+      InputError: a value is wrong, or given for a kind that does not use it; the label set `field`
+        lacks a class, or has labels that are not classes.
     """
     for name, value, reader in (
         ("field", field, "human"),
@@ -120,12 +119,12 @@ def give(
     ):
         if value and kind != reader:
             raise InputError(
-                f"noise.{name} is given but noise.kind is {kind}; only {reader} reads it"
+                f"noise.{name} is given, but noise.kind is {kind}; only {reader} uses it"
             )
     if exact and kind == "instance":
         raise InputError(
-            "noise.exact is True but noise.kind is instance, where every image has a rate of its "
-            "own; expected False"
+            "noise.exact is True, but noise.kind is instance, where every image has its own rate; "
+            "expected False"
         )
     true = data.truth
     known = true != NO_CLASS

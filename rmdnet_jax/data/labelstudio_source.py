@@ -1,4 +1,4 @@
-"""Tasks of Label Studio, as its JSON export has them, with one choice a picture."""
+"""Tasks from Label Studio's JSON export, with one choice per picture."""
 
 import dataclasses
 import json
@@ -20,12 +20,12 @@ SUFFIX = ".json"
 
 _RIGHT = "expected a JSON export of Label Studio, a list of tasks with data and annotations"
 
-# Where Label Studio has what was uploaded, PROJECT/NAME; and what it writes before the file's name.
+# Where Label Studio keeps uploads, as PROJECT/NAME; and what it puts in front of the file's name.
 _UPLOADS = "/data/upload/"
 _PROJECT = re.compile(r"/data/upload/(\d+/)?")
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
-# A way from a task's path to a file's, and how to tell that it was gone; "" needs no telling.
+# How to get from a task's path to a file's: what to report about it ("" is not reported), and how.
 _Way = tuple[str, Callable[[str], str]]
 
 
@@ -33,7 +33,7 @@ def _name(upload: str) -> str:
     return _PROJECT.sub("", upload, count=1)
 
 
-# As Label Studio's media folder has them, its other exports, and the owner.
+# Paths as in Label Studio's media folder, in its other exports, and as the owner has them.
 _OF_UPLOADS: list[_Way] = [
     ("", lambda path: path.lstrip("/")),
     ("", lambda path: path.removeprefix("/data/")),
@@ -47,13 +47,13 @@ def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
     """The picture files of a list of tasks, none of which is opened.
 
     The label of a task is the choice of its last annotation that was not cancelled; a task without
-    one is skipped. The picture is data.image, or else what in data is a picture by its ending: a
-    path, one in Label Studio's local storage (/data/local-files/?d=PATH), or an uploaded file
-    (/data/upload/PROJECT/NAME). data.split, where it is, is the split.
+    one is skipped. The picture is data.image, or else the first entry of data that is a picture by
+    its extension: a path, one in Label Studio's local storage (/data/local-files/?d=PATH), or an
+    uploaded file (/data/upload/PROJECT/NAME). data.split, if present, is the split.
 
-    Where no task's path is that of a file in `root`, folders that all the paths begin with are left
-    away, the same ones of all, until one is; uploads, whose folders are Label Studio's, are sought
-    by their names instead. What was read so is told in `changes`.
+    If no task's path exists as a file in `root`, leading folders that all paths have in common are
+    removed, the same ones from each, until one does; uploads, whose folders are Label Studio's, are
+    searched by their names instead. Such changes are reported in `changes`.
 
     Args:
       path: the file.
@@ -61,7 +61,8 @@ def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
       root: what paths are relative to; empty is the file's folder.
 
     Raises:
-      InputError: it is no such list; or a task has a picture that is no file, or several choices.
+      InputError: it is not such a list; or a task's picture is not a file, or it has several
+        choices.
     """
     place = Path(os.path.expanduser(path))
     folder = Path(os.path.expanduser(root)) if root else place.parent
@@ -86,7 +87,7 @@ def _rows(place: Path) -> Iterator[Row]:
     except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"{cut(place)} cannot be read as JSON; {_RIGHT}") from error
     if not isinstance(tasks, list):
-        raise InputError(f"{cut(place)} is no list; {_RIGHT}")
+        raise InputError(f"{cut(place)} is not a list; {_RIGHT}")
     for number, task in enumerate(tasks, 1):
         where = f"{place}, task {number}"
         data = task.get("data") if isinstance(task, dict) else None
@@ -108,14 +109,14 @@ def _image(data: dict[str, Any], where: str) -> str:
 
 
 def _path(image: str, where: str) -> str:
-    """The path that a task's picture means, as the task has it."""
+    """The path of a task's picture, as the task has it."""
     try:
         url = urlsplit(image)
     except ValueError:
         url = urlsplit("")
     if url.scheme and url.netloc:
         raise InputError(
-            f"{where}: the picture is {brief(image)}; expected a file, its path in data.image"
+            f"{where}: the picture is {brief(image)}; expected the path of a file in data.image"
         )
     if image.startswith("/data/local-files/"):
         return parse_qs(url.query).get("d", [""])[0]
@@ -129,22 +130,22 @@ def _files(paths: Sequence[str], folder: Path) -> tuple[dict[str, str], tuple[st
     found: dict[str, str] = {}
     changes = []
     for some, ways in ((uploads, _OF_UPLOADS), (others, _shorter(others))):
-        told, way = next(
+        remark, way = next(
             (one for one in ways if any(_is_file(folder, one[1](path)) for path in some)), ways[0]
         )
         found |= {path: way(path) for path in some}
-        if told:
+        if remark:
             count = sum(_is_file(folder, way(path)) for path in some)
             changes.append(
-                f"{count:,} of {len(some):,} pictures of tasks were found {told}, none by the "
-                "whole path of its task"
+                f"{count:,} of {len(some):,} pictures of tasks were found {remark}, none by the "
+                "full path in its task"
             )
     return found, tuple(changes)
 
 
 def _shorter(paths: Sequence[str]) -> list[_Way]:
-    """Paths as they are, then without the first, the first two, ... of the folders that all of them
-    begin with."""
+    """Paths as they are, then without the first, the first two, ... of the leading folders that all
+    of them have in common."""
     parts = [[part for part in path.split("/") if part][:-1] for path in paths]
     shared = os.path.commonprefix(parts)  # type: ignore[type-var]
 
@@ -162,10 +163,10 @@ def _is_file(folder: Path, path: str) -> bool:
 
 
 def _choice(task: dict[str, Any], where: str) -> str:
-    """The class that was chosen; "" where nobody chose."""
+    """The class that was chosen; "" if none was."""
     annotations = task.get("annotations") or []
     if not isinstance(annotations, list):
-        raise InputError(f"{where}: the annotations are no list; {_RIGHT}")
+        raise InputError(f"{where}: the annotations are not a list; {_RIGHT}")
     for annotation in reversed(annotations):
         if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
             continue
@@ -177,7 +178,7 @@ def _choice(task: dict[str, Any], where: str) -> str:
             for choice in _chosen(result.get("value"))
         ]
         if len(choices) > 1:
-            raise InputError(f"{where} has {len(choices)} choices; expected one class a picture")
+            raise InputError(f"{where} has {len(choices)} choices; expected one class per picture")
         if choices:
             return choices[0].strip()
     return ""

@@ -1,7 +1,7 @@
-"""Images that lie on disk and are decoded when they are read, behind an array's face.
+"""Images that are on disk and are decoded when they are read, with an array's interface.
 
-An array of a data set is either `np.ndarray` or `LazyImages`; what is here works on both. What
-reads the files is the source's business, what orders and prefetches them streaming.py's.
+Images of a data set are either `np.ndarray` or `LazyImages`; the functions here work on both. The
+source reads the files, streaming.py orders and prefetches them.
 """
 
 import collections
@@ -15,7 +15,7 @@ import numpy as np
 
 from rmdnet_jax.data import pictures
 
-# Decoded bytes of a block: many images, yet little beside what else a run holds.
+# Decoded bytes of a block: many images, yet little compared to what else a run holds.
 _BLOCK = 16 << 20
 
 
@@ -23,13 +23,13 @@ _BLOCK = 16 << 20
 class LazyImages:
     """Looks like uint8 [N, H, W, 3]; an index decodes, `subset` does not.
 
-    Can be pickled, and then read in another process, if `read` can.
+    Can be pickled, and then read in another process, if `read` can be.
 
     Attributes:
       read: positions in the source int64 [n] -> the n images there, uint8 [H, W, 3] each.
       rows: int64 [N], the position in the source of each image.
       image_shape: (H, W, 3).
-      is_decoded: whether `read` only copies, so that further processes would be of no help.
+      is_decoded: whether `read` only copies, so that more processes would not help.
     """
 
     read: Callable[[np.ndarray], Iterable[np.ndarray]]
@@ -50,11 +50,11 @@ class LazyImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the decoded images, all together."""
+        """Size of all decoded images in bytes."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     def __getitem__(self, key: int | np.integer | slice | np.ndarray) -> np.ndarray:
-        """The decoded images of an index, a slice or an array of indices, as NumPy's own."""
+        """The decoded images of an index, a slice or an array of indices, as a NumPy array."""
         rows = self.rows[key]
         images = np.empty((rows.size, *self.image_shape), np.uint8)
         read = self.read(rows.reshape(-1)) if rows.size else ()
@@ -71,12 +71,12 @@ Images: TypeAlias = np.ndarray | LazyImages
 
 
 def subset(images: Images, key: slice | np.ndarray) -> Images:
-    """`images[key]` where they are in memory, the same without decoding where they are not."""
+    """`images[key]` if they are in memory, the same images without decoding if they are not."""
     return images.subset(key) if isinstance(images, LazyImages) else images[key]
 
 
 def squares(images: Images, side: int) -> Images:
-    """The same pictures as squares of so many pixels, as pictures.decode makes them: uint8
+    """The same images as squares of so many pixels, as pictures.decode makes them: uint8
     [N, side, side, 3], computed when they are read."""
     if images.shape[1:3] == (side, side):
         return images
@@ -85,19 +85,19 @@ def squares(images: Images, side: int) -> Images:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Squares:
-    """Reads pictures as squares of so many pixels; can be pickled if they can."""
+    """Reads images as squares of so many pixels; can be pickled if they can be."""
 
     images: Images
     side: int
 
     def __call__(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """The pictures of `rows` int [n], one by one: uint8 [side, side, 3]."""
+        """The images of `rows` int [n], one by one: uint8 [side, side, 3]."""
         return (pictures.square(self.images[row], self.side) for row in rows)
 
 
 def joined(first: Images, second: Images) -> Images:
-    """One after the other, of one shape: in memory where the first are, else decoded when they are
-    read."""
+    """The first images, then the second, of the same shape: in memory if the first are, else
+    decoded when they are read."""
     if not isinstance(first, LazyImages):
         return np.concatenate([first, decoded(second)])
     is_decoded = first.is_decoded and getattr(second, "is_decoded", True)
@@ -107,7 +107,7 @@ def joined(first: Images, second: Images) -> Images:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Joined:
-    """Reads the images of two arrays of them, one behind the other; can be pickled if both can."""
+    """Reads the images of two arrays in sequence; can be pickled if both can be."""
 
     first: Images
     second: Images
@@ -120,19 +120,18 @@ class _Joined:
 
 
 def block_size(images: Images) -> int:
-    """As many images as make 16 MB, at least one."""
+    """How many images make 16 MB, at least one."""
     image_bytes = images.dtype.itemsize * int(np.prod(images.shape[1:]))
     return max(1, _BLOCK // max(1, image_bytes))
 
 
 def blocks(images: Images, size: int = 0) -> Iterator[np.ndarray]:
-    """The images in order, uint8 [n, H, W, 3] at a time; those on disk decoded by several threads.
-
-    Pillow lets go of Python's lock while it decodes.
+    """The images in order, uint8 [n, H, W, 3] at a time; those on disk are decoded by several
+    threads, as Pillow releases Python's global lock while it decodes.
 
     Args:
       images: [N, H, W, 3].
-      size: n, but of the last; 0 is as `block_size` says.
+      size: n, except in the last block; 0 is `block_size`.
     """
     size = size or block_size(images)
     parts = [slice(start, start + size) for start in range(0, len(images), size)]

@@ -1,7 +1,7 @@
-"""A manifest of pictures as a source: a CSV or Parquet table with a row a picture.
+"""A manifest of pictures as a source: a CSV or Parquet table with one row per picture.
 
-Columns path and label, optionally split and true_label, and "label:NAME", what an annotator says;
-others are not read.
+Columns path and label, optionally split and true_label, and "label:NAME" for an annotator's labels;
+others are ignored.
 """
 
 import functools
@@ -26,28 +26,28 @@ SUFFIXES = (".csv", ".parquet")
 _NEEDED = ("path", "label")
 _COLUMNS = (*_NEEDED, "split", "true_label")
 _RIGHT = (
-    "expected the columns path and label, and optionally split, true_label, and label:NAME of "
-    "each annotator, of which the majority may take the label's place"
+    "expected the columns path and label, and optionally split, true_label, and label:NAME for "
+    "each annotator, whose majority can replace label"
 )
 
-_BATCH = 1000  # rows of a Parquet file
+_BATCH = 1000  # rows of a Parquet file at a time
 
-# A row by column, and what it is called in an error.
+# What to call a row in an error, and its fields by column.
 Row = tuple[str, dict[str, str]]
 
 
 def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
     """The picture files of a manifest, none of which is opened.
 
-    Paths are relative to the folder `root`, or absolute, and stay in it. Where there is no such
-    file, one is taken whose name has other characters that look the same (Unicode's NFC), or
-    slashes for backslashes. Labels are the classes' names, sorted by class_order.py. Splits
-    and which of them are used are split_names.py's; without that column each class gives
+    Paths are relative to the folder `root`, or absolute, and must stay in it. If a file does not
+    exist, one is used whose name has other characters that look the same (Unicode's NFC), or
+    slashes for backslashes. Labels are class names, sorted by class_order.py. split_names.py
+    defines the splits and which of them are used; without that column each class gives
     `test_fraction` of its pictures to the test split. Images come in turns, as in folder_source.py,
     whatever the order of the rows.
 
-    Where true labels are given, those of the test split are the ones that count there; those of the
-    training split stand beside the labels. A training picture without one, where others have one,
+    If there are true labels, those of the test split replace its labels; those of the training
+    split are kept in addition to the labels. A training picture without one, where others have one,
     shows none of the classes; it is not held out to test on.
 
     Args:
@@ -56,7 +56,7 @@ def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
       root: empty is the manifest's folder.
 
     Raises:
-      InputError: there is no such file, or it is no such table, or a row is wrong; its line is
+      InputError: there is no such file, or it is not such a table, or a row is wrong, whose line is
         named.
     """
     place = Path(os.path.expanduser(path))
@@ -64,8 +64,8 @@ def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
         right = "expected a .csv or .parquet file"
         if path and os.path.isdir(place):
             raise InputError(
-                f"{path!r} is a folder, not a manifest (dataset.path); {right}, one (a data set of "
-                "several Parquet files has to be joined)"
+                f"{path!r} is a folder, not a manifest (dataset.path); {right} (join a data set of "
+                "several Parquet files first)"
             )
         raise InputError(f"no manifest {path!r} (dataset.path); {right}")
     folder = Path(os.path.expanduser(root)) if root else place.parent
@@ -76,26 +76,26 @@ def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
 
 
 def of_rows(given: Iterable[Row], place: Path, folder: Path, test_fraction: float) -> PictureFiles:
-    """The picture files of the rows of any list of them, as `find` says.
+    """The picture files of the rows of any list of them, with the rules of `find`.
 
     Args:
-      given: what each row is called in an error, and its columns: path, label, and optionally split
+      given: what to call each row in an error, and its columns: path, label, and optionally split
         and true_label.
       place: the list as the user gave it.
-      folder: what paths are relative to, and stay in.
+      folder: what paths are relative to, and must stay in.
       test_fraction: share of each class in (0, 1).
 
     Raises:
       InputError: there is no row, or one is wrong.
     """
     rows: dict[str, dict[str, str]] = {}
-    named: dict[str, str] = {}  # what a file's row is called
+    named: dict[str, str] = {}  # what to call a file's row
     alike = functools.cache(_names_alike)
     for where, row in given:
         file = _file(row["path"], folder, where, alike)
         if file in rows:
             raise InputError(
-                f"{where}: {cut(file)} is also in {named[file]}; expected one row a file"
+                f"{where}: {cut(file)} is also in {named[file]}; expected one row per file"
             )
         if not row.get("label") and not _votes(row):
             raise InputError(f"{where}: the label is empty; expected the name of a class")
@@ -106,7 +106,7 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, test_fraction: floa
             )
         rows[file], named[file] = row, where
     if not rows:
-        raise InputError(f"{place} has no rows; expected a row a picture")
+        raise InputError(f"{place} has no rows; expected one row per picture")
     rows, skipped = _used(rows)
     names = {name for row in rows.values()
              for name in (row.get("label"), row.get("true_label"), *_votes(row).values())
@@ -159,11 +159,11 @@ def _used(
 def _file(
     path: str, root: Path, where: str, alike: Callable[[str], Mapping[str, str | None]]
 ) -> str:
-    """The file in `root` that a path of the manifest means; where there is none, the path as it
-    would be there. `alike` is _names_alike.
+    """The file in `root` that a path of the manifest refers to; if there is none, the path that it
+    would have. `alike` is _names_alike.
 
     Raises:
-      InputError: it is no path, or not one in `root`.
+      InputError: it is not a path, or not in `root`.
     """
     file = _inside(path, root, where)
     if os.path.lexists(root / file):
@@ -176,11 +176,11 @@ def _file(
 
 
 def _inside(path: str, root: Path, where: str) -> str:
-    """A path as it is within `root`; InputError for one that is not."""
+    """A path relative to `root`; InputError for one that is not in it."""
     file = posixpath.normpath(path)
     if file == "." or "\0" in file:
         raise InputError(
-            f"{where}: {brief(path)} is no path; expected a file's, relative to {root}"
+            f"{where}: {brief(path)} is not a path; expected that of a file, relative to {root}"
         )
     inside = os.path.realpath(root)
     if file.startswith(("/", "../")):
@@ -189,14 +189,14 @@ def _inside(path: str, root: Path, where: str) -> str:
     there = Path(os.path.realpath(os.path.join(inside, file)))
     if file.startswith("../") or not there.is_relative_to(inside):
         raise InputError(
-            f"{where}: {cut(path)} leads out of {root}; expected a path to a file in the "
-            "manifest's folder, best relative to it, or dataset.root"
+            f"{where}: {cut(path)} leads out of {root}; expected the path of a file in the "
+            "manifest's folder, preferably relative to it, or set dataset.root"
         )
     return file
 
 
 def _alike(file: str, root: Path, alike: Callable[[str], Mapping[str, str | None]]) -> str | None:
-    """The one file whose path has the same characters after Unicode's normalisation, or None."""
+    """The only file whose path has the same characters after Unicode normalisation, or None."""
     found = ""
     for part in file.split("/"):
         name = alike(os.path.join(root, found)).get(unicodedata.normalize("NFC", part))
@@ -207,10 +207,10 @@ def _alike(file: str, root: Path, alike: Callable[[str], Mapping[str, str | None
 
 
 def _names_alike(folder: str) -> dict[str, str | None]:
-    """What a folder holds, by normalised name; None where two have the same."""
+    """The entries of a folder, by normalised name; None where two have the same."""
     try:
         names = os.listdir(folder)
-    except OSError:  # missing, or not to be listed: what is not found is told as missing
+    except OSError:  # missing, or not readable: its files are reported as missing
         return {}
     found: dict[str, str | None] = {}
     for name in names:
@@ -254,7 +254,7 @@ def _split(
 
 
 def _votes(row: Mapping[str, str]) -> dict[str, str]:
-    """What annotators say, by column, without gaps."""
+    """The annotators' labels by column, without gaps."""
     return {name: said for name, said in row.items() if _is_vote(name) and said}
 
 
@@ -274,13 +274,13 @@ def _label_sets(
 
 
 def _fill_labels(rows: Iterable[dict[str, str]], classes: list[str]) -> None:
-    """Gives rows that have no label that of most annotators."""
-    asked = [row for row in rows if not row.get("label")]
-    if asked:
+    """Gives rows without a label that of most annotators."""
+    unlabelled = [row for row in rows if not row.get("label")]
+    if unlabelled:
         number = {name: i for i, name in enumerate(classes)}
-        sets = _label_sets(asked, number)
+        sets = _label_sets(unlabelled, number)
         most, _ = annotators.majority(np.stack(list(sets.values()), axis=1), len(classes))
-        for row, label in zip(asked, most, strict=True):
+        for row, label in zip(unlabelled, most, strict=True):
             row["label"] = classes[label]
 
 
@@ -293,8 +293,8 @@ def _best_label(row: Mapping[str, str]) -> str:
 
 
 def _training_truth(files: list[str], rows: Mapping[str, Mapping[str, str]]) -> list[str] | None:
-    """The true labels of the training pictures, "" of one that shows none of the classes; None
-    without any."""
+    """The true labels of the training pictures, "" for one that shows none of the classes; None if
+    there are none."""
     truth = [_truth(rows[file]) for file in files]
     return truth if any(truth) else None
 
@@ -323,13 +323,13 @@ def _parquet(place: Path) -> Iterator[Row]:
                     yield where, _row(texts)
     except InputError:
         raise
-    except Exception as error:  # whatever somebody's bytes make the readers raise
+    except Exception as error:  # whatever an arbitrary file makes the readers raise
         raise InputError(f"{place} cannot be read as Parquet ({one_line(error)})") from error
 
 
 def _row(fields: Mapping[str, str]) -> dict[str, str]:
-    """The columns that are read; a space beside a label is nobody's wish, nor are two classes
-    whose names look the same."""
+    """The columns that are used, without spaces around labels, and with one form of characters that
+    look the same, as these would make separate classes."""
     return {
         name: value if name == "path" else unicodedata.normalize("NFC", value.strip())
         for name, value in fields.items()
@@ -344,7 +344,7 @@ def _check_columns(place: Path, columns: list[str]) -> None:
     if missing:
         found = ", ".join(map(brief, columns[:10])) or "none"
         raise InputError(
-            f"{place} has no column {', '.join(missing)} (but the columns {found}); {_RIGHT}"
+            f"{place} has no column {', '.join(missing)} (its columns: {found}); {_RIGHT}"
         )
     read = [name for name in columns if name in _COLUMNS or _is_vote(name)]
     twice = [name for name in read if read.count(name) > 1]

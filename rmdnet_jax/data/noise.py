@@ -1,7 +1,7 @@
-"""Label noise, drawn once and up front from a transition matrix; the test split never comes here.
+"""Label noise, drawn once and up front from a transition matrix; never for the test split.
 
-What depends on the image is drawn by instance_noise.py. Human labels are not drawn: labels.py takes
-them from the data set's label sets.
+Noise that depends on the image is drawn by instance_noise.py. Human labels are not drawn: labels.py
+takes them from the data set's label sets.
 """
 
 import csv
@@ -53,12 +53,12 @@ _CIFAR10_PAIRS = {
     "dog": "cat",
 }
 
-# Classes in a block of `asymmetric_blocks`: as many as CIFAR-100 has in a superclass.
+# Classes in a block of `asymmetric_blocks`: as many as in a superclass of CIFAR-100.
 _BLOCK = 5
 
 _ROW_SUM_TOLERANCE = 1e-6
 
-_SHOWN = 100  # characters of what is wrong in a file
+_SHOWN = 100  # characters to show of an error in a file
 
 
 def transition_matrix(
@@ -73,30 +73,31 @@ def transition_matrix(
     """Probability of each given label for each true class.
 
     The kinds, and what `rate` counts:
-      none: every label stays; rate is ignored.
-      symmetric: to the other C - 1 classes alike; rate is the share of wrong labels, draws of the
-        true class do not occur.
-      symmetric_inclusive: to all C classes alike (Li et al. 2020, DivideMix); rate counts draws of
-        the true class, so the share of wrong labels is only rate (C - 1) / C.
-      asymmetric: to one similar class; rate is the share of wrong labels within each class that
-        moves. CIFAR-10 (truck -> automobile, bird -> airplane, deer -> horse, cat <-> dog; Patrini
-        et al. 2017): five of ten classes move, so the realised overall rate is half of `rate`.
-        CIFAR-100: to the next class of the same superclass, circular by index; all classes move.
-        Any data set: `mapping`; classes that it does not name stay.
-      asymmetric_blocks: to the next class in a contiguous block of five indices, circular; rate is
-        the share of wrong labels. Many papers' code does so on CIFAR-100, whose indices are
-        alphabetical, so that only 6 of 100 classes stay within their superclass; for comparison.
-      pairflip: class i to (i + 1) mod C; rate is the share of wrong labels.
-      matrix: `matrix` itself; rate is ignored.
-      instance: refused; every image has probabilities of its own (instance_noise.py).
-      universal: refused; some of its images show none of the classes (open_set.py).
+
+    - none: every label stays; rate is ignored.
+    - symmetric: uniformly to the other C - 1 classes; rate is the share of wrong labels, the true
+      class is never drawn.
+    - symmetric_inclusive: uniformly to all C classes (Li et al. 2020, DivideMix); rate counts draws
+      of the true class, so the share of wrong labels is only rate (C - 1) / C.
+    - asymmetric: to one similar class; rate is the share of wrong labels within each class that
+      moves. CIFAR-10 (truck -> automobile, bird -> airplane, deer -> horse, cat <-> dog; Patrini
+      et al. 2017): five of ten classes move, so the actual overall rate is half of `rate`.
+      CIFAR-100: to the next class of the same superclass, circular by index; all classes move.
+      Any data set: `mapping`; classes that it does not name stay.
+    - asymmetric_blocks: to the next class in a contiguous block of five indices, circular; rate is
+      the share of wrong labels. The code of many papers does this on CIFAR-100, whose indices are
+      alphabetical, so that only 6 of 100 classes stay within their superclass; for comparison.
+    - pairflip: class i to (i + 1) mod C; rate is the share of wrong labels.
+    - matrix: `matrix` itself; rate is ignored.
+    - instance: rejected; every image has its own probabilities (instance_noise.py).
+    - universal: rejected; some of its images show none of the classes (open_set.py).
 
     Args:
       kind: one of KINDS.
       rate: in [0, 1].
-      num_classes: C; at least 2, but for none and matrix.
-      dataset: cifar10, cifar10_n, cifar100 or cifar100_n; only asymmetric without a mapping asks.
-      mapping: {true: given} for asymmetric; it goes before the data set's own pairs.
+      num_classes: C; at least 2, except for none and matrix.
+      dataset: cifar10, cifar10_n, cifar100 or cifar100_n; only used for asymmetric without mapping.
+      mapping: {true: given} for asymmetric; it overrides the data set's own pairs.
       matrix: [C, C] for matrix; rows finite, nonnegative and summing to 1 within 1e-6.
 
     Returns:
@@ -104,6 +105,17 @@ def transition_matrix(
 
     Raises:
       InputError: for anything other than the above.
+
+    Examples:
+      >>> from rmdnet_jax.data.noise import transition_matrix
+      >>> print(transition_matrix("symmetric", 0.5, 3))
+      [[0.5  0.25 0.25]
+       [0.25 0.5  0.25]
+       [0.25 0.25 0.5 ]]
+      >>> print(transition_matrix("asymmetric", 0.25, 3, mapping={0: 2}))
+      [[0.75 0.   0.25]
+       [0.   1.   0.  ]
+       [0.   0.   1.  ]]
     """
     _check_request(kind, rate, num_classes, mapping, matrix)
     if matrix is not None:
@@ -137,12 +149,12 @@ def corrupt(
 ) -> np.ndarray:
     """Draws a given label for every true label, all at once; see transition_matrix for the kinds.
 
-    The same (seed, kind, rate) give the same labels on every machine (rates are told apart to
+    The same (seed, kind, rate) give the same labels on every machine (rates are distinguished to
     1e-6; matrix, which ignores the rate, draws from the seed alone). Sample i takes the i-th
     uniform number, so the labels of a prefix are the prefix of the labels, unless `exact`.
 
     Args:
-      labels: integers [N] in [0, num_classes), the true labels; left as they are.
+      labels: integers [N] in [0, num_classes), the true labels; not modified.
       kind, rate, num_classes, dataset, mapping, matrix: as for transition_matrix.
       seed: an integer from 0.
       exact: changes exactly round(p_c n_c) labels of each class c (half to even), where n_c is the
@@ -154,6 +166,16 @@ def corrupt(
 
     Raises:
       InputError: as transition_matrix does, and for wrong labels or a wrong seed.
+
+    Examples:
+      >>> import numpy as np
+      >>> from rmdnet_jax.data.noise import corrupt
+      >>> true = np.arange(1000) % 10
+      >>> given = corrupt(true, "pairflip", 0.25, 10, seed=0, exact=True)
+      >>> given.dtype, int((given != true).sum())  # 25 of the 100 of each class
+      (dtype('int32'), 250)
+      >>> sorted(set(map(int, (given - true) % 10)))  # right, or the next class
+      [0, 1]
     """
     transition = transition_matrix(kind, rate, num_classes, dataset, mapping=mapping, matrix=matrix)
     labels = np.asarray(labels)
@@ -173,20 +195,20 @@ def corrupt(
 
 
 def realised(true: np.ndarray, given: np.ndarray, num_classes: int) -> tuple[float, np.ndarray]:
-    """What the noise came to: the share of wrong labels and the empirical transition matrix.
+    """The actual noise: the share of wrong labels and the empirical transition matrix.
 
     Args:
-      true: integers [N] in [0, num_classes), or dataset.NO_CLASS of an image of no class.
+      true: integers [N] in [0, num_classes), or dataset.NO_CLASS for an image of no class.
       given: integers [N] in [0, num_classes).
       num_classes: C.
 
     Returns:
-      The rate in [0, 1] over all samples (0 if there are none), in which every label of an open
-      image is wrong; and float64 [C, C] with M[i, j] = share of given j among true i; a class
-      without samples has its row of the identity.
+      The rate in [0, 1] over all samples (0 if there are none), which counts every label of an open
+      image as wrong; and float64 [C, C] with M[i, j] = share of given j among true i; the row of a
+      class without samples is that of the identity.
 
     Raises:
-      InputError: labels are not integers, out of range or not one to one.
+      InputError: labels are not integers, out of range or not one per image.
     """
     true, given = np.asarray(true), np.asarray(given)
     check_true_labels(true, true.size, num_classes, "true labels")
@@ -201,8 +223,8 @@ def realised(true: np.ndarray, given: np.ndarray, num_classes: int) -> tuple[flo
 
 
 def flip_rate(rate: float, rho2: float) -> float:
-    """The share of the images of known classes whose labels are flipped, in [0, 1], so that wrong
-    labels are the share `rate` of all images, and `rho2` of these are of open pictures: noise of
+    """The share of the images of known classes whose labels are flipped, in [0, 1], so that a share
+    `rate` of all images has wrong labels, and a share `rho2` of these are open images: noise of
     kind universal (Tang et al. 2024).
 
     Raises:
@@ -212,17 +234,17 @@ def flip_rate(rate: float, rho2: float) -> float:
 
 
 def open_rate(rate: float, rho2: float) -> float:
-    """The share of open pictures among all images under noise of kind universal, in [0, 1).
+    """The share of open images among all images under noise of kind universal, in [0, 1).
 
     Raises:
-      InputError: one of both is no share, or every picture would be open.
+      InputError: either is not in [0, 1], or every image would be open.
     """
     for name, value in (("rate", rate), ("rho2", rho2)):
         if not 0 <= value <= 1:
             raise InputError(f"noise.{name} is {value!r}; expected a number from 0 to 1")
     if rate * rho2 == 1:
         raise InputError(
-            "noise.rate = 1 with noise.rho2 = 1 would be open pictures alone; expected less of one"
+            "noise.rate = 1 with noise.rho2 = 1 would leave only open images; expected one below 1"
         )
     return rate * rho2
 
@@ -231,13 +253,13 @@ def load_mapping(path: str | Path) -> dict[int, int]:
     """Reads {true: given} from a CSV file of two integer columns, with or without a header.
 
     Raises:
-      InputError: the file cannot be read, is not that, or names a true class twice.
+      InputError: the file cannot be read, is not such a file, or names a true class twice.
     """
     rows = _csv_rows(path)
     if rows and [cell.strip() for cell in rows[0]] == ["true", "given"]:
         rows = rows[1:]
     if not rows:
-        raise InputError(f"noise mapping {path} is empty; expected one line 'true,given' a class")
+        raise InputError(f"noise mapping {path} is empty; expected lines 'true,given'")
     mapping: dict[int, int] = {}
     for row in rows:
         try:
@@ -245,7 +267,7 @@ def load_mapping(path: str | Path) -> dict[int, int]:
         except ValueError:
             raise InputError(
                 f"noise mapping {path} has the line {','.join(row)[:_SHOWN]!r}; expected two "
-                "integers, 'true,given', under at most that header"
+                "integers, 'true,given', below an optional header of these words"
             ) from None
         if true in mapping:
             raise InputError(f"noise mapping {path} names true class {true} twice; expected once")
@@ -291,7 +313,7 @@ def check(kind: str, rate: float, num_classes: int) -> None:
 
 
 def generator(seed: int, kind: str, rate: float, stream: int | None = None) -> np.random.Generator:
-    """The random numbers of a noise; each `stream` has others, independent of those without one.
+    """The random generator of a noise; each `stream` is independent of the others and of None.
 
     Raises:
       InputError: the seed is not an integer from 0.
@@ -314,20 +336,20 @@ def _check_request(
     check(kind, rate, num_classes)
     if kind == "universal":
         raise InputError(
-            "universal noise has images of no class and is no one transition matrix; expected "
+            "universal noise has images of no class and so no single transition matrix; use "
             "rmdnet_jax.data.open_set.added(data, ...), then rmdnet_jax.data.labels.give"
         )
     if kind == "instance":
         raise InputError(
-            "instance noise needs the images and has no one transition matrix; expected "
+            "instance noise needs the images and has no single transition matrix; use "
             "rmdnet_jax.data.instance_noise.corrupt(images, labels, ...)"
         )
     if mapping is not None and kind != "asymmetric":
-        raise InputError(f"a noise mapping is given with kind {kind}; expected kind asymmetric")
+        raise InputError(f"a mapping is given with noise kind {kind}; expected kind asymmetric")
     if matrix is not None and kind != "matrix":
-        raise InputError(f"a transition matrix is given with noise kind {kind}; expected matrix")
+        raise InputError(f"a matrix is given with noise kind {kind}; expected kind matrix")
     if matrix is None and kind == "matrix":
-        raise InputError("noise kind matrix without a matrix; expected [C, C] probabilities")
+        raise InputError("noise kind matrix has no matrix; expected [C, C] probabilities")
 
 
 def _targets(
@@ -358,8 +380,9 @@ def _dataset_targets(dataset: str | None, num_classes: int) -> np.ndarray:
         targets = _next_within(coarse_labels())
     else:
         raise InputError(
-            f"asymmetric noise knows no similar classes of data set {dataset!r}; expected cifar10, "
-            "cifar10_n, cifar100 or cifar100_n, or your own mapping from true to given classes"
+            f"asymmetric noise has no list of similar classes for data set {dataset!r}; expected "
+            "cifar10, cifar10_n, cifar100 or cifar100_n, or your own mapping from true to given "
+            "classes"
         )
     if num_classes != len(targets):
         raise InputError(
@@ -397,11 +420,11 @@ def _checked_matrix(matrix: np.ndarray, where: str) -> np.ndarray:
     """The user's matrix as float64 [C, C] with rows that sum to 1, or InputError."""
     matrix = np.asarray(matrix)
     if matrix.dtype.kind not in "fiu":
-        raise InputError(f"{where} is of {matrix.dtype}; expected real numbers")
+        raise InputError(f"{where} has dtype {matrix.dtype}; expected real numbers")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise InputError(f"{where} has shape {matrix.shape}; expected [C, C] for C classes")
     matrix = matrix.astype(np.float64)
-    # NaN fails both comparisons; only rows of numbers in range are summed, so nothing overflows.
+    # NaN fails both comparisons; only rows within range are summed, so nothing overflows.
     bad = ~((matrix >= 0) & (matrix <= 1 + _ROW_SUM_TOLERANCE)).all(axis=1)
     if not bad.any():
         bad = np.abs(matrix.sum(axis=1) - 1) > _ROW_SUM_TOLERANCE
@@ -412,12 +435,12 @@ def _checked_matrix(matrix: np.ndarray, where: str) -> np.ndarray:
 
 
 def _draw_exact(row: np.ndarray, true: int, uniform: np.ndarray) -> np.ndarray:
-    """Given labels [n] of one class, by `uniform` [2, n]: who is wrong, and where to."""
+    """Given labels [n] for one class, from `uniform` [2, n]: which are wrong, and what they are."""
     wrong = row.copy()
     wrong[true] = 0
     share = wrong.sum()
     given = np.full(uniform.shape[1], true)
-    # Rounded twice, so that 0.45 of 10 is 4.5 in every kind, whatever the last bits of the sum.
+    # Rounded twice, so that 0.45 of 10 is 4.5 for every kind, whatever the last bits of the sum.
     count = round(round(float(share) * given.size, 9))
     if count:
         flipped = np.argsort(uniform[0], kind="stable")[:count]
@@ -428,7 +451,7 @@ def _draw_exact(row: np.ndarray, true: int, uniform: np.ndarray) -> np.ndarray:
 def _inverse_cdf(row: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """Classes [n] drawn from probabilities `row` [C] by numbers [n] in [0, 1)."""
     cdf = np.cumsum(row)
-    # Rounding may leave the sum under 1; the rest belongs to the last class that can occur.
+    # Rounding may leave the sum below 1; the rest belongs to the last class that can occur.
     cdf[np.flatnonzero(row)[-1] :] = 1
     return np.searchsorted(cdf, uniform, side="right")
 
@@ -439,7 +462,7 @@ def _is_integer(value: object) -> bool:
 
 def _csv_rows(path: str | Path) -> list[list[str]]:
     """The cells of the lines that are not blank; the byte-order mark of spreadsheets is dropped."""
-    if not os.path.isfile(path):  # a pipe, which nobody may ever write to, is none
+    if not os.path.isfile(path):  # a pipe is not: reading it might block forever
         raise InputError(f"{path} cannot be read (no such file); expected a CSV file")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

@@ -1,5 +1,5 @@
-"""Pictures that show none of the classes, from which open-set noise is taken: open_set.py puts them
-into a data set, open_source.py reads those of another source."""
+"""Images that show none of the classes, from which open-set noise is drawn: open_set.py adds them
+to a data set, open_source.py reads them from another source."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from rmdnet_jax.data.lazy_images import Images
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """Open-set pictures, or feature vectors in their place; nobody has read a label of theirs.
+    """Open-set images, or feature vectors in their place; their labels are not read.
 
     Attributes:
-      name: what they are, for people.
-      images: uint8 [M, H, W, 3] or float32 [M, D], of the shape that the data's images have.
+      name: what they are, for messages.
+      images: uint8 [M, H, W, 3] or float32 [M, D], of the same shape as the data's images.
       files: the path of each as the user knows it, or None.
-      digests: uint8 [M, 16], as a `Dataset` has them, or None.
-      originals: side -> the pictures as squares of so many pixels, from the best there is of them;
-        None: the images are all there is.
-      are_whole: whether nobody has to look for broken ones among them (open_source.whole).
+      digests: uint8 [M, 16], as in a `Dataset`, or None.
+      originals: side -> the images as squares of so many pixels, from the best available
+        resolution; None: there is nothing beyond the images.
+      are_whole: whether they need no check for broken ones (open_source.whole).
     """
 
     name: str
@@ -35,7 +35,7 @@ class Pool:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> "Pool":
-        """The pictures of these rows, int [m], in their order."""
+        """The images of these rows, int [m], in their order."""
         originals = self.originals
         return dataclasses.replace(
             self,

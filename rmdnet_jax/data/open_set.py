@@ -1,7 +1,7 @@
-"""Open-set noise: pictures that show none of the classes, under the labels of some. They come from
-classes that are left out of the data, or from another source, and stand behind its own images.
+"""Open-set noise: images that show none of the classes, but are labelled as some. They come from
+classes that are left out of the data, or from another source, and follow its own images.
 
-How the labels of the data's own images are made wrong is labels.py's business.
+The labels of the data's own images are made wrong in labels.py.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ from rmdnet_jax.data.picture_files import PictureFiles
 
 _KIND = "universal"
 
-# Streams of the generator of open-set noise: which pictures, and under which labels.
+# Streams of the generator of open-set noise: which images, and with which labels.
 _WHICH, _LABELS = 0, 1
 
 _MOST_NAMED = 5
 
 
 def share(kind: str, rate: float, rho2: float, open_share: float) -> float:
-    """The share of open pictures among all training images, in [0, 1), that a noise asks for.
+    """The share of open images among all training images, in [0, 1), that a noise requires.
 
     Args:
-      kind: of noise.KINDS, or "human".
-      rate: of kind "universal", rho1, the share of wrong labels among all.
-      rho2: of kind "universal", the share of open pictures among the wrong labels.
-      open_share: of every other kind.
+      kind: one of noise.KINDS, or "human".
+      rate: for kind "universal", rho1, the share of wrong labels among all.
+      rho2: for kind "universal", the share of open images among the wrong labels.
+      open_share: for every other kind.
 
     Raises:
       InputError: every image would be open, or `open_share` is given to kind "universal".
@@ -42,15 +42,15 @@ def share(kind: str, rate: float, rho2: float, open_share: float) -> float:
         return open_share
     if open_share:
         raise InputError(
-            f"noise.open_share is {open_share} with noise.kind = {_KIND!r}, whose share is rate * "
-            "rho2; expected 0"
+            f"noise.open_share is {open_share} with noise.kind = {_KIND!r}, whose open share is "
+            "rate * rho2; expected 0"
         )
     return noise.open_rate(rate, rho2)
 
 
 def count(known: int, open_share: float) -> int:
-    """How many open pictures stand beside so many of known classes, so that they are a share of all
-    in [0, 1)."""
+    """How many open images have to be added to `known` images of known classes, so that they are
+    the share `open_share` of all, in [0, 1)."""
     return round(known * open_share / (1 - open_share))
 
 
@@ -61,12 +61,12 @@ def chosen(
     train_size: int,
     test_size: int,
 ) -> Dataset | PictureFiles:
-    """The first images of each split that are not labelled as one of `classes`, of the training
-    images after the first `skip`; and all that are, which `without_classes` takes out once they are
+    """The first images of each split that are not labelled as one of `classes`, for the training
+    images after the first `skip`; and all that are, which `without_classes` removes once they are
     decoded.
 
     Raises:
-      InputError: there are not so many, or no such classes.
+      InputError: there are not so many, or there are no such classes.
     """
     if not classes:
         return found.subset(train_size, test_size, skip)
@@ -90,35 +90,35 @@ def known_images(found: Dataset | PictureFiles, classes: tuple[int, ...]) -> int
 
 
 def _given(found: Dataset | PictureFiles) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of both splits as the source has them."""
+    """The source's labels of both splits."""
     if isinstance(found, PictureFiles):
         return found.train.labels, found.test.labels
     return found.train_labels, found.test_labels
 
 
 def check_classes(classes: tuple[int, ...], num_classes: int, name: str) -> None:
-    """Raises InputError unless two of so many classes are left without `classes`."""
+    """Raises InputError unless at least two of `num_classes` classes are left without `classes`."""
     if max(classes) >= num_classes or len(classes) > num_classes - 2:
         raise InputError(
-            f"dataset.open_classes is {tuple(classes)} of {name}; expected numbers from 0 to "
-            f"{num_classes - 1}, and two classes that stay"
+            f"dataset.open_classes is {tuple(classes)} for {name}; expected numbers from 0 to "
+            f"{num_classes - 1}, which leave two classes or more"
         )
 
 
 def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
-    """The data without the images labelled as one of `classes`; the others' classes are numbered
-    anew, in order.
+    """The data without the images labelled as one of `classes`; the other classes are renumbered,
+    in order.
 
-    The training images that leave, and show one of `classes` or none at all, are its `pool`. The
-    true label of an image that stays and shows one of them is NO_CLASS now. So are these classes in
-    label sets: one that has them cannot be trained on.
+    The removed training images that show one of `classes`, or no class at all, become its `pool`.
+    The true label of an image that stays and shows one of `classes` becomes NO_CLASS, and so do
+    these classes in label sets: a label set that has them cannot be trained on.
 
     Args:
       data: checked.
-      classes: class numbers; empty leaves the data as it is.
+      classes: class numbers; empty leaves the data unchanged.
 
     Raises:
-      InputError: there are no such classes, or fewer than two stay.
+      InputError: there are no such classes, or fewer than two are left.
     """
     if not classes:
         return data
@@ -138,7 +138,7 @@ def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
     pooled = np.flatnonzero(is_left & np.isin(data.truth, (*classes, NO_CLASS)))
     kept, left = data.take(train).take_test(test), data.take(pooled)
     names = listed((data.class_names[one] for one in classes), _MOST_NAMED)
-    told = (
+    change = (
         f"without the classes {names}: {is_left.sum():,} training and {is_tested_left.sum():,} "
         "test images left out"
     )
@@ -166,7 +166,7 @@ def without_classes(data: Dataset, classes: tuple[int, ...]) -> Dataset:
             f"the classes {names}", left.train_images, left.train_files, left.train_digests,
             originals_left if of_data else None,
         ),
-        changes=(*data.changes, told),
+        changes=(*data.changes, change),
     )  # fmt: skip
 
 
@@ -180,18 +180,18 @@ def added(
     open_share: float = 0.0,
     max_broken: float = 0.01,
 ) -> Dataset:
-    """The data with as many open pictures as its noise asks for.
+    """The data with as many open images as its noise requires.
 
     Args:
-      data: checked; without an `open_path` the pictures are of its `pool`.
-      kind, rate, rho2, open_share: as `share` takes them.
-      seed: as `with_open` takes it.
-      open_path: as `open_source.read` takes it; empty is none.
-      max_broken: as `with_open` takes it.
+      data: checked; without an `open_path` the images are from its `pool`.
+      kind, rate, rho2, open_share: as for `share`.
+      seed: as for `with_open`.
+      open_path: as for `open_source.read`; empty is none.
+      max_broken: as for `with_open`.
 
     Raises:
-      InputError: there are too few of them or none, or they cannot stand beside the data's images;
-        or of kind "universal", whose shares are of all images, the data knows some to be open.
+      InputError: there are too few of them or none, or they do not match the data's images; or for
+        kind "universal", whose shares are of all images, the data already has open images.
     """
     wanted = count(len(data.train_images), share(kind, rate, rho2, open_share))
     if not wanted:
@@ -204,7 +204,7 @@ def added(
     pool = open_source.read(open_path, data.image_shape) if open_path else data.pool
     if pool is None:
         raise InputError(
-            f"the noise asks for {wanted:,} open pictures and there are none; expected "
+            f"the noise needs {wanted:,} open images, but there are none; expected "
             "noise.open_path or dataset.open_classes"
         )
     return with_open(data, pool, wanted, seed, max_broken)
@@ -213,23 +213,23 @@ def added(
 def with_open(
     data: Dataset, pool: Pool, count: int, seed: int, max_broken: float = 0.01
 ) -> Dataset:
-    """The data with `count` pictures of the pool behind its training images.
+    """The data with `count` images of the pool after its training images.
 
-    Which they are and in what order, and their given labels, uniform over the classes and the same
-    in every label set, depends on `seed` and the number of pictures in the pool alone; what is
-    added of a smaller count is the beginning of what is added of a larger one. For a broken one
-    comes the next in that order, and it is told as a skipped file. Their true label is NO_CLASS.
-    The true labels of the others, where the source knows none, are then its labels.
+    Which images, their order, and their given labels, uniform over the classes and the same in
+    every label set, depend only on `seed` and the size of the pool; a smaller count gives the
+    beginning of what a larger one gives. A broken image is replaced by the next in that order, and
+    reported as a skipped file. Their true label is NO_CLASS. The true labels of the other images,
+    if the source has none, are then its labels.
 
     Args:
       data: checked.
       pool: of images of the data's shape.
       count: from 0.
       seed: an integer from 0, of the noise.
-      max_broken: share of the pool that may be no whole pictures.
+      max_broken: share of the pool that may be broken pictures.
 
     Raises:
-      InputError: the pool has fewer pictures, or more broken ones.
+      InputError: the pool has fewer images, or more broken ones.
     """
     _check_enough(count, len(pool), data, pool.name)
     if not count:
@@ -238,7 +238,7 @@ def with_open(
     order = np.argsort(which, kind="stable")
     in_memory = not data.is_on_disk
     pool, skipped = open_source.whole(pool, order, count, in_memory, max_broken)
-    _check_enough(count, len(pool), data, f"{pool.name} that are whole")
+    _check_enough(count, len(pool), data, f"{pool.name} that are not broken")
     uniform = noise.generator(seed, "open", 0.0, _LABELS).random(count)
     given = np.floor(uniform * data.num_classes).astype(np.int32)
     size = len(data.train_images)
@@ -259,7 +259,7 @@ def with_open(
         train, test = data.squares(side)
         return lazy_images.joined(train, pool.squares(side)), test
 
-    told = f"{count:,} open pictures of {pool.name} added, their index from {last + 1:,} on"
+    change = f"{count:,} open images of {pool.name} added, with indices from {last + 1:,}"
     return dataclasses.replace(
         data,
         train_images=lazy_images.joined(data.train_images, pool.images),
@@ -273,22 +273,23 @@ def with_open(
         originals=originals if data.originals or pool.originals else None,
         skipped_files=(*data.skipped_files, *skipped),
         pool=None,
-        changes=(*data.changes, told),
+        changes=(*data.changes, change),
     )
 
 
 def _check_enough(count: int, available: int, data: Dataset, name: str) -> None:
-    """Raises InputError if there are not so many open pictures."""
+    """Raises InputError if fewer than `count` open images are available."""
     if count > available:
         raise InputError(
-            f"the noise asks for {count:,} open pictures beside {len(data.train_images):,} images "
-            f"and there are {available:,} of {name}; expected more, a smaller share, or a smaller "
+            f"the noise needs {count:,} open images for {len(data.train_images):,} images, but "
+            f"there are only {available:,} of {name}; expected more, a smaller share, or a smaller "
             "dataset.train_size"
         )
 
 
 def _joined_digests(data: Dataset, pool: Pool) -> np.ndarray | None:
-    """Of both; None where the data has none. Pictures of an array are told by their pixels."""
+    """The digests of both; None if the data has none. For images in an array, their pixels are
+    hashed."""
     if data.train_digests is None:
         return None
     found = pool.digests

@@ -1,5 +1,5 @@
-"""Pictures of another source as open-set pictures: a folder, or an array in a .npz or .npy. What
-labels they may have is not read."""
+"""Images of another source as open-set images: a folder of pictures, or an array in a .npz or .npy.
+Labels are not read."""
 
 import dataclasses
 import functools
@@ -18,47 +18,46 @@ from rmdnet_jax.data.open_pool import Pool
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding
 from rmdnet_jax.machine import memory
 
-# What their array in a .npz may be called.
+# Possible names of their array in a .npz.
 _ARRAYS = ("x_train", "images")
 
-# Of the host's memory, what an array may take.
+# The share of the host's memory that an array may take.
 _MEMORY_SHARE = 1 / 2
 
 _RIGHT = (
     "expected a folder of pictures, or a .npz (array x_train or images) or .npy of uint8 "
-    "[M, H, W, 3], or of float [M, D] beside feature vectors"
+    "[M, H, W, 3], or of float [M, D] for feature vectors"
 )
 
 
 def read(path: str, image_shape: tuple[int, ...]) -> Pool:
-    """The pictures of a folder, however deep they lie, in the order of their paths, or of an array.
+    """The images of an array, or of a folder and its subfolders, in the order of their paths.
 
-    Pictures of another size than the data's become squares of its side, as `pictures.decode` makes
-    them; those of a folder are decoded when they are read, and `whole` tells the broken ones. In a
-    folder what begins with a dot is passed over, and links to folders are not followed.
+    Images of another size than the data's become squares of its side, as `pictures.decode` makes
+    them; those of a folder are decoded when they are read, and `whole` finds the broken ones. In a
+    folder, entries that begin with a dot are ignored, and links to folders are not followed.
 
     Args:
       path: the folder or file.
       image_shape: of the data's images, (H, W, 3) or (D,).
 
     Raises:
-      InputError: there is no such folder or file, or it holds no pictures that the data's images
-        can stand beside.
+      InputError: there is no such folder or file, or it has no images that match the data's.
     """
     place, where = Path(os.path.expanduser(path)), f"noise.open_path, {cut(path)}"
     if os.path.isdir(place):
         return _of_folder(place, image_shape, where)
     suffix = place.suffix.lower()
     if suffix not in (".npz", ".npy") or not os.path.isfile(place):
-        there = "cannot be read so" if os.path.exists(place) else "is not there"
-        raise InputError(f"{where}, {there}; {_RIGHT}")
+        problem = "is another kind of file" if os.path.exists(place) else "does not exist"
+        raise InputError(f"{where}, {problem}; {_RIGHT}")
     if suffix == ".npy":
         array = npy.load(place)
     else:
         held = npy.load_all(place, _MEMORY_SHARE * memory.host_bytes())
         name = next((name for name in _ARRAYS if name in held), None)
         if name is None:
-            raise InputError(f"{where}, holds {listed(sorted(held)) or 'nothing'}; {_RIGHT}")
+            raise InputError(f"{where}, contains {listed(sorted(held)) or 'nothing'}; {_RIGHT}")
         array = held[name]
     array = as_images(array)
     check_images(array, where)
@@ -66,8 +65,8 @@ def read(path: str, image_shape: tuple[int, ...]) -> Pool:
         return Pool(shown(str(path)), array)
     if array.ndim == 2 or len(image_shape) == 1:
         raise InputError(
-            f"{where}, has images of shape {array.shape[1:]} and the data's are {image_shape}; "
-            "expected one shape of feature vectors, or pictures beside pictures"
+            f"{where}, has images of shape {array.shape[1:]}, but the data's are {image_shape}; "
+            "expected feature vectors of the same size for both, or images for both"
         )
     squares = functools.partial(lazy_images.squares, array)
     return Pool(shown(str(path)), squares(_side(image_shape, where)), originals=squares)
@@ -76,20 +75,20 @@ def read(path: str, image_shape: tuple[int, ...]) -> Pool:
 def whole(
     pool: Pool, order: np.ndarray, count: int, in_memory: bool, max_broken: float
 ) -> tuple[Pool, tuple[SkippedFile, ...]]:
-    """The first pictures of an order that are whole, so many of them if there are, and the broken
-    ones among them, which others stand in for.
+    """The first `count` images in `order` that are whole, or fewer if there are not enough, and the
+    broken ones among them, which were replaced by others.
 
-    Of a pool whose pictures are not known to be whole, these and no others are decoded now.
+    If the pool may have broken pictures, these and no others are decoded now.
 
     Args:
-      pool: as `read` makes it.
+      pool: as from `read`.
       order: int [M], its rows.
       count: from 0.
       in_memory: whether the pixels are kept; else they are decoded again when they are read.
       max_broken: share of the pool that may be broken.
 
     Raises:
-      InputError: more are; or the system does not let one be read.
+      InputError: more are broken; or the system refuses to read one.
     """
     if pool.are_whole:
         return pool.take(order[:count]), ()
@@ -133,8 +132,8 @@ def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
         raise InputError(f"{where}, has no pictures in {', '.join(pictures.SUFFIXES)}; {_RIGHT}")
     if len(image_shape) == 1:
         raise InputError(
-            f"{where}, is a folder of pictures and the data is feature vectors; expected a .npz or "
-            f".npy of float [M, {image_shape[0]}]"
+            f"{where}, is a folder of pictures, but the data is feature vectors; expected a .npz "
+            f"or .npy of float [M, {image_shape[0]}]"
         )
 
     def squares(side: int) -> Images:
@@ -148,12 +147,12 @@ def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
 
 
 def _side(image_shape: tuple[int, ...], where: str) -> int:
-    """Of the squares that pictures of another size become."""
+    """The side of the squares that images of another size become."""
     if image_shape[0] != image_shape[1]:
         height, width = image_shape[:2]
         raise InputError(
-            f"{where}: pictures are made squares and the data's have {height}x{width} pixels; "
-            f"expected an array of {height}x{width}, or data of square pictures"
+            f"{where}: its images become squares, but the data's have {height}x{width} pixels; "
+            f"expected an array of {height}x{width}, or data of square images"
         )
     return image_shape[0]
 
@@ -163,8 +162,8 @@ def _files(folder: Path, where: str) -> list[str]:
 
     def refuse(error: OSError) -> None:
         raise InputError(
-            f"{where}: {cut(error.filename)} cannot be read ({error.strerror}); expected what can "
-            "be, or to move it away"
+            f"{where}: {cut(error.filename)} cannot be read ({error.strerror}); make it readable, "
+            "or move it away"
         ) from error
 
     found = []
@@ -179,11 +178,11 @@ def _files(folder: Path, where: str) -> list[str]:
 
 
 def _digests(folder: Path, files: list[str]) -> np.ndarray:
-    """What tells each file from others without reading it, its path and size: uint8 [M, 16]."""
+    """Identifies each file without reading it, by its path and size: uint8 [M, 16]."""
     digests = []
     for file in files:
         path = folder / file
-        size = os.path.getsize(path) if os.path.exists(path) else 0  # told when it is read
+        size = os.path.getsize(path) if os.path.exists(path) else 0  # reported when it is read
         text = os.fsencode(file) + b"\0%d" % size
         digests.append(hashlib.blake2b(text, digest_size=16).digest())
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)

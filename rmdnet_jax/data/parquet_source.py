@@ -1,5 +1,5 @@
-"""Parquet files with the pictures inside, as data sets of the Hugging Face hub are downloaded. The
-pictures are taken out once, as they are, into files in the cache."""
+"""Parquet files with the pictures inside, as downloaded from the Hugging Face hub. The pictures are
+extracted once, unchanged, into files in the cache."""
 
 import contextlib
 import csv
@@ -23,27 +23,27 @@ from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.data.picture_reader import progress
 from rmdnet_jax.machine import memory
 
-# To be counted up when the same Parquet files give other files than before.
+# To be increased when the same Parquet files give other files than before.
 _VERSION = 1
 
 _FOLDER = "parquet"  # in the cache
-_LIST = "pictures.csv"  # of the files that were taken out
+_LIST = "pictures.csv"  # of the extracted files
 
-# Rows that are unpacked at a time: a page of one picture may stand for thousands of rows.
+# Rows unpacked at a time: a page with one picture may stand for thousands of rows.
 _BATCH = 1
 
-_IMAGES = ("image", "img")  # of several columns of pictures the first is read
+_IMAGES = ("image", "img")  # preferred if there are several columns of pictures
 
-# How files of the formats that are read begin; others are kept too, and told as broken.
+# How files of the supported formats begin; others are extracted too, and reported as broken.
 _BEGINS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp"}
 
-# Files of a folder: many are slow to list.
+# Files per folder: larger folders are slow to list.
 _TOGETHER = 10_000
 
-_SHARE = 0.9  # of what is left on the disk
+_SHARE = 0.9  # of the free space on the disk
 
-# Memory that a group of rows takes, in times of its size (3.2 of a group of 400 MB, measured), and
-# the share of the machine's that it may.
+# Memory that a row group takes, as a multiple of its size (measured: 3.2 for a group of 400 MB),
+# and the share of the machine's memory that it may take.
 _TIMES, _MEMORY_SHARE = 3.5, 1 / 2
 
 _RIGHT = (
@@ -53,8 +53,8 @@ _RIGHT = (
 
 
 def is_one(path: str) -> bool:
-    """Whether a file is Parquet with pictures inside, or a folder has such files, in itself or in
-    one of its folders.
+    """Whether a file is Parquet with pictures inside, or a folder has such files, directly or in
+    one of its subfolders.
 
     Raises:
       InputError: several folders have such files.
@@ -63,13 +63,13 @@ def is_one(path: str) -> bool:
 
 
 def find(path: str, test_fraction: float, cache: str) -> PictureFiles:
-    """The pictures of Parquet files, taken out of them.
+    """The pictures of Parquet files, extracted from them.
 
-    Labels are text, or numbers with the names that the file's ClassLabel gives them; the column is
-    the first of label, labels, fine_label and class. The files of a folder are told apart by what
-    their names begin with: train, and test, validation or val, of which the first that there is is
-    tested on. A file alone, or a folder without a split to test on, gives `test_fraction` of each
-    class. A picture's file is named after its split and its place there, from 0.
+    Labels are text, or numbers with names from the file's ClassLabel; the column is the first
+    available of label, labels, fine_label and class. The files of a folder are assigned to splits
+    by the start of their names: train, and test, validation or val, of which the first available is
+    tested on. A single file, or a folder without a split to test on, gives `test_fraction` of each
+    class. A picture's file is named after its split and its position there, from 0.
 
     Args:
       path: the file or folder.
@@ -77,8 +77,8 @@ def find(path: str, test_fraction: float, cache: str) -> PictureFiles:
       cache: the folder in which pictures are kept while the Parquet files are unchanged.
 
     Raises:
-      InputError: a file is no such Parquet; a row is wrong; the cache is none, or cannot be
-        written.
+      InputError: a file is not such a Parquet file; a row is wrong; there is no cache, or it cannot
+        be written.
     """
     place = Path(os.path.expanduser(path))
     files = _files(place)
@@ -90,7 +90,7 @@ def find(path: str, test_fraction: float, cache: str) -> PictureFiles:
 
 
 def _files(place: Path) -> list[Path]:
-    """The Parquet files with pictures that a path means, by name; none if it means others."""
+    """The Parquet files with pictures at a path, by name; empty if there are none."""
     if os.path.isfile(place):
         return _with_pictures([place])
     found = _with_pictures(_listed(place))
@@ -101,7 +101,7 @@ def _files(place: Path) -> list[Path]:
     if len(deeper) > 1:
         names = listed(folder.name for folder in deeper)
         raise InputError(
-            f"{cut(place)} has Parquet files in {names}; expected dataset.path of one of them"
+            f"{cut(place)} has Parquet files in {names}; expected one of these as dataset.path"
         )
     return next(iter(deeper.values()), [])
 
@@ -111,13 +111,13 @@ def _with_pictures(files: Sequence[Path]) -> list[Path]:
     found = [file for file in files if file.suffix.lower() == ".parquet" and os.path.isfile(file)]
     try:
         return found if found and _image_column(found[0]) else []
-    except InputError:  # who reads it as a list says so
+    except InputError:  # reported when it is read as a list
         return []
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What a folder holds, by name, but for what begins with a dot; nothing of one that may not be
-    read, as who reads it next says so."""
+    """The entries of a folder, by name, except those that begin with a dot; empty for a folder that
+    cannot be read, which the next reader reports."""
     try:
         return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
     except OSError:
@@ -132,9 +132,9 @@ def _splits(files: Sequence[Path]) -> tuple[dict[str, list[Path]], tuple[Skipped
         found.setdefault(split, []).append(file)
     if "train" not in found:
         raise InputError(
-            f"no Parquet file in {cut(files[0].parent)} has a name that begins with train "
+            f"no Parquet file in {cut(files[0].parent)} has a name that starts with train "
             f"({listed(file.name for file in files)}); expected train-*.parquet and, to test on, "
-            f"{', '.join(split_names.TESTS[:-1])} or {split_names.TESTS[-1]}; or one file"
+            f"{', '.join(split_names.TESTS[:-1])} or {split_names.TESTS[-1]}; or a single file"
         )
     used = split_names.used(found)
     skipped = tuple(
@@ -147,50 +147,50 @@ def _splits(files: Sequence[Path]) -> tuple[dict[str, list[Path]], tuple[Skipped
 
 
 def _taken_out(place: Path, splits: dict[str, list[Path]], cache: str) -> Path:
-    """The folder of the pictures of these files, and of the list of them."""
+    """The folder with the pictures of these files, and with the list of them."""
     if not cache:
         raise InputError(
-            f"{cut(place)} has pictures inside, which are taken out into the cache, and there is "
+            f"{cut(place)} has pictures inside, which are extracted into the cache, but there is "
             "none; expected --config.dataset.cache=FOLDER"
         )
     own = hashlib.sha256(os.fsencode(place.resolve())).hexdigest()[:12]
     state = hashlib.sha256(str(_VERSION).encode())
     for split, files in splits.items():
         for file in files:
-            told = os.stat(file)
+            stat = os.stat(file)
             state.update(b"%s %s\0" % (split.encode(), os.fsencode(file.name)))
-            state.update(b"%d %d %d\n" % (told.st_size, told.st_mtime_ns, told.st_ctime_ns))
+            state.update(b"%d %d %d\n" % (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     folder = Path(os.path.expanduser(cache)) / _FOLDER / f"{own}-{state.hexdigest()[:20]}"
     if not os.path.isfile(folder / _LIST):
         try:
             with _locked(folder.parent, own):
-                if not os.path.isfile(folder / _LIST):  # perhaps made by who held the lock
+                if not os.path.isfile(folder / _LIST):  # perhaps made by the process with the lock
                     for old in [*folder.parent.glob(f"{own}-*"), *folder.parent.glob(f".{own}-*")]:
                         shutil.rmtree(old)
                     _take_out(splits, folder)
         except OSError as error:
             raise InputError(
                 f"cannot write the pictures of {cut(place)} into {cut(folder.parent)} "
-                f"({error.strerror or error}); expected --config.dataset.cache=FOLDER elsewhere"
+                f"({error.strerror or error}); expected another --config.dataset.cache=FOLDER"
             ) from error
     return folder
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, own: str) -> Iterator[None]:
-    """Lets one process at a time take pictures out of these files."""
+    """Lets one process at a time extract pictures from these files."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / f"{own}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting  for a process that reads the same Parquet files", flush=True)
+            print("waiting  for another process that reads the same Parquet files", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _take_out(splits: dict[str, list[Path]], folder: Path) -> None:
-    """Makes `folder`, whole or not at all: every picture's bytes as a file, and _LIST."""
+    """Makes `folder`, completely or not at all: every picture's bytes as a file, and _LIST."""
     beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     beside.mkdir()
     room = _SHARE * shutil.disk_usage(beside).free
@@ -202,11 +202,10 @@ def _take_out(splits: dict[str, list[Path]], folder: Path) -> None:
             for split, files in splits.items():
                 for number, (label, content) in enumerate(_pictures(split, files)):
                     room -= len(content)
-                    if room < 0:  # a small file can hold one picture very many times
+                    if room < 0:  # a small file can contain one picture very many times
                         raise InputError(
-                            f"the pictures of {cut(files[0].parent)} take more than is left on the "
-                            f"disk of {cut(folder.parent)}; expected --config.dataset.cache=FOLDER "
-                            "elsewhere"
+                            f"the pictures of {cut(files[0].parent)} do not fit on the disk of "
+                            f"{cut(folder.parent)}; expected another --config.dataset.cache=FOLDER"
                         )
                     suffix = next((s for b, s in _BEGINS.items() if content.startswith(b)), "")
                     path = f"{split}/{number // _TOGETHER:03}/{number:07}{suffix}"
@@ -224,7 +223,7 @@ def _pictures(split: str, files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
     """The label and the encoded bytes of every row."""
     import pyarrow.parquet
 
-    for file in progress(files, f"taking pictures out of {split}", len(files)):
+    for file in progress(files, f"extracting pictures of {split}", len(files)):
         image, label, names = _columns(file)
         count = 0
         try:
@@ -236,20 +235,20 @@ def _pictures(split: str, files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
                         yield _label(row[label], names, where), _bytes(row[image], where)
         except InputError:
             raise
-        except Exception as error:  # whatever somebody's bytes make the readers raise
+        except Exception as error:  # whatever an arbitrary file makes the readers raise
             raise _unreadable(file, error) from error
 
 
 def _batches(file: Path, opened: Any, columns: list[str]) -> Iterator[Any]:
-    """All rows, a few at a time, one group of rows after the other: what has been read of a group
-    stays in memory until its end."""
+    """All rows, a few at a time, one row group after the other: what has been read of a group stays
+    in memory until its end."""
     for group in range(opened.metadata.num_row_groups):
         needed = _TIMES * opened.metadata.row_group(group).total_byte_size
         if needed > _MEMORY_SHARE * memory.host_bytes():
             raise InputError(
-                f"{cut(file)} has {opened.metadata.row_group(group).num_rows:,} rows in a group, "
-                f"which take {needed / 1e9:,.1f} GB of memory to read; expected groups of 100, "
-                "pyarrow.parquet.write_table(table, FILE, row_group_size=100)"
+                f"{cut(file)} has {opened.metadata.row_group(group).num_rows:,} rows in a row "
+                f"group, which take {needed / 1e9:,.1f} GB of memory to read; expected groups of "
+                "100, pyarrow.parquet.write_table(table, FILE, row_group_size=100)"
             )
         yield from opened.iter_batches(_BATCH, columns=columns, row_groups=[group])
 
@@ -266,20 +265,20 @@ def _bytes(value: Any, where: str) -> bytes:
     if not isinstance(content, bytes):
         raise InputError(
             f"{where} has no picture inside, only the path of one; expected a file with the bytes "
-            "of every picture, as the hub has them"
+            "of every picture, as on the hub"
         )
     return content
 
 
 def _columns(file: Path) -> tuple[str, str, list[str] | None]:
-    """The columns of pictures and labels, and what ClassLabel calls the classes."""
+    """The columns of pictures and of labels, and the class names in ClassLabel."""
     schema = _schema(file)
     image, label = _image_column(file), hub_layout.label_column(schema.names)
     if image is None or label is None:
         raise InputError(f"{cut(file)} has the columns {listed(schema.names, 10)}; {_RIGHT}")
-    told = (schema.metadata or {}).get(b"huggingface")
+    metadata = (schema.metadata or {}).get(b"huggingface")
     try:
-        feature = json.loads(told)["info"]["features"][label] if told else {}
+        feature = json.loads(metadata)["info"]["features"][label] if metadata else {}
         names = feature.get("names")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         names = None
@@ -309,7 +308,7 @@ def _schema(file: Path) -> Any:
 
     try:
         return pyarrow.parquet.read_schema(file)
-    except Exception as error:  # whatever somebody's bytes make the readers raise
+    except Exception as error:  # whatever an arbitrary file makes the readers raise
         raise _unreadable(file, error) from error
 
 

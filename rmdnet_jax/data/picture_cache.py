@@ -1,9 +1,9 @@
-"""What was read of picture files, kept on disk while the files are unchanged: their sizes, and the
-decoded pixels as one array that is mapped into memory.
+"""What was read from picture files, kept on disk while the files are unchanged: their sizes, and
+the decoded pixels as one memory-mapped array.
 
-The pictures of a folder or manifest, the place, as they are now, the state, have the files
-PLACE-STATE.json and PLACE-STATE-IMAGES.npy (with a .json beside it); those of an earlier state are
-removed. Which pictures there are, and how they are decoded, is not known here.
+The pictures of a folder or manifest (the place) as they are now (the state) have the files
+PLACE-STATE.json and PLACE-STATE-IMAGES.npy (with a .json next to it); files of an earlier state are
+removed. Which pictures there are, and how they are decoded, is defined elsewhere.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ import numpy as np
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError
 
-# To be counted up when the same files give other pixels than before.
+# To be increased when the same files give other pixels than before.
 _VERSION = 2
 
-# Of the space that is left on a disk: nobody wants it full.
+# The share of a disk's free space that may be used: it should not become full.
 _SHARE = 0.9
 
-_INSTEAD = "expected --config.dataset.cache=FOLDER elsewhere, or --config.dataset.cache= for none"
+_INSTEAD = "expected another --config.dataset.cache=FOLDER, or --config.dataset.cache= for none"
 
 
 class NoRoomError(InputError):
@@ -41,9 +41,9 @@ class PictureCache:
     """The cache of one place.
 
     Attributes:
-      folder: where the caches of all places are; made when first written to.
-      place: what tells this folder or manifest from others.
-      state: what tells this state of its files from others.
+      folder: where the caches of all places are; created when first written to.
+      place: identifies this folder or manifest.
+      state: identifies this state of its files.
     """
 
     folder: Path
@@ -65,12 +65,13 @@ class PictureCache:
         )
 
     def told(self, tell: Callable[[], dict]) -> dict:
-        """What `tell` once returned for this state, JSON-able; it is called if it was not yet."""
+        """The stored result of `tell` for this state, JSON-able; `tell` is called if there is
+        none."""
         file = self.folder / f"{self.place}-{self.state}.json"
         found = _read_json(file)
         if found is None:
             with self._locked():
-                found = _read_json(file)  # perhaps written by who held the lock
+                found = _read_json(file)  # perhaps written by the process with the lock
                 if found is None:
                     found = tell()
                     _write_json(file, found)
@@ -83,20 +84,20 @@ class PictureCache:
         decode: Callable[[], Iterable[np.ndarray]],
         told: Callable[[], dict],
     ) -> tuple[Path, dict]:
-        """The array of the images of `files`, and what was told of them when it was written.
+        """The array of the images of `files`, and what was stored with it.
 
         Args:
-          files: which of the place's; they may be some of them.
+          files: all or some of the place's.
           shape: (N, H, W, 3).
-          decode: the images, uint8 [n, H, W, 3] at a time; called if there is no array yet.
-          told: what to keep beside the array, JSON-able; asked for after the last image.
+          decode: gives the images, uint8 [n, H, W, 3] at a time; called if there is no array yet.
+          told: gives what to store with the array, JSON-able; called after the last image.
 
         Returns:
           A .npy of uint8 `shape`, and what `told` returned.
 
         Raises:
-          NoRoomError: the array would take more than _SHARE of what is left on the disk.
-          InputError: the folder cannot be written, or its disk fills up on the way.
+          NoRoomError: the array would take more than _SHARE of the free space on the disk.
+          InputError: the folder cannot be written, or its disk becomes full.
         """
         subset = hashlib.sha256(b"\0".join(map(_bytes, files))).hexdigest()[:12]
         height, width = shape[1:3]
@@ -113,19 +114,19 @@ class PictureCache:
                         )
                         for block in decode():
                             array.write(np.ascontiguousarray(block).data)
-                        # Before the array appears, so that it never is without.
+                        # Before the array appears, so that it never exists without.
                         _write_json(beside, told())
         return file, _read_json(beside) or {}
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Lets one process at a time write, and removes what belongs to no present state."""
+        """Lets one process at a time write, and removes files of earlier states."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / f"{self.place}.lock", "a+") as lock:
                 _wait_for(lock)
                 for old in [
-                    *self.folder.glob(f".{self.place}-*"),  # of a process that was killed
+                    *self.folder.glob(f".{self.place}-*"),  # from a process that was killed
                     *self.folder.glob(f"{self.place}-*"),
                 ]:
                     if not old.name.startswith(f"{self.place}-{self.state}"):
@@ -141,13 +142,13 @@ class PictureCache:
         free = shutil.disk_usage(self.folder).free
         if needed > _SHARE * free:
             raise NoRoomError(
-                f"decoded pictures take {needed / 1e9:,.2f} GB and the disk of {self.folder} has "
-                f"{free / 1e9:,.2f} GB left; expected --config.dataset.cache=FOLDER elsewhere"
+                f"decoded pictures take {needed / 1e9:,.2f} GB, but the disk of {self.folder} has "
+                f"{free / 1e9:,.2f} GB left; expected another --config.dataset.cache=FOLDER"
             )
 
 
 def _wait_for(lock: IO[str]) -> None:
-    """Takes the lock, which holds its holder's process number; if it has to wait it says so."""
+    """Takes the lock, a file with its holder's process ID; prints a line if it has to wait."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -179,8 +180,7 @@ def _mapped(file: str) -> np.ndarray:
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{file} of the cache of pictures cannot be read ({error}); start again, which makes "
-            "it anew"
+            f"{file} in the cache of pictures cannot be read ({error}); start again to recreate it"
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""Picture files with a label each, from whatever listed them to a `Dataset`.
+"""Picture files with a label each, from any list of them to a `Dataset`.
 
-A source (folder_source.py, manifest_source.py) says which files there are; here they are looked at,
-without decoding, and then decoded: once, where there is a cache. Files that are not whole pictures
-are left out and named, up to a stated share.
+A source (folder_source.py, manifest_source.py) says which files there are; here they are inspected
+without decoding, and then decoded: only once if there is a cache. Files that are not complete
+pictures are left out and reported, up to a given share.
 """
 
 import csv
@@ -30,16 +30,16 @@ from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.data.picture_cache import CachedReader, NoRoomError, PictureCache
 from rmdnet_jax.data.picture_reader import PictureReader, TolerantReader, decoding, progress
 
-# Files whose heads are read at the same time: on a network's disk each waits.
+# Files whose headers are read at the same time: on a network drive each has to wait.
 _READERS = 16
 
-# Of os.stat: there is no such file.
+# Errors of os.stat that mean: there is no such file.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
-# Why a file that is not there is left out.
+# Why a missing file is left out.
 ABSENT = "there is no such file"
 
-# Files that an error names before it says how many more there are.
+# Files that an error names before it only counts the rest.
 _NAMED = 3
 
 
@@ -50,11 +50,11 @@ class Split:
     Attributes:
       files: their paths in the root folder.
       labels: int32 [N].
-      true_labels: int32 [N], where they are known beside the given ones; dataset.NO_CLASS of a
-        picture that shows none of the classes.
-      index: int64 [N], the place of each in the one list of both splits that a user gave; None
-        where there is no such list.
-      label_sets: as Dataset has them, int32 [N] by name.
+      true_labels: int32 [N], if they are known in addition to the given ones; dataset.NO_CLASS for
+        a picture that shows none of the classes.
+      index: int64 [N], the position of each in the one list of both splits that a user gave; None
+        if there is no such list.
+      label_sets: as in Dataset, int32 [N] by name.
     """
 
     files: list[str]
@@ -80,17 +80,17 @@ class PictureFiles:
     """What a source found; nothing is decoded.
 
     Attributes:
-      name: what the data set is called.
+      name: what to call the data set.
       root: the folder that paths are in.
       place: the folder or manifest as the user gave it.
-      class_names: one a class.
+      class_names: one per class.
       train, test: the splits.
-      skipped: what is there and not used.
+      skipped: files that are there but not used.
       sizes: (height, width), upright, by file; filled by `look`.
       file_bytes: by file; filled by `look`.
-      cache: where what is read of the files is kept, if anywhere; filled by `look`.
-      class_numbers: the user's own integers that the classes stand for; None: they go by name.
-      changes: what was read otherwise than it stands there, a line each.
+      cache: where to keep what is read from the files, if anywhere; filled by `look`.
+      class_numbers: the user's own integers for the classes; None: classes go by name.
+      changes: what was read differently from how the source has it, one line each.
     """
 
     name: str
@@ -112,19 +112,19 @@ class PictureFiles:
         return np.array([min(self.sizes[file]) for file in self._files()])
 
     def subset(self, train_size: int, test_size: int, skip: int = 0) -> "PictureFiles":
-        """The first pictures of each split, of the training pictures after the first `skip`; a size
-        of 0 means all of them."""
+        """The first pictures of each split, for the training pictures after the first `skip`; a
+        size of 0 means all of them."""
         train, test = datasets.first(
             len(self.train), len(self.test), train_size, test_size, skip, self.name
         )
         return dataclasses.replace(self, train=self.train.take(train), test=self.test.take(test))
 
     def without(self, broken: Mapping[str, str], max_broken: float) -> "PictureFiles":
-        """Without these files, which have been found to be no whole pictures, path -> reason.
+        """Without these files, which are not complete pictures, path -> reason.
 
         Raises:
-          InputError: with the pictures skipped before they are more than the share `max_broken`; or
-            a split or a class has no pictures to train on.
+          InputError: together with the pictures skipped before, they are more than the share
+            `max_broken`; or a split or a class has no pictures left.
         """
         skipped = (*self.skipped, *(SkippedFile(shown(f), broken[f]) for f in sorted(broken)))
         lost = [file for file in skipped if file.is_picture]
@@ -143,16 +143,16 @@ class PictureFiles:
         return np.array([self.sizes[file] for file in split.files], np.int32).reshape(-1, 2)
 
     def decoded(self, image_size: int, max_broken: float, budget: int) -> Dataset:
-        """The data set, its images where the cache has them.
+        """The data set, with its images in the cache if there is one.
 
-        With a cache every picture was decoded before, or is now. Without one, or if its disk has no
-        room, they are decoded now if they take no more than `budget` bytes, and else whenever they
-        are read.
+        With a cache, every picture was decoded before, or is now. Without one, or if its disk is
+        full, they are decoded now if they take no more than `budget` bytes, else whenever they are
+        read.
 
         Args:
-          image_size: every picture becomes a square of so many pixels, as `pictures.decode` says; 0
-            leaves them as they are, and all must have one size.
-          max_broken: share of the files that may be left out as no whole pictures.
+          image_size: every picture becomes a square of so many pixels, as `pictures.decode` does;
+            0 leaves them as they are, and all must have one size.
+          max_broken: share of the files that may be left out as incomplete pictures.
           budget: bytes.
 
         Raises:
@@ -179,7 +179,7 @@ class PictureFiles:
         elif strict.nbytes <= budget:
             images, broken = lazy_images.decoded(lenient), tolerant.broken
         else:
-            images, broken = strict, {}  # a broken one ends the run when it is met
+            images, broken = strict, {}  # a broken one ends the run when it is read
         found = self.without(broken, max_broken) if broken else self
         row = {file: i for i, file in enumerate(files)}
         train, test = (
@@ -213,7 +213,7 @@ class PictureFiles:
         )
 
     def _squares(self, side: int) -> tuple[Images, Images]:
-        """As Dataset.originals has it."""
+        """For Dataset.originals."""
         shape = side, side, 3
         train, test = (
             LazyImages(
@@ -227,7 +227,7 @@ class PictureFiles:
 
     @property
     def tests_truth(self) -> bool | None:
-        """As Dataset has it: who corrected the training labels alone has not looked at the test."""
+        """As in Dataset: true labels for training alone say nothing about the test labels."""
         if self.test.true_labels is not None:
             return True
         return None if self.train.true_labels is None else False
@@ -244,22 +244,22 @@ class PictureFiles:
             other = next(file for file in self._files() if self.sizes[file] != (height, width))
             found = "{}x{}".format(*self.sizes[other])
             raise InputError(
-                f"{self.root / other} has {found} pixels, others have {height}x{width}; expected "
-                "--config.dataset.image_size=SIDE for pictures of several sizes"
+                f"{self.root / other} has {found} pixels, others {height}x{width}; for pictures "
+                "of several sizes, set --config.dataset.image_size=SIDE"
             )
         return height, width, 3
 
     def _check(self) -> None:
         if len(self.class_names) < 2:
             raise InputError(
-                f"{self.place} has {len(self.class_names)} class, {self.class_names[0]!r}; "
+                f"{self.place} has only {len(self.class_names)} class, {self.class_names[0]!r}; "
                 "expected two or more"
             )
         counts = np.bincount(self.train.labels, minlength=len(self.class_names))
         if not counts.all():
             raise InputError(
                 f"class {self.class_names[int(counts.argmin())]!r} of {self.place} has no "
-                "training pictures; every class needs at least one"
+                "training pictures; expected at least one for every class"
             )
         if not len(self.test):
             raise InputError(
@@ -269,13 +269,13 @@ class PictureFiles:
 
 
 def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
-    """What a source found, with the sizes of its pictures and without what is none.
+    """What a source found, with the sizes of its pictures and without files that are not pictures.
 
-    The heads of the files are read, or what was kept of them in the folder `cache`; "" is none.
+    The headers of the files are read, or their contents from the folder `cache`; "" is none.
 
     Raises:
-      InputError: more than the share `max_broken` of the files are no pictures; the system does not
-        let one be read; a class or a split is empty.
+      InputError: more than the share `max_broken` of the files are not pictures; the system refuses
+        to read one; a class or a split is empty.
     """
     files = sorted(found._files())
     with ThreadPoolExecutor(_READERS) as pool:
@@ -289,37 +289,37 @@ def look(found: PictureFiles, max_broken: float, cache: str) -> PictureFiles:
         else None
     )
     heads = functools.partial(_heads, found.root, list(known))
-    told = kept.told(heads) if kept else heads()
+    facts = kept.told(heads) if kept else heads()
     found = dataclasses.replace(
         found,
         sizes={
             file: (height, width)
-            for file, height, width in zip(known, told["heights"], told["widths"], strict=True)
+            for file, height, width in zip(known, facts["heights"], facts["widths"], strict=True)
         },
         file_bytes={file: size for file, (size, _, _) in known.items()},
         cache=kept,
     )
-    return found.without(broken | told["broken"], max_broken)
+    return found.without(broken | facts["broken"], max_broken)
 
 
 def check_lost(lost: Sequence[SkippedFile], listed: int, place: str, max_broken: float) -> None:
-    """Raises InputError if the lost are more than the share `max_broken` of a place's files."""
+    """Raises InputError if more than the share `max_broken` of a place's files are lost."""
     if len(lost) <= max_broken * listed:
         return
     named = [f"{file.path}: {file.reason}" for file in lost[:_NAMED]]
     if more := len(lost) - len(named):
         named.append(f"and {more:,} more")
     share = math.ceil(100 * len(lost) / listed) / 100
-    right = f", or --config.dataset.max_broken={share:g}" if share < 1 else ""
+    right = f", or set --config.dataset.max_broken={share:g}" if share < 1 else ""
     raise InputError(
         f"{len(lost):,} of {listed:,} files of {place} cannot be used ({'; '.join(named)}), which "
-        f"is more than dataset.max_broken, {max_broken:g}; expected to mend or remove them{right}"
+        f"is more than dataset.max_broken, {max_broken:g}; fix or remove them{right}"
     )
 
 
 def in_turns(files: Mapping[str, Sequence[str]]) -> list[tuple[int, str]]:
     """(label, file) of the first file of every class, then of the second of every class, and so on,
-    so that the first n are of all classes."""
+    so that the first n cover all classes."""
     turns = sorted(
         (turn, label, file)
         for label, of_class in enumerate(files.values())
@@ -331,7 +331,7 @@ def in_turns(files: Mapping[str, Sequence[str]]) -> list[tuple[int, str]]:
 def held_out(files: Sequence[str], share: float) -> set[str]:
     """The files of a class to test on: the nearest number to the share, but not all.
 
-    By a hash of their paths: the same files wherever the folder lies.
+    Chosen by a hash of their paths: the same files wherever the folder is.
     """
     hashes = b"".join(hashlib.sha256(os.fsencode(file)).digest()[:8] for file in files)
     is_held = validation.per_class(
@@ -341,7 +341,7 @@ def held_out(files: Sequence[str], share: float) -> set[str]:
 
 
 def write_skipped(path: Path, skipped: Sequence[SkippedFile]) -> None:
-    """Writes a CSV of the files that were left out, path and reason; without any, none."""
+    """Writes a CSV of the files that were left out, path and reason, unless there are none."""
     if skipped:
         with open_atomic(path) as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -350,10 +350,11 @@ def write_skipped(path: Path, skipped: Sequence[SkippedFile]) -> None:
 
 
 def state(root: Path, file: str) -> tuple[int, int, int] | None:
-    """(bytes, mtime, ctime, both in ns) of a file; None if there is none, or a pipe or the like.
+    """(bytes, mtime, ctime, both in ns) of a file; None if it does not exist or is not a regular
+    file.
 
     Raises:
-      InputError: the system does not let it be looked at.
+      InputError: the system refuses access to it.
     """
     try:
         found = os.stat(root / file)
@@ -361,16 +362,17 @@ def state(root: Path, file: str) -> tuple[int, int, int] | None:
         if error.errno in _ABSENT:
             return None
         raise InputError(
-            f"{root / file} cannot be read ({error.strerror}); expected a file that can be, or none"
+            f"{root / file} cannot be read ({error.strerror}); make it readable, or remove it"
         ) from error
     if not stat.S_ISREG(found.st_mode):
         return None
-    # The ctime tells of new bytes under an old mtime, as `cp --preserve` leaves them.
+    # The ctime shows new content under an old mtime, as from `cp --preserve`.
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _heads(root: Path, files: list[str]) -> dict:
-    """What the heads of files say, JSON-able: the heights and widths, 0 of the broken, and why."""
+    """What the headers of files say, JSON-able: heights and widths, 0 for broken files, and why
+    these are broken."""
 
     def look(file: str) -> tuple[int, int, str]:
         try:
@@ -379,7 +381,7 @@ def _heads(root: Path, files: list[str]) -> dict:
             return 0, 0, error.reason
 
     with ThreadPoolExecutor(_READERS) as pool:
-        looked = list(progress(pool.map(look, files), "looking at pictures", len(files)))
+        looked = list(progress(pool.map(look, files), "reading picture headers", len(files)))
     return {
         "heights": [height for height, _, _ in looked],
         "widths": [width for _, width, _ in looked],
@@ -388,7 +390,7 @@ def _heads(root: Path, files: list[str]) -> dict:
 
 
 def _digests(files: list[str], sizes: Mapping[str, int]) -> np.ndarray:
-    """What tells each file from others without reading it, its name and size: uint8 [N, 16]."""
+    """Identifies each file without reading it, by its name and size: uint8 [N, 16]."""
     digests = (
         hashlib.blake2b(os.fsencode(file) + b"\0%d" % sizes[file], digest_size=16).digest()
         for file in files

@@ -1,5 +1,5 @@
-"""Pixels of listed picture files, strictly or with broken files left black; shown on a terminal how
-far it is. Which files there are, and where pixels are kept, is not known here.
+"""Pixels of listed picture files, strictly or with black for broken files; with a progress bar on a
+terminal. Which files there are, and where pixels are kept, is defined elsewhere.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class PictureReader:
 
 
 class TolerantReader:
-    """Reads as `reader` does, but a broken picture is black; `broken` tells it, path -> reason."""
+    """Reads like `reader`, but broken pictures are black and added to `broken`, path -> reason."""
 
     def __init__(self, reader: PictureReader):
         self._reader = reader
@@ -59,5 +59,5 @@ def decoding(images: LazyImages) -> Iterator[np.ndarray]:
 
 
 def progress(items: Iterable[Item], what: str, count: int) -> Iterable[Item]:
-    """The items, with a line of how many of `count` there were, if this is a terminal."""
+    """The items, with a progress bar up to `count` if this is a terminal."""
     return track(items, what, count, transient=True, disable=not sys.stdout.isatty())

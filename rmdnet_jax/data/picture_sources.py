@@ -1,5 +1,4 @@
-"""How the pictures of a folder or a file are laid out, seen from what is there, and the source that
-reads that layout."""
+"""Recognises the layout of a folder or a list of pictures, and calls the source that reads it."""
 
 import os
 from pathlib import Path
@@ -17,18 +16,18 @@ from rmdnet_jax.data.picture_files import PictureFiles
 
 def in_folder(path: str, test_fraction: float, cache: str) -> PictureFiles:
     """The picture files of a folder: FiftyOne's labels.json, Hugging Face's metadata.csv or .jsonl,
-    Parquet files with the pictures inside, or else a folder a class.
+    Parquet files with the pictures inside, or else one subfolder per class.
 
     Args:
       path: the folder.
-      test_fraction: share of each class in (0, 1), where there is no split to test on.
-      cache: where pictures that lie in other files are taken out to.
+      test_fraction: share of each class in (0, 1), if there is no split to test on.
+      cache: the folder into which pictures inside other files are extracted.
 
     Raises:
-      InputError: there is no such folder, or what it holds is not as it should be.
+      InputError: there is no such folder, or its contents are invalid.
     """
     if not path or not os.path.isdir(os.path.expanduser(path)):
-        return folder_source.find(path, test_fraction)  # which says so
+        return folder_source.find(path, test_fraction)  # which raises the error
     if fiftyone_source.is_one(path):
         return fiftyone_source.find(path, test_fraction)
     if imagefolder_source.is_one(path):
@@ -44,11 +43,11 @@ def of_list(path: str, test_fraction: float, cache: str, root: str) -> PictureFi
 
     Args:
       path: the file.
-      test_fraction, cache: as `in_folder` takes them.
+      test_fraction, cache: as for `in_folder`.
       root: what paths are relative to; empty is the file's folder.
 
     Raises:
-      InputError: there is no such file, or what it holds is not as it should be.
+      InputError: there is no such file, or its contents are invalid.
     """
     place = Path(os.path.expanduser(path))
     if os.path.isfile(place) and place.suffix.lower() == labelstudio_source.SUFFIX:

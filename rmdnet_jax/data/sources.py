@@ -1,8 +1,8 @@
 """Data sets by name: the built-in digits, a .npz of arrays, a folder or a manifest of pictures, or
 an image set of tensorflow-datasets.
 
-Everything ends as one checked `Dataset`, in memory if it fits there. Noise and augmentation are not
-applied here.
+All become one checked `Dataset`, in memory if it fits. Noise and augmentation are applied
+elsewhere.
 """
 
 import os
@@ -35,7 +35,7 @@ from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.machine import memory
 
-# Endings of files that list pictures.
+# Extensions of files that list pictures.
 _LISTS = (*manifest_source.SUFFIXES, labelstudio_source.SUFFIX)
 
 _NPZ_IMAGES = ("x_train", "x_test")
@@ -45,7 +45,7 @@ _KNOWN_CLASSES = {
     **dict.fromkeys(("cifar10", "cifar10_n"), CIFAR10_CLASSES),
     **dict.fromkeys(("cifar100", "cifar100_n"), CIFAR100_CLASSES),
 }
-# Of a machine's memory, for the arrays of a .npz: training needs the rest.
+# The share of a machine's memory for the arrays of a .npz: training needs the rest.
 _MEMORY_SHARE = 1 / 2
 
 _NPZ_CONTENTS = (
@@ -66,13 +66,13 @@ def load(
     cache: str = "",
     root: str = "",
 ) -> Dataset:
-    """Loads a data set by name and checks it: what `find` finds, as `read` reads it.
+    """Loads a data set by name and checks it: `find`, then `read`.
 
     Returns:
       Images uint8 [N, H, W, 3], labels int32 [N]; see `Dataset`.
 
     Raises:
-      InputError: there is no such data set or file, or what it holds cannot be trained on.
+      InputError: there is no such data set or file, or its contents cannot be trained on.
     """
     found = find(name, path, image_size, test_fraction, max_broken, cache, root)
     return read(found, train_size, test_size, image_size, max_broken, memory_budget)
@@ -87,31 +87,30 @@ def find(
     cache: str = "",
     root: str = "",
 ) -> Dataset | PictureFiles:
-    """A data set by name, unchecked; of pictures in files what there is, not decoded yet.
+    """A data set by name, unchecked; for picture files, the list of them, not decoded yet.
 
     Args:
-      name: 'digits' (built in), 'npz', 'folder', 'manifest', 'own' (one of the last three, by what
-        the path is), or a data set of tensorflow-datasets, 'cifar10' say.
-      path: for 'npz' and 'manifest' the file, for 'folder' the folder, after which the data set is
-        named; for a tensorflow-datasets name the folder that holds its data sets (empty: its own
-        default, ~/tensorflow_datasets) or a .npz file to read in its place, which then goes by that
-        name and so keeps what the name implies, such as CIFAR-10's mean.
+      name: 'digits' (built in), 'npz', 'folder', 'manifest', 'own' (one of the last three,
+        depending on the path), or a data set of tensorflow-datasets, for example 'cifar10'.
+      path: for 'npz' and 'manifest' the file, for 'folder' the folder, which gives the data set its
+        name; for a tensorflow-datasets name the folder with its data sets (empty: its own default,
+        ~/tensorflow_datasets) or a .npz file to read instead, which then has that name and so what
+        the name implies, such as CIFAR-10's mean.
       image_size: pictures of a folder, a manifest or of tensorflow-datasets become squares of so
         many pixels; 0 leaves them as they are, and all must have one size. None is not yet known.
       test_fraction: share of a folder or a manifest without a test split to test on.
-      max_broken: share of its files that may be no pictures; they are left out.
-      cache: folder in which is kept what was read of its files; empty is none.
+      max_broken: share of its files that may be broken; they are left out.
+      cache: folder in which to keep what was read from its files; empty is none.
       root: folder that a manifest's paths are in; empty is the manifest's own.
 
     Raises:
-      InputError: there is no such data set or file, or what it holds is not as it should be.
+      InputError: there is no such data set or file, or its contents are invalid.
     """
     if name == "own":
         name = _kind(path)
     if root and name != "manifest":
         raise InputError(
-            f"dataset.root is {cut(root)} but {cut(path or name)} is no manifest; expected to "
-            "leave it out"
+            f"dataset.root is {cut(root)}, but {cut(path or name)} is not a manifest; leave it out"
         )
     if name == "manifest":
         listed = picture_sources.of_list(path, test_fraction, cache, root)
@@ -123,7 +122,7 @@ def find(
     is_npz = name == "npz" or path.endswith(".npz")
     if image_size and (is_npz or name == "digits"):
         raise InputError(
-            f"dataset.image_size is {image_size} but the images of {cut(path or name)} are not "
+            f"dataset.image_size is {image_size}, but the images of {cut(path or name)} are not "
             "resized; expected 0"
         )
     if is_npz:
@@ -133,7 +132,7 @@ def find(
     if name == "digits":
         if path:
             raise InputError(
-                f"data set 'digits' is built in; expected no dataset.path, not {cut(path)}"
+                f"dataset.path is {cut(path)}, but data set 'digits' is built in; leave it out"
             )
         return load_digits()
     return tfds_source.load(name, os.path.expanduser(path), image_size or 0)
@@ -147,16 +146,16 @@ def read(
     max_broken: float = 0.01,
     memory_budget: float = 0.0,
 ) -> Dataset:
-    """What was found as a checked data set, in memory if it fits there.
+    """What `find` found, as a checked data set, in memory if it fits.
 
     Args:
-      found: by `find`, with the same `max_broken`.
+      found: from `find`, with the same `max_broken`.
       train_size: keep the first so many training images; 0 keeps all.
       test_size: keep the first so many test images; 0 keeps all.
-      image_size: as `find` takes it.
+      image_size: as for `find`.
       max_broken: likewise.
-      memory_budget: in 10**9 bytes; 0 is what `memory.budget` says. Images that take more, decoded,
-        stay on disk if they are there (`LazyImages`).
+      memory_budget: in 10**9 bytes; 0 is the default of `memory.budget`. Images that take more when
+        decoded stay on disk if they are there (`LazyImages`).
 
     Raises:
       InputError: it cannot be trained on.
@@ -181,10 +180,10 @@ def _kind(path: str) -> str:
         return "manifest"
     if suffix == ".npz":
         return "npz"
-    there = "no folder or file" if not path or not os.path.exists(place) else "no data in"
+    problem = "no folder or file" if not path or not os.path.exists(place) else "no data set in"
     raise InputError(
-        f"{there} {cut(path)!r} (dataset.path); expected a folder with a subfolder a class, a "
-        f"manifest ({', '.join(_LISTS)}), or a .npz"
+        f"{problem} {cut(path)!r} (dataset.path); expected a folder with one subfolder per class, "
+        f"a manifest ({', '.join(_LISTS)}), or a .npz"
     )
 
 
@@ -223,13 +222,13 @@ def load_npz(file: Path, name: str = "") -> Dataset:
 
     The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1], or
     feature vectors float [N, D]; y_train and y_test integers [N]; optionally class_names, C
-    strings, without which there are as many classes as the largest label says (named as CIFAR's
-    where `name` says it is CIFAR); optionally y_train_true, integers [N], the right labels where
-    y_train is wrong in places, -1 of an image that shows none of the classes. Every other array is
-    a label set of the training images, integers [N], and keeps its name; what its labels are is
-    looked at when one is trained on. Labels may also be a column, [N, 1]. An array `annotators`
-    [N, A], integers with -1 or floats with NaN in its gaps, becomes a label set a column, "label:0"
-    and so on; without y_train their majority is taken.
+    strings, without which the largest label determines the number of classes (named as CIFAR's if
+    `name` is CIFAR); optionally y_train_true, integers [N], the right labels if y_train is wrong in
+    places, -1 for an image that shows none of the classes. Every other array is a label set of the
+    training images, integers [N], and keeps its name; the values of its labels are checked when it
+    is trained on. Labels may also be a column, [N, 1]. An array `annotators` [N, A], integers with
+    -1 or floats with NaN in its gaps, becomes one label set per column, "label:0" and so on;
+    without y_train their majority is used.
 
     Args:
       file: the file.
@@ -277,11 +276,11 @@ def load_npz(file: Path, name: str = "") -> Dataset:
 
 
 def _take_annotators(arrays: dict[str, np.ndarray], place: str) -> None:
-    """Puts label sets in the place of several annotators' labels, and their majority where there
-    are no others.
+    """Replaces the array of several annotators' labels by label sets, and adds their majority if
+    there are no other labels.
 
     Raises:
-      InputError: they are no such labels.
+      InputError: they are not such labels.
     """
     if arrays.get("annotators", np.empty(0)).ndim != 2:
         return
@@ -311,8 +310,8 @@ def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:
 
 
 def _label_set(labels: np.ndarray, size: int, where: str) -> np.ndarray:
-    """Labels that only who trains on them has to mind, as int32 [N]: Dataset.check_training_labels
-    finds a number that is no class, also where it is cut to what int32 holds."""
+    """Labels that matter only when they are trained on, as int32 [N]: Dataset.check_training_labels
+    finds a number that is not a class, even after it is clipped to int32."""
     check_label_array(labels, size, where)
     limits = np.iinfo(np.int32)
     return np.clip(labels.astype(np.float64), limits.min, limits.max).astype(np.int32)
@@ -320,14 +319,14 @@ def _label_set(labels: np.ndarray, size: int, where: str) -> np.ndarray:
 
 def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
     """'0', '1', ... up to the largest label."""
-    # Labels that are no integers say nothing here; the check of each array names them.
+    # Labels that are not integers are ignored here; the check of each array reports them.
     integers = [labels for labels in label_arrays if labels.dtype.kind in "iu"]
     largest = max((int(labels.max()) for labels in integers if labels.size), default=-1)
     images = max(labels.size for labels in label_arrays)
     if largest >= images:
         raise InputError(
             f"labels of {place} go up to {largest} with only {images} images; "
-            "expected labels from 0 to the number of classes less 1"
+            "expected labels from 0 to the number of classes minus 1"
         )
     return tuple(str(label) for label in range(largest + 1))
 
@@ -335,5 +334,5 @@ def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
 def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind != "U":
         dtype = cut(names.dtype, 40)
-        raise InputError(f"{where} is {dtype} {names.shape}; expected one string a class")
+        raise InputError(f"{where} is {dtype} {names.shape}; expected one string per class")
     return tuple(shown(name) for name in names.tolist())

@@ -1,7 +1,8 @@
-"""Batches of images that lie on disk, read ahead by Grain: processes or threads decode and resize.
+"""Batches of images that are on disk, prefetched by Grain: processes or threads decode and resize.
 
-A batch is what its row of `order` says, whoever decodes it: workers, hosts and the step at which
-reading starts change nothing. Augmentation is the device's, in the compiled step.
+A batch is defined by its row of `order`, whichever worker decodes it: the number of workers and
+hosts and the step at which reading starts change nothing. Augmentation is part of the compiled
+step, on the device.
 """
 
 import dataclasses
@@ -23,13 +24,14 @@ from absl import flags
 from rmdnet_jax.data.lazy_images import Images, LazyImages
 from rmdnet_jax.machine.cpu import cores as _cores
 
-# Batches that wait, decoded, of each worker.
+# Decoded batches that are buffered per worker.
 _AHEAD = 2
 
 # More only wait for one another: for memory, for the disk, for the one process that takes batches.
 _MOST_WORKERS = 16
 
-# Arrays from this size on go from a worker through shared memory; smaller ones through its pipe.
+# Arrays of this size or larger go from a worker through shared memory; smaller ones through its
+# pipe.
 _SHARED_FROM = 1 << 16
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -52,18 +54,18 @@ class HostBatch:
 class Batches(Iterator[HostBatch]):
     """The batches of an epoch, which are being read from now on; `close` ends that.
 
-    Also a context manager. What was not closed is closed when it is collected.
+    Also a context manager. Closed at the latest when it is garbage-collected.
     """
 
     def __init__(self, dataset: grain.IterDataset | None, length: int):
-        # None: no batch at all, which Grain's processes would not take.
+        # None: no batch at all, which Grain's processes would not accept.
         self._iterator = iter(dataset) if dataset else None
         self._left = length
         if self._iterator:
-            # Also when this is collected, or the interpreter ends: workers would be left over.
+            # Also when this is collected, or the interpreter ends: workers would remain otherwise.
             self._end = weakref.finalize(self, self._iterator.close)
-            # The thread, and the processes that it starts, inherit what is blocked: SIGTERM and
-            # Ctrl-C, which a terminal sends to all, are the main process's to answer.
+            # The thread, and the processes that it starts, inherit the blocked signals: only the
+            # main process handles SIGTERM, and Ctrl-C, which a terminal sends to all.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
                 self._iterator.start_prefetch()
@@ -79,13 +81,13 @@ class Batches(Iterator[HostBatch]):
             self.close()
             raise
         self._left -= 1
-        if not self._left:  # processes take a second to end, which nobody need wait for
+        if not self._left:  # ending processes takes a second: do not wait
             self._iterator = None
             threading.Thread(target=self._end).start()
         return HostBatch(*batch)
 
     def close(self) -> None:
-        """Ends the processes and threads that read ahead; no batch comes any more."""
+        """Ends the processes and threads that prefetch; there are no more batches."""
         if self._iterator is not None:
             self._iterator = None
             self._end()
@@ -107,17 +109,17 @@ def batches(
 ) -> Batches:
     """Reads an epoch's batches in order; the first are being read when this returns.
 
-    With processes this needs the `if __name__ == "__main__":` of any script that starts some.
+    With processes, a script needs `if __name__ == "__main__":`, like any that starts some.
 
     Args:
-      images: [N, H, W, 3], on disk or in memory; for processes better on disk, as each gets its
-        own copy of what is not.
+      images: [N, H, W, 3], on disk or in memory; for processes preferably on disk, as each gets
+        its own copy of images in memory.
       labels: int32 [N].
-      order: int32 [steps, B], the images of each batch; a host of several passes its columns. A
+      order: int32 [steps, B], the images of each batch; one of several hosts passes its columns. A
         list of rows may have rows of different lengths.
       start: the step to start at; nothing before it is read.
-      workers: processes that decode; 0 leaves it to threads of this one, -1 is `worker_count`, or
-        0 for images that are decoded already.
+      workers: number of processes that decode; 0 means threads of this process, -1 means
+        `worker_count`, or 0 for images that are decoded already.
 
     Returns:
       The batches from `start` on: image uint8 [B, H, W, 3], label and index int32 [B].
@@ -125,7 +127,7 @@ def batches(
     Raises:
       InputError: from the iterator, at the batch that holds an image that cannot be decoded.
     """
-    # Not an array on a device: workers could not read it.
+    # Must not be an array on a device: workers could not read it.
     rows = order[start:] if isinstance(order, list) else np.asarray(order)[start:]
     if not len(rows):
         return Batches(None, 0)
@@ -139,7 +141,7 @@ def batches(
         grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     )
     if workers:
-        if not flags.FLAGS.is_parsed():  # Grain reads some of its own; launch.py has parsed them
+        if not flags.FLAGS.is_parsed():  # Grain reads some of its own; launch.py parses them
             flags.FLAGS.mark_as_parsed()
         batch_bytes = max(map(len, rows)) * int(np.prod(images.shape[1:]))
         # Workers x (waiting batches, one being filled, one being copied).
@@ -150,7 +152,7 @@ def batches(
         dataset = grain.experimental.WithOptionsIterDataset(dataset, options).mp_prefetch(
             grain.MultiprocessingOptions(workers, per_worker_buffer_size=_AHEAD), _start_worker
         )
-        # By themselves the processes would start when the first batch is asked for.
+        # By default the processes would start when the first batch is requested.
         dataset = grain.experimental.ThreadPrefetchIterDataset(
             dataset.map(_own), prefetch_buffer_size=1
         )
@@ -158,7 +160,8 @@ def batches(
 
 
 def worker_count() -> int:
-    """Processes that pay on this machine: none on a few cores, else one a core but one."""
+    """Number of worker processes for this machine: none with few cores, else one per core minus
+    one."""
     cores = _cores()
     return 0 if cores < 4 else min(cores - 1, _MOST_WORKERS)
 
@@ -178,9 +181,9 @@ class _Gather:
 
 
 def _own(batch: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
-    """A batch in this process's memory; what it shared is freed at once.
+    """A batch in this process's memory; its shared memory is freed at once.
 
-    Grain frees it when the array is collected, which may be never where the interpreter ends.
+    Grain frees it when the array is collected, which may never happen when the interpreter ends.
     """
     owned = tuple(np.array(array) for array in batch)
     for array in batch:
@@ -191,7 +194,7 @@ def _own(batch: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
 
 
 def _shared_memory_bytes() -> int:
-    """Free shared memory. A container often has 64 MB, and who writes beyond is killed."""
+    """Free shared memory. A container often has 64 MB, and a process that exceeds it is killed."""
     if not _SHARED_MEMORY.is_dir():
         return sys.maxsize
     free = os.statvfs(_SHARED_MEMORY)
@@ -208,7 +211,7 @@ def _start_worker(worker: int, workers: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when the main process is gone, however it went: nobody else would."""
+    """Ends this worker when the main process has ended in any way: nothing else would."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -1,5 +1,5 @@
-"""Rows of tables that people hand in: those of a CSV file by column, and a value of another kind of
-table as the text that CSV would have."""
+"""Rows of users' tables: those of a CSV file by column, and values of other tables as the text that
+CSV would have."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ from rmdnet_jax.base.errors import InputError
 def of_csv(
     place: Path, check: Callable[[list[str]], None] = lambda columns: None
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """What each row of a CSV file is called in an error, and its fields by column. The file has a
-    header, and is UTF-8 with or without a mark of that; empty lines are no rows.
+    """What to call each row of a CSV file in an error, and its fields by column. The file has a
+    header, and is UTF-8 with or without a byte-order mark; empty lines are skipped.
 
     Args:
       place: the file.
-      check: raises InputError for columns that are not right; a column may stand twice.
+      check: raises InputError for wrong columns; it gets the names with duplicates.
 
     Raises:
-      InputError: it is no such file, or a row has another number of fields than the header.
+      InputError: it is not such a file, or a row has another number of fields than the header.
     """
     try:
         with open(place, encoding="utf-8-sig", newline="") as file:
@@ -33,8 +33,8 @@ def of_csv(
                     continue
                 if len(fields) != len(columns):
                     raise InputError(
-                        f"{where}: {len(fields)} fields; expected {len(columns)}, as in the "
-                        'header (a comma in a field needs "quotes" around it)'
+                        f"{where} has {len(fields)} fields; expected {len(columns)}, as in the "
+                        'header (a field with a comma needs "quotes" around it)'
                     )
                 yield where, dict(zip(columns, fields, strict=True))
     except UnicodeDecodeError as error:
@@ -51,14 +51,14 @@ def text(value: Any, column: str, where: str) -> str:
     Args:
       value: text or a whole number.
       column: what to call it in an error.
-      where: what to call the row there.
+      where: what to call the row in an error.
 
     Raises:
       InputError: it is neither.
     """
-    if value is None or value != value:  # a number that is missing is NaN in some writers' tables
+    if value is None or value != value:  # some writers store a missing value as NaN
         return ""
-    if isinstance(value, float) and value.is_integer():  # whole numbers beside missing ones
+    if isinstance(value, float) and value.is_integer():  # integers in a column with NaN
         value = int(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise InputError(

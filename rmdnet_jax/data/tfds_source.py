@@ -1,7 +1,7 @@
 """Image sets of tensorflow-datasets (TFDS), read without TensorFlow: labels at once, images when
 needed.
 
-A set that is not on disk yet is prepared once, in a process of its own, which does need TensorFlow.
+A set that is not on disk yet is prepared once, in a separate process, which does need TensorFlow.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ from rmdnet_jax.machine import devices
 # Read this many records at a time: twice as fast as one by one.
 _CHUNK = 1000
 
-# Where the commands that we suggest prepare a set, beside other copies of it.
+# Where the commands that we suggest prepare a set, apart from other copies of it.
 _BESIDE = "tfds_array_record"
 
 # 'name', 'name/config', 'name:1.0.0'; a namespace, as in 'huggingface:name', would need a network.
 _NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:[\d.*]+)?")
 
-# What the process of its own runs. By itself TFDS tries ten times, and waits without limit: 204 s
-# where names do not resolve.
+# The program of the separate process. By default TFDS tries ten times, and waits without limit:
+# 204 s where names do not resolve.
 _PREPARE = """
 import functools, logging, sys
 logging.disable(logging.WARNING)
@@ -70,21 +70,21 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
     label of the training split with as many classes becomes a label set under its name: the human
     labels 'aggre_label', 'worse_label' and so on of cifar10_n. Greyscale images get three channels.
 
-    Rows are sorted by the feature 'id' where there is one, since TFDS shuffles what it writes. This
-    is not torchvision's order: labels kept by position for torchvision do not fit these images.
+    Rows are sorted by the feature 'id' if there is one, since TFDS shuffles what it writes. This
+    is not torchvision's order: labels stored by position for torchvision do not fit these images.
 
     Args:
-      name: the set's name, with '/config' or ':version' where one is wanted.
+      name: the set's name, with '/config' or ':version' if needed.
       data_dir: the folder in which TFDS keeps its sets; empty is TFDS's default.
-      image_size: every image becomes a square of so many pixels, as `pictures.decode` says; 0
+      image_size: every image becomes a square of so many pixels, as `pictures.decode` does; 0
         leaves them as they are, and all must have one size.
 
     Returns:
       Images [N, H, W, 3], on disk, and labels int32 [N], not checked yet.
 
     Raises:
-      InputError: TFDS does not have the set, it is not an image-classification set, or one of
-        several image sizes without `image_size`, or it is neither on disk nor can be prepared here.
+      InputError: TFDS does not have the set, it is not an image-classification set, it has several
+        image sizes and `image_size` is not given, or it is not on disk and cannot be prepared here.
     """
     builder = _builder(name, data_dir)
     _check_features(builder)
@@ -120,10 +120,10 @@ class TfdsReader:
 
     Attributes:
       source: the split's records, an ArrayRecordDataSource.
-      split: what it is called in an error.
-      folder: where it lies.
+      split: what to call it in an error.
+      folder: where it is.
       shape: (H, W, 3) of every image.
-      resize: whether images are brought to that shape.
+      resize: whether images are resized to that shape.
     """
 
     source: Any
@@ -145,24 +145,24 @@ class TfdsReader:
             )
 
     def records(self, rows: np.ndarray) -> list[Any]:
-        """The features by name of the records `rows`, the image as it was encoded."""
+        """The features by name of the records `rows`, with the image still encoded."""
         # Imported here: it takes a second that other data sources need not pay.
         from tensorflow_datasets.proto import tf_example_pb2
 
         try:
             read = self.source.__getitems__([int(row) for row in rows])
             return [tf_example_pb2.Example.FromString(record).features.feature for record in read]
-        except Exception as error:  # whatever a cut or missing file makes the readers raise
+        except Exception as error:  # whatever a truncated or missing file makes the readers raise
             raise _unreadable(self.split, self.folder, error) from error
 
     def where(self, row: int) -> str:
-        """What an image is called in an error."""
+        """What to call an image in an error."""
         return f"image {row} of the {self.split} in {self.folder}"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
-    """What a split's records hold, sorted by id.
+    """The contents of a split's records, sorted by id.
 
     Attributes:
       images: [N, H, W, 3], on disk.
@@ -177,7 +177,7 @@ class _Split:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TFDS's warnings (a folder without data, OpenCV not installed) out of the log."""
+    """Suppresses TFDS's warnings (a folder without data, OpenCV not installed) in the log."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -188,14 +188,14 @@ def _quiet() -> Iterator[None]:
 
 @_quiet()
 def _builder(name: str, data_dir: str) -> Any:
-    """The TFDS builder of a set, as it lies on disk if it does; never touches the network."""
+    """The TFDS builder of a set, for the copy on disk if there is one; never uses the network."""
     # Imported here: it takes a second that other data sources need not pay.
     try:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError as error:
         raise InputError(
-            f"data set {name!r} is one for tensorflow-datasets, which is not here ({error}); "
-            "expected pip install -r requirements.txt, or dataset.path=FILE.npz"
+            f"data set {name!r} needs tensorflow-datasets, which is not installed ({error}); "
+            "run pip install -r requirements.txt, or set dataset.path=FILE.npz"
         ) from error
 
     if not _NAME.fullmatch(name):
@@ -218,12 +218,12 @@ def _unknown(name: str) -> InputError:
 
     known = ["digits", "npz", *tfds.list_builders(with_community_datasets=False)]
     near = difflib.get_close_matches(name.lower(), known)
-    right = f"perhaps {' or '.join(near)}" if near else "expected digits, npz or a name of TFDS"
+    right = f"did you mean {' or '.join(near)}?" if near else "expected digits, npz or a TFDS name"
     return InputError(f"unknown data set {name!r}; {right}")
 
 
 def _class_labels(builder: Any) -> list[str]:
-    """Names of the features that are one class label an image."""
+    """Names of the features that are one class label per image."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -255,13 +255,13 @@ def _check_prepared(builder: Any) -> None:
     if "array_record" not in formats:
         raise InputError(
             f"data set {builder.name} in {builder.data_dir} is prepared as {', '.join(formats)}; "
-            f"expected array_record; make a second copy with {_command(builder)} and pass "
+            f"expected array_record: make a second copy with {_command(builder)} and pass "
             f"--config.dataset.path={_BESIDE}"
         )
 
 
 def _test_split(builder: Any) -> str:
-    """The name of the split to test on: "validation" where there is no "test".
+    """The name of the split to test on: "validation" if there is no "test".
 
     Raises:
       InputError: there is neither, or no "train".
@@ -277,7 +277,7 @@ def _test_split(builder: Any) -> str:
 
 
 def _command(builder: Any) -> str:
-    """The line that prepares a set in `_BESIDE`, to be run by the user."""
+    """The command that prepares a set in `_BESIDE`, to be run by the user."""
     name = builder.info.full_name.rpartition("/")[0]  # with its config, without its version
     return (
         'python -c "import tensorflow_datasets as tfds; '
@@ -289,16 +289,16 @@ def _command(builder: Any) -> str:
 def _prepare(builder: Any, name: str, data_dir: str) -> None:
     """Downloads and prepares a set, or says in one line how to get it.
 
-    In a process of its own, so that TensorFlow never enters the one that trains.
+    In a separate process, so that TensorFlow is never loaded in the one that trains.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise _unprepared(builder, name, data_dir, "TensorFlow is not installed")
-    print(f"preparing data set {name}, once; a download can take minutes", flush=True)
+    print(f"preparing data set {name} (only once); a download can take minutes", flush=True)
     child = subprocess.run(
         [sys.executable, "-c", _PREPARE, name, data_dir],
         env=os.environ | devices.HIDDEN | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
-        # The progress bars; a terminal shows them.
+        # Progress bars, only for a terminal.
         stderr=None if sys.stderr.isatty() else subprocess.DEVNULL,
         text=True,
         check=False,
@@ -314,21 +314,21 @@ def _unprepared(builder: Any, name: str, data_dir: str, reason: str) -> InputErr
     archives = [info.filename for info in (builder.url_infos or {}).values() if info.filename]
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         page = f"https://www.tensorflow.org/datasets/catalog/{builder.name}"
-        hint = f"; some files must be put into {by_hand} by hand first, see {page}"
+        hint = f"; some files must be put into {by_hand} manually first, see {page}"
     elif len(archives) == 1:
         hint = f"; or put {archives[0]} into {by_hand} and start again"
     else:
         hint = ""
     return InputError(
         f"data set {name} is not in {builder.data_dir} and cannot be prepared here ({reason}); "
-        f"expected, with a network and TensorFlow, {_command(builder)}, then copy {_BESIDE} here "
-        f"and pass --config.dataset.path={_BESIDE}{hint}"
+        f"on a machine with a network and TensorFlow run {_command(builder)}, then copy {_BESIDE} "
+        f"here and pass --config.dataset.path={_BESIDE}{hint}"
     )
 
 
 @_quiet()
 def _read_split(builder: Any, split: str, fields: list[str], image_size: int) -> _Split:
-    """Reads a split's labels, and of its images the sizes where they are not known."""
+    """Reads a split's labels, and the sizes of its images if they are not known."""
     features = builder.info.features
     sort_by_id = "id" in features and features["id"].shape == ()
     size = (image_size, image_size) if image_size else tuple(features["image"].shape[:2])
@@ -352,7 +352,7 @@ def _read_split(builder: Any, split: str, fields: list[str], image_size: int) ->
                 if found != size:
                     raise InputError(
                         f"data set {builder.name} has images of {(*size, 3)} and of "
-                        f"{(*found, 3)}; expected --config.dataset.image_size=SIDE, or a set of "
+                        f"{(*found, 3)}; expected --config.dataset.image_size=SIDE, or a set with "
                         "one image size"
                     )
     order = np.argsort(np.asarray(ids), kind="stable") if sort_by_id else np.arange(len(digests))
@@ -365,11 +365,11 @@ def _read_split(builder: Any, split: str, fields: list[str], image_size: int) ->
 
 
 def _reader(builder: Any, split: str) -> TfdsReader:
-    """Of the records of a split in the order on disk; the images' shape is not known yet."""
+    """A reader of a split's records in the order on disk; the images' shape is not known yet."""
     name, folder = f"{split} split of {builder.name}", str(builder.data_dir)
     try:
         source = builder.as_data_source(split).data_source
-    except Exception as error:  # whatever a cut or missing file makes the readers raise
+    except Exception as error:  # whatever a truncated or missing file makes the readers raise
         raise _unreadable(name, folder, error) from error
     return TfdsReader(source, name, folder, shape=(0, 0, 3), resize=False)
 
@@ -377,10 +377,10 @@ def _reader(builder: Any, split: str) -> TfdsReader:
 def _unreadable(split: str, folder: str, error: Exception) -> InputError:
     return InputError(
         f"{split} in {folder} cannot be read ({one_line(error, 300)}); "
-        "expected to remove that folder and prepare it again"
+        "remove that folder and prepare it again"
     )
 
 
 def _value(feature: Any) -> Any:
-    """What a tf.train.Feature of one value holds."""
+    """The value of a tf.train.Feature with one value."""
     return getattr(feature, feature.WhichOneof("kind")).value[0]

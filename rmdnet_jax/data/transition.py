@@ -1,11 +1,11 @@
 """An estimate of the label noise, P(given label | true class), without true labels.
 
-By anchors: samples of which the evidence is sure are taken to be of the class that it says, and
-their given labels are counted. What a student says of an image's neighbours has the surest few for
-anchors. What it says of the image itself needs more: it is surest of labels that it has learned,
-and shows too little noise there; of all images it gets some wrong itself, and shows too much
-(docs/label_issues.md has figures). What has not learned from the labels needs no anchors:
-unseen.py.
+By anchors: samples with confident evidence are taken to be of the class that it favours, and their
+given labels are counted. For a student's predictions on an image's neighbours, the most confident
+few are the anchors. Its predictions on the image itself need more anchors: they are most confident
+for labels that it has learned, and show too little noise there; on all images, its own mistakes
+would show too much (docs/label_issues.md has numbers). Predictions of a network that has not
+learned from the labels need no anchors: unseen.py.
 """
 
 import math
@@ -13,34 +13,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The surest of a class: this share of the samples that the evidence takes for it, and no fewer than
-# so many, which may be up to a third of them.
+# The most confident of a class: this share of the samples that the evidence assigns to it, but at
+# least so many, or a third of the samples if that is less.
 _SHARE = 0.03
 _FEWEST = 50
 
-# Of a network that has learned the labels, instead: the share whose label agrees, to this power.
-# Were it least sure where it is wrong, 1 would leave all of that out; it is not quite so.
+# For a network that has learned the labels, instead: the share whose label agrees, to this power.
+# If it were least confident where it is wrong, 1 would exclude all of that; this is not quite so.
 _POWER = 1.5
 
-# Standard errors by which the evidence must agree with the labels more often than the largest class
-# alone would, to say anything of them.
+# Standard errors by which the evidence must agree with the labels more often than predicting the
+# largest class would, to say anything about them.
 _CLEARLY = 3
 
-# Standard errors by which class k must turn into j more often than j into k to count as a habit
-# of whoever labelled, and the share of all wrong labels from which on habits are heeded.
+# Evidence is weak if it agrees with fewer labels than this share of what there is above the largest
+# class. Then no part of the rate is certain; and unless its agreement hardly depends on its
+# confidence, its own mistakes cannot be distinguished from wrong labels (docs/label_issues.md).
+_WEAK, _FLAT = 0.2, 0.6
+
+# Standard errors by which class k must turn into j more often than j into k to count as a habit of
+# the annotators, and the share of all wrong labels from which habits are taken into account.
 _ERRORS, _HABITUAL = 3, 0.25
 
 
 class Noise(NamedTuple):
-    """What the labels are taken to have gone through.
+    """The estimated noise of the labels.
 
     Attributes:
       transition: float64 [C, C], P(given | true), rows sum to 1.
-      rate: share of wrong labels, in [0, 1]; None where the evidence cannot tell.
-      range: of the rate, (lowest, highest). What the evidence gets wrong by itself, of which the
-        estimate takes none for noise, may be noise; and as much of the estimate may be none.
-      habits: float64 [C, C], T as far as some classes turn into others by habit; None where they
-        do not.
+      rate: share of wrong labels, in [0, 1]; None if the evidence does not determine it.
+      range: of the rate, (lowest, highest). What the estimate attributes to mistakes of the
+        evidence may be noise; and as much of the estimate may not be noise.
+      habits: float64 [C, C], the part of T by which some classes turn into others by habit; None if
+        there is none.
     """
 
     transition: np.ndarray
@@ -50,8 +55,7 @@ class Noise(NamedTuple):
 
     @property
     def guess(self) -> float:
-        """The rate for whoever cannot do without one: where it is not known, the middle of its
-        range."""
+        """The rate for callers that need one: if it is unknown, the middle of its range."""
         return sum(self.range) / 2 if self.rate is None else self.rate
 
 
@@ -59,26 +63,26 @@ def estimate(evidence: np.ndarray, given: np.ndarray, learned: bool = False) -> 
     """The estimated noise.
 
     Args:
-      evidence: float [N, C] in [0, 1], for each class of each sample; of knn.neighbours_mean where
+      evidence: float [N, C] in [0, 1], for each class of each sample; from knn.neighbours_mean if
         there is a teacher.
       given: int [N], the labels.
-      learned: whether the evidence is what a network says of images whose labels it has learned,
-        so that the surest are not enough.
+      learned: whether the evidence is a network's predictions for images whose labels it has
+        learned, so that the most confident are not enough.
 
     References:
       Liu and Tao 2016 (arXiv 1411.7718) and Patrini et al. 2017 (arXiv 1609.03683) estimate noise
-      at anchor points; they read one anchor's probabilities where here given labels are counted.
+      at anchor points; they use one anchor's probabilities, while here given labels are counted.
     """
     said = evidence.argmax(axis=1)
     surest, more = _counted(evidence, said, given)
     anchors = more if learned else surest
     shares = np.bincount(said, minlength=evidence.shape[1]) / len(said)
     rate = _rate(anchors, shares)
-    if learned:  # a wrong label that it has learned is one that it agrees with
+    if learned:  # it agrees with the wrong labels that it has learned
         rate = min(rate, float(np.mean(said != given)))
     return noise(
         _rows(anchors), rate, _rate(surest, shares), anchors.sum(), habits(surest, shares), said,
-        given,
+        given, flatness(said, evidence.max(axis=1), given),
     )  # fmt: skip
 
 
@@ -90,43 +94,76 @@ def noise(
     habits: np.ndarray | None,
     said: np.ndarray,
     given: np.ndarray,
+    flat: float = 1.0,
 ) -> Noise:
-    """An estimate, with what can be known of it.
+    """An estimate, with its uncertainty.
 
-    The evidence is against `disagreement` of the labels: those that are wrong, but for the few that
-    are wrong in its own way, and those that it gets wrong itself. So no rate can be above it, but
-    by chance, and how far it is above what is surely wrong is how far that may be off.
+    The evidence contradicts a share `disagreement` of the labels: those that are wrong, except for
+    the few where it makes the same mistake, and those where only the evidence is wrong. So, except
+    by chance, the rate cannot be higher, and its distance to what is certainly wrong bounds the
+    error of that.
 
     Args:
       matrix: float64 [C, C], the estimated T.
       rate: the estimated share of wrong labels.
-      surely: the least of it that can be said.
-      seen: samples that the rate is of.
-      habits: as `habits` finds them.
+      surely: the part of it that is certain.
+      seen: number of samples from which the rate is estimated.
+      habits: as from `habits`.
       said: int [N], the classes that the evidence favours.
       given: int [N], the labels.
+      flat: as from `flatness`; 1 if the evidence is calibrated in another way.
     """
     disagreement = float(np.mean(said != given))
-    majority = np.bincount(given).max() / len(given)
+    majority = _largest(given)
+    is_weak = 1 - disagreement < majority + _WEAK * (1 - majority)
     spread = math.sqrt(majority * (1 - majority) / len(given))
     is_witness = 1 - disagreement > majority + _CLEARLY * spread or not disagreement
     by_chance = _CLEARLY * math.sqrt(rate * (1 - rate) / seen)
-    is_known = is_witness and rate <= disagreement + by_chance
+    is_known = is_witness and rate <= disagreement + by_chance and not (is_weak and flat < _FLAT)
     rate = min(rate, disagreement)
-    lowest = max(0.0, 2 * min(surely, rate) - disagreement) if is_known else 0.0
+    is_sure = is_known and not is_weak
+    lowest = max(0.0, 2 * min(surely, rate) - disagreement) if is_sure else 0.0
     known = rate if is_known else None
     return Noise(matrix, known, (lowest, disagreement), habits)
 
 
-def habits(counts: np.ndarray, shares: np.ndarray) -> np.ndarray | None:
-    """T as if all wrong labels were spread evenly but for those that are there by habit, k -> j
-    clearly more often than j -> k; None where habits are few.
+def flatness(said: np.ndarray, confidence: np.ndarray, given: np.ndarray) -> float:
+    """How little the agreement with the labels depends on the confidence, in [0, 1].
 
-    Networks take alike classes for one another both ways, which looks like noise; what goes one way
-    is of the labels.
+    Labels that are wrong at random lower the agreement of confident and of other evidence alike;
+    its own mistakes lower that of the other. So 1 is evidence without mistakes, whatever the
+    labels, and near 0 its less confident half agrees no more often than the largest class would.
 
     Args:
-      counts: float [C, C], how often a true class k was seen to have become j.
+      said: int [N], the classes that the evidence favours.
+      confidence: float [N], in them; compared within each class.
+      given: int [N], the labels.
+    """
+    is_high = np.zeros(len(said), bool)
+    for label in np.unique(said):
+        rows = np.flatnonzero(said == label)
+        is_high[rows[confidence[rows] > np.median(confidence[rows])]] = True
+    agrees, largest = said == given, _largest(given)
+    if is_high.all() or not is_high.any():
+        return 1.0  # all equally confident
+    high, low = (float(agrees[part].mean()) - largest for part in (is_high, ~is_high))
+    return min(1.0, max(0.0, low / high)) if high > 0 else 0.0
+
+
+def _largest(given: np.ndarray) -> float:
+    """The share of the largest class among the labels."""
+    return float(np.bincount(given).max() / len(given))
+
+
+def habits(counts: np.ndarray, shares: np.ndarray) -> np.ndarray | None:
+    """T as if all wrong labels were spread evenly except for those by habit, where k -> j is
+    clearly more frequent than j -> k; None if habits are few.
+
+    Networks confuse similar classes in both directions, which looks like noise; what goes only one
+    way is due to the labels.
+
+    Args:
+      counts: float [C, C], how often a true class k was observed as j.
       shares: float [C], of the true classes; they sum to 1.
     """
     classes = len(counts)
@@ -148,16 +185,16 @@ def habits(counts: np.ndarray, shares: np.ndarray) -> np.ndarray | None:
 
 
 def error(estimated: np.ndarray, realised: np.ndarray) -> float:
-    """How far two transition matrices [C, C] are from each other, in [0, 1]: the total variation
-    distance of their rows, in the mean."""
+    """The distance of two transition matrices [C, C], in [0, 1]: the mean total variation distance
+    of their rows."""
     return float(np.abs(estimated - realised).sum(axis=1).mean() / 2)
 
 
 def _counted(
     evidence: np.ndarray, said: np.ndarray, given: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How often samples that the evidence takes for k have been given j, float64 [C, C]: of the
-    surest, and of more. A class that it never names has its own label once."""
+    """How often samples that the evidence assigns to k have the given label j, float64 [C, C]: for
+    the most confident, and for more. A class that is never predicted gets one count of itself."""
     classes = evidence.shape[1]
     surest, more = np.eye(classes), np.eye(classes)
     for label in np.unique(said):

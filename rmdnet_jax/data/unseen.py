@@ -1,10 +1,10 @@
-"""How wrong the given labels are, by what networks say that have not seen them.
+"""Estimates how many given labels are wrong, from predictions of networks that have not seen them.
 
-The model: a label is the true class, or one that a class-dependent draw put in its place,
-P(given = j | x) = sum_k P(true = k | x) T[k, j]. The networks' probabilities, brought to a right
-temperature, stand for P(true | x); T and the temperature are those under which the given labels are
-likeliest (expectation and maximisation, as Dawid and Skene 1979 for annotators). The labels say how
-sure the networks may be, so their confidence, which robust losses leave low, does no harm.
+The model: a label is the true class, or a class-dependent random replacement,
+P(given = j | x) = sum_k P(true = k | x) T[k, j]. The networks' probabilities, at a fitted
+temperature, are used for P(true | x); T and the temperature maximise the likelihood of the given
+labels (expectation maximisation, as Dawid and Skene 1979 for annotators). The labels thus calibrate
+the networks, so that their confidence, which is low after robust losses, does no harm.
 """
 
 import numpy as np
@@ -13,20 +13,20 @@ from scipy.special import softmax
 from rmdnet_jax.data import transition
 from rmdnet_jax.data.transition import Noise
 
-# Temperatures that are tried; then so many between the neighbours of the likeliest.
+# Temperatures to try; then so many between the neighbours of the likeliest.
 _TEMPERATURES, _BETWEEN = np.geomspace(0.25, 4, 10), 7
 
-# Iterations of each, at most, and a change of T that ends them.
+# The most iterations for each, and the change of T that ends them.
 _ITERATIONS, _CHANGE = 60, 1e-4
 
-# Entries [n, C], in samples drawn by chance, that choose the temperature, and that T is fitted to.
+# Size n x C of the random samples from which the temperature is chosen, and to which T is fitted.
 _ENTRIES = 100_000, 2_000_000
 
-# Samples that are not too few for either, whatever the number of classes; and what draws them.
+# The fewest samples for either, whatever the number of classes; and the seed that draws them.
 _FEWEST, _SEED = 2000, 0
 
-# Rows of T have this many samples' worth of a rate that is the same for all classes, times
-# C^3 / N: a row of few samples, or of many classes, says little of itself.
+# The prior of T's rows is a rate that is the same for all classes, weighted as this many samples
+# times C^3 / N: a row with few samples, or with many classes, contains little information.
 _PRIOR = 20
 
 
@@ -34,7 +34,7 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
     """An estimate of the noise.
 
     Args:
-      probabilities: float [N, C], of each sample by a network that has not learned from its label.
+      probabilities: float [N, C], for each sample from a network that has not learned its label.
       given: int [N].
     """
     tried, fitted = (_drawn(probabilities, given, entries) for entries in _ENTRIES)
@@ -63,8 +63,8 @@ def noise(probabilities: np.ndarray, given: np.ndarray) -> Noise:
 
 
 def judged(noise: Noise, probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """What to judge labels by, float32 [N, C]: the probabilities, or where there are habits those
-    given the label and the habit."""
+    """The evidence to rank labels by, float32 [N, C]: the probabilities, or if there are habits,
+    the probabilities conditioned on the label and the habits."""
     if noise.habits is not None:
         probabilities, _ = _posterior(probabilities, given, noise.habits)
     return np.asarray(probabilities, np.float32)
@@ -73,7 +73,7 @@ def judged(noise: Noise, probabilities: np.ndarray, given: np.ndarray) -> np.nda
 def _drawn(
     probabilities: np.ndarray, given: np.ndarray, entries: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The logarithms float64 [n, C] of some samples, at most all, and their labels."""
+    """The log-probabilities float64 [n, C] of some or all samples, and their labels."""
     size, classes = probabilities.shape
     count = max(_FEWEST, entries // classes)
     if count < size:
@@ -105,7 +105,7 @@ def _posterior(
 
 
 def _counts(posterior: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """How often a true class k has become j: float64 [C, C]."""
+    """How often a true class k was labelled j: float64 [C, C]."""
     classes = posterior.shape[1]
     counts = np.zeros((classes, classes))
     order = np.argsort(given, kind="stable")

@@ -1,7 +1,7 @@
-"""Which images are held out of every class; and those held out of stage RGRL, to choose a config by
-without true labels.
+"""Which images of every class are held out; and those held out when training the student, to choose
+a config without true labels.
 
-A student is judged by how often it agrees with their given labels, which it has not seen.
+A student is evaluated by how often it agrees with their given labels, which it has not seen.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ class Split:
 
     Attributes:
       data: the data set with the images to learn from as its training images.
-      labels: theirs; what is told of the noise as a whole is still that of all.
-      index: int64 [n], their places among all training images.
+      labels: theirs; statistics of the noise are still those of all images.
+      index: int64 [n], their positions among all training images.
       held_out_images: uint8 [m, H, W, 3]; m may be 0.
       held_out_given: int32 [m], their given labels.
     """
@@ -35,19 +35,19 @@ class Split:
 
 
 def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
-    """Holds `share` of the images of every given class out, in [0, 1).
+    """Holds out the validation fraction `share`, in [0, 1), of the images of every given class.
 
-    Which, depends on (seed, place of the image, given labels) alone; at least one image of a class
-    is held out, and at least one stays. A share of 0 leaves `data` and `labels` as they are.
+    Which ones depends only on (seed, position of the image, given labels); at least one image of a
+    class is held out, and at least one stays. A share of 0 leaves `data` and `labels` unchanged.
 
     Raises:
       InputError: no class has two images.
     """
-    draw = np.random.default_rng((seed, 0x76616C)).random(len(labels.given))  # "val": of its own
+    draw = np.random.default_rng((seed, 0x76616C)).random(len(labels.given))  # "val"
     held_out = per_class(labels.given, share, draw, at_least=1 if share else 0)
     if share and not held_out.any():
         raise InputError(
-            f"config.dataset.validation_fraction is {share!r}, and no class has two images; "
+            f"config.dataset.validation_fraction is {share!r}, but no class has two images; "
             "expected 0, or more images"
         )
     index, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -61,13 +61,13 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
 
 
 def per_class(labels: np.ndarray, share: float, draw: np.ndarray, at_least: int = 0) -> np.ndarray:
-    """Which samples are held out: bool [N], of every class the nearest number to `share`.
+    """Which samples are held out: bool [N], for every class the nearest number to `share`.
 
     Args:
       labels: int [N].
       share: in [0, 1].
-      draw: [N], the order of a class: those with the smallest are held out.
-      at_least: as many of a class, whatever the share; but one of a class always stays.
+      draw: [N], the order within a class: those with the smallest values are held out.
+      at_least: the fewest per class, whatever the share; but one of a class always stays.
     """
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):

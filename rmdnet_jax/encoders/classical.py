@@ -1,6 +1,6 @@
-"""Eyes that need no download: histograms of colours and of gradients, as pictures were described
-before networks. Far from a pretrained encoder, and ahead of what a laptop learns from a few
-thousand pictures in an hour (docs/encoders.md)."""
+"""An encoder without a download: histograms of colours and of gradients, as images were described
+before neural networks. Much worse than a pretrained encoder, but better than what a laptop learns
+from a few thousand images in an hour (docs/encoders.md)."""
 
 import dataclasses
 from pathlib import Path
@@ -14,21 +14,21 @@ from rmdnet_jax.encoders.interface import Asked
 NAME = "classical"
 
 _CELL = 16  # pixels
-_ORIENTATIONS = 9  # of a gradient, whichever way it points
+_ORIENTATIONS = 9  # of a gradient, regardless of its sign
 _LEVELS = 4  # of each channel in a histogram of colours
-_GRID = 4  # cells a side whose mean and deviation of colour are taken
+_GRID = 4  # cells per side whose mean and deviation of colour are taken
 
-# Changes with what is computed: embeddings are kept by it.
+# To be changed with what is computed: it is part of the key of stored embeddings.
 _VERSION = "1"
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassicalEncoder:
     """The encoder. Histograms of oriented gradients in blocks of 2 x 2 cells (Dalal and Triggs
-    2005), histograms of colours of the whole and of its quarters, and colours on a coarse grid.
+    2005), histograms of colours of the image and of its quarters, and colours on a coarse grid.
 
     Attributes:
-      side: of the pictures, a multiple of 64.
+      side: of the square images in pixels, a multiple of 64.
     """
 
     side: int = 128
@@ -43,19 +43,19 @@ class ClassicalEncoder:
 
     @property
     def size(self) -> int:
-        """D, features of an embedding."""
+        """D, the number of features of an embedding."""
         blocks = (self.side // _CELL - 1) ** 2
         return blocks * 4 * _ORIENTATIONS + 5 * _LEVELS**3 + 6 * _GRID**2
 
     @property
     def digest(self) -> str:
-        """Of its version and side."""
+        """A hash of its version and side."""
         return text_digest(NAME, _VERSION, str(self.side))
 
     @property
     def story(self) -> str:
-        """What it is."""
-        return f"{NAME}: pictures of {self.side} pixels, {self.size:,} colours and gradients"
+        """A line that describes it."""
+        return f"{NAME}: images of {self.side} pixels, {self.size:,} colour and gradient features"
 
     def embed(self, pictures: np.ndarray) -> np.ndarray:
         """Embeddings float32 [n, D] of uint8 [n, side, side, 3]."""
@@ -64,7 +64,7 @@ class ClassicalEncoder:
 
 
 def _gradients(x: np.ndarray) -> np.ndarray:
-    """[n, blocks * 4 * orientations], every block of unit length, as roots."""
+    """[n, blocks * 4 * orientations], square roots, every block of unit length."""
     grey = x.mean(axis=3)
     rows, columns = np.gradient(grey, axis=(1, 2))
     strength = np.hypot(rows, columns)
@@ -86,7 +86,7 @@ def _sums(x: np.ndarray) -> np.ndarray:
 
 
 def _histograms(pictures: np.ndarray) -> np.ndarray:
-    """[n, 5 * levels^3]: shares of colours in the whole and in its quarters, as roots."""
+    """[n, 5 * levels^3]: square roots of the shares of colours in the image and in its quarters."""
     level = pictures.astype(int) * _LEVELS // 256
     colour = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
     n, half = len(pictures), pictures.shape[1] // 2

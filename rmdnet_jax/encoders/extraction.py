@@ -1,5 +1,5 @@
-"""The embeddings of all pictures, each computed once: kept on disk by what pictures and encoder
-are, block by block, so that a stopped extraction goes on."""
+"""The embeddings of all images, each computed once and kept on disk, block by block, so that a
+stopped extraction resumes."""
 
 import contextlib
 import sys
@@ -15,10 +15,10 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.data.picture_reader import progress
 from rmdnet_jax.encoders.interface import Encoder
 
-# Pictures of a call, and of a file: seconds of work on a laptop.
+# Images per call, and per file: seconds of work on a laptop.
 _BATCH, _BLOCK = 32, 512
 
-_CONSTANT = 1e-6  # a spread, relative to the values' size, that is rounding
+_CONSTANT = 1e-6  # a spread that is due to rounding, relative to the values' size
 
 
 def embeddings(
@@ -29,12 +29,12 @@ def embeddings(
     Args:
       encoder: what computes them.
       pictures: uint8 [N, side, side, 3] of the encoder's side, in memory or on disk.
-      folder: of these pictures and this encoder, where finished blocks are kept; None: nowhere. One
-        that cannot be written is no error.
-      name: of the pictures, for the progress.
+      folder: where finished blocks of these images and this encoder are kept; None: nowhere. It is
+        no error if it cannot be written.
+      name: what to call the images in the progress line.
 
     Raises:
-      InputError: an embedding is not finite, or all of them are the same and the pictures are not.
+      InputError: an embedding is not finite, or all of them are equal and the images are not.
     """
     found = np.empty((len(pictures), encoder.size), np.float32)
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(found), _BLOCK)]
@@ -62,7 +62,7 @@ def embeddings(
 
 def _embedded(encoder: Encoder, pictures: Images, name: str) -> Generator[np.ndarray, None, None]:
     """Batch by batch; _BLOCK is a multiple of _BATCH, so that no batch belongs to two blocks."""
-    if len(pictures) > _BLOCK and not sys.stdout.isatty():  # which has a line that moves instead
+    if len(pictures) > _BLOCK and not sys.stdout.isatty():  # which shows a progress bar instead
         print(f"encoder: embedding {len(pictures):,} {name}", flush=True)
     batches = lazy_images.blocks(pictures, _BATCH)
     count = -(-len(pictures) // _BATCH)
@@ -80,7 +80,7 @@ def _keep(folder: Path | None, number: int, block: np.ndarray) -> None:
 
 
 def _kept(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """What is kept in a file; None where there is none, or it is damaged."""
+    """The block in a file; None if there is none, or it is damaged."""
     try:
         block = npy.load(file)
     except InputError:
@@ -93,13 +93,14 @@ def _check(found: np.ndarray, pictures: Images, encoder: Encoder, name: str) -> 
     if not is_finite.all():
         raise InputError(
             f"{encoder.story}: {np.sum(~is_finite):,} of {len(found):,} embeddings of {name} are "
-            f"not finite, first of picture {int(is_finite.argmin())}; expected another encoder"
+            f"not finite, first that of picture {int(is_finite.argmin())}; expected finite "
+            "numbers, perhaps from another encoder"
         )
     is_constant = len(found) > 1 and np.ptp(found, axis=0).max() <= _CONSTANT * np.abs(found).max()
     if is_constant and _differ(pictures):
         raise InputError(
-            f"{encoder.story}: all embeddings of {name} are the same; expected another output "
-            "(encoder.output) or encoder"
+            f"{encoder.story}: all embeddings of {name} are equal; expected different ones, "
+            "perhaps from another output (encoder.output) or encoder"
         )
 
 

@@ -1,5 +1,5 @@
-"""Files of the Hugging Face hub by their address, hf://owner/name/folder/file.onnx. Logins, the
-cache and the progress bar are huggingface_hub's."""
+"""Files of the Hugging Face hub by their address, hf://owner/name/folder/file.onnx. Logins, cache
+and progress bar are those of huggingface_hub."""
 
 import re
 from pathlib import Path
@@ -14,33 +14,34 @@ _RIGHT = "expected hf://owner/name/folder/file.onnx or hf://owner/name@revision/
 def fetched(path: str) -> Path:
     """The file at an address of the hub, in the hub's cache on this machine.
 
-    One that lies there already is found without a connection too. Otherwise huggingface_hub tries
-    for half a minute, and says so.
+    A file that is there already is found without a connection, too. Otherwise huggingface_hub tries
+    for half a minute, and prints that it does.
 
     Args:
-      path: hf://owner/name/folder/file.onnx, or with a branch, tag or commit behind the name,
+      path: hf://owner/name/folder/file.onnx, or with a branch, tag or commit after the name,
         hf://owner/name@revision/file.onnx.
 
     Raises:
-      InputError: the address is malformed, the file cannot be had, or huggingface_hub is missing.
+      InputError: the address is malformed, the file cannot be fetched, or huggingface_hub is
+        missing.
     """
     address = _ADDRESS.fullmatch(path)
     if not address or {".", ".."} & set(re.split("[/@]", path)):
-        raise InputError(f"{path} is no address of a file on the hub; {_RIGHT}")
+        raise InputError(f"{path} is not an address of a file on the hub; {_RIGHT}")
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
         raise InputError(
-            f"fetching {path} takes the package huggingface_hub, which is missing; expected "
+            f"fetching {path} needs the package huggingface_hub, which is missing; run "
             "pip install huggingface_hub"
         ) from error
     repository, revision, file = address.groups()
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
     except errors.HFValidationError as error:
-        raise InputError(f"{path} is no address of a file on the hub; {_RIGHT}") from error
+        raise InputError(f"{path} is not an address of a file on the hub; {_RIGHT}") from error
     except Exception as error:  # of the hub, of the connection, of the disk
-        # Where the hub has answered that there is none, a file of the same name is another one.
+        # If the hub has answered that there is none, a cached file of that name is another one.
         if not isinstance(error, (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError)):
             try:
                 cached = hf_hub_download(repository, file, revision=revision, local_files_only=True)
@@ -52,22 +53,22 @@ def fetched(path: str) -> Path:
 
 
 def _explained(error: Exception, repository: str) -> tuple[str, str]:
-    """What went wrong, and what would be right."""
+    """What went wrong, and what was expected."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
         page = f"https://huggingface.co/{repository}"
-        return "no access", f"to accept its terms on {page}, and then hf auth login"
+        return "no access", f"access: accept its terms on {page}, then run hf auth login"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return "no such repository, or a private one", "another one, or hf auth login"
+        return "no such repository, or a private one", "another one, or a login (hf auth login)"
     if isinstance(error, errors.RevisionNotFoundError):
         return "no such revision", "a branch, tag or commit of the repository"
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return "no such file in the repository", "a path that its page lists under Files"
-    again = "to try again later, or a file on this machine"
+    again = "a working connection (try again later), or a file on this machine"
     if isinstance(error, errors.LocalEntryNotFoundError):
         if not isinstance(error.__cause__, errors.HfHubHTTPError | errors.FileMetadataError):
-            return "no connection, and it is not in the cache", "a connection the first time"
+            return "no connection, and it is not in the cache", "a connection for the first use"
         error = error.__cause__
     if isinstance(error, errors.HfHubHTTPError):
         return f"the server answers with status {error.response.status_code}", again

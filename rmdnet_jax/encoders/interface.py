@@ -1,4 +1,4 @@
-"""What a pretrained encoder is to everything around it: pictures in, one embedding each out."""
+"""The interface of a pretrained encoder: images in, one embedding each out."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from rmdnet_jax.base.ranges import Rule, one_of
 
 # Means and standard deviations that encoders were trained with, of channels in [0, 1]: those of
-# ImageNet's pictures, of CLIP's, 0.5 (Inception, EfficientNet-Lite, many of timm), and 0 and 1.
+# ImageNet, of CLIP, 0.5 (Inception, EfficientNet-Lite, many of timm), and 0 and 1.
 PRESETS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -18,17 +18,17 @@ PRESETS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 NORMALISATION: Rule = one_of(*PRESETS)
 
-SIDE = 224  # pixels, where neither the file nor the user says
+SIDE = 224  # pixels, if neither the file nor the user says
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a user says of an encoder's file; the rest is read from the file.
+    """What a user states about an encoder's file; the rest is read from the file.
 
     Attributes:
-      side: of its square pictures, in pixels; 0 is the file's own, or 224.
-      normalisation: of `PRESETS`; None is the file's own.
-      output: the name of the output of an ONNX file; "" is chosen.
+      side: of its square images, in pixels; 0 is the file's own, or 224.
+      normalisation: one of `PRESETS`; None is the file's own.
+      output: the name of the output of an ONNX file; "" lets the program choose.
     """
 
     side: int = 0
@@ -37,16 +37,16 @@ class Asked:
 
 
 class Encoder(Protocol):
-    """A frozen network that somebody else has trained.
+    """A frozen network that was trained elsewhere.
 
     Attributes:
       path: its file.
       used: how it is used, so that the file can be read again.
-      side: of the square pictures that it reads, in pixels.
-      size: D, features of an embedding.
-      normalised: of `PRESETS`, "the file's", or None: nobody says, and ImageNet's is taken.
+      side: of the square images that it reads, in pixels.
+      size: D, the number of features of an embedding.
+      normalised: one of `PRESETS`, "the file's", or None: not stated, and ImageNet's is used.
       digest: SHA-256 of its file and of how it is used.
-      story: a line on what is read and what is taken, for the terminal.
+      story: a line for the terminal on what it reads and which output is used.
     """
 
     @property
@@ -71,12 +71,12 @@ class Encoder(Protocol):
 
     @property
     def normalised(self) -> str | None:
-        """By which mean and standard deviation."""
+        """With which mean and standard deviation."""
         ...
 
     @property
     def digest(self) -> str:
-        """Of file and use."""
+        """A hash of file and use."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""An encoder from an ONNX file, whatever framework it comes from, run by onnxruntime.
+"""An encoder from an ONNX file, exported from any framework, run by onnxruntime.
 
 The file is data: its operators are onnxruntime's own, and custom ones are not loaded.
 """
@@ -16,18 +16,18 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line, shown
 from rmdnet_jax.encoders.interface import PRESETS, SIDE, Asked
 
-_RIGHT = "expected an ONNX file of a network from pictures to embeddings (docs/encoders.md)"
+_RIGHT = "expected an ONNX file of a network that maps images to embeddings (docs/encoders.md)"
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
-# Outputs that are embeddings by their names are taken before others of their rank.
+# Outputs whose names suggest embeddings are preferred to others of the same rank.
 _GOOD_NAMES = ("embed", "pool", "feature")
 _BAD_NAMES = ("logit", "prob", "class")
 
-# More, of all pictures of a call together, is no encoder's: 64 of 1,024 x 1,024.
+# Pixels of all images of a call, at most: 64 of 1,024 x 1,024. No encoder reads more.
 _MOST_PIXELS = 1 << 26
 
-_HOW = {2: "as it is", 3: "its first token", 4: "its mean over places"}
+_HOW = {2: "as it is", 3: "its first token", 4: "its mean over positions"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,12 @@ class OnnxEncoder:
     """The encoder; `read` makes it.
 
     Attributes:
-      path, used, side, size, normalised, digest, story: as Encoder has them.
+      path, used, side, size, normalised, digest, story: as in Encoder.
       session: onnxruntime's.
-      input, dtype: name and dtype of what it reads.
+      input, dtype: name and dtype of its input.
       first: whether channels come first, [n, 3, H, W].
-      batch: pictures of a call where the file fixes them, or 0.
-      output: the name of what is taken.
+      batch: images per call if the file fixes them, or 0.
+      output: the name of the output that is used.
       mean, std: float32 [3], of channels in [0, 1].
     """
 
@@ -83,28 +83,27 @@ class OnnxEncoder:
 
 
 def read(path: Path, asked: Asked, classes: int = 0) -> OnnxEncoder:
-    """The encoder of a file, tried on two pictures.
+    """The encoder of a file, tried on two images.
 
     Args:
       path: the file.
       asked: how it is to be used.
-      classes: of a classifier, whose output of so many columns then stands in the embedding's
-        place; 0 is an encoder.
+      classes: for a classifier, the number of its classes: its output of so many columns then
+        takes the embedding's place; 0 is an encoder.
 
     Raises:
-      InputError: onnxruntime is missing, it cannot read or run the file, or what comes out is no
-        embedding of each picture.
+      InputError: onnxruntime is missing, it cannot read or run the file, or the output is not one
+        embedding per image.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise InputError(
-            f"{path} takes the package onnxruntime, which is missing; expected "
-            "pip install onnxruntime"
+            f"{path} needs the package onnxruntime, which is missing; run pip install onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it raises is enough
-    # One that adds TensorRT would compile for minutes, and not say so.
+    # TensorRT's would compile for minutes, without a message.
     providers = [
         name
         for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -121,9 +120,9 @@ def read(path: Path, asked: Asked, classes: int = 0) -> OnnxEncoder:
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
     if max(batch, 2) * side**2 > _MOST_PIXELS:
         raise InputError(
-            f"{path} reads pictures of {side:,} pixels"
+            f"{path} reads images of {side:,} pixels a side"
             + (f", {batch:,} at once" if batch else "")
-            + f", which is more than an encoder's; {_RIGHT}"
+            + f", more than any encoder does; {_RIGHT}"
         )
     normalised, mean, std = _normalisation(dtype, metadata, asked, path)
     output = _logits(session, classes) if classes else _output(session, asked.output, path)
@@ -155,13 +154,13 @@ def _bytes(path: Path) -> bytes:
 
 
 def _input(session: Any, path: Path) -> tuple[str, Any, list]:
-    """Name, dtype and shape of the one input that is pictures."""
+    """Name, dtype and shape of the one input, which takes images."""
     inputs = session.get_inputs()
-    told = ", ".join(f"{shown(one.name)} {one.type} {one.shape}" for one in inputs)
+    found = ", ".join(f"{shown(one.name)} {one.type} {one.shape}" for one in inputs)
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
         raise InputError(
-            f"{path} reads {told or 'nothing'}; expected one input of pictures, [n, 3, H, W] or "
-            "[n, H, W, 3] of float32, float16 or uint8"
+            f"{path} has {f'the inputs {found}' if found else 'no input'}; expected one input of "
+            "images, [n, 3, H, W] or [n, H, W, 3] of float32, float16 or uint8"
         )
     return inputs[0].name, _TYPES[inputs[0].type], inputs[0].shape
 
@@ -170,30 +169,30 @@ def _side(shape: list, metadata: Mapping[str, str], asked: Asked, path: Path) ->
     sides = shape[1:3] if shape[3] == 3 and shape[1] != 3 else shape[2:4]
     fixed = {side for side in sides if isinstance(side, int) and side > 0}
     if len(fixed) > 1:
-        raise InputError(f"{path} reads pictures of {sides} pixels; expected squares")
+        raise InputError(f"{path} reads images of {sides} pixels; expected squares")
     if fixed:
         (side,) = fixed
         if asked.side not in (0, side):
             raise InputError(
-                f"config.encoder.image_size is {asked.side}, but {path} reads pictures of {side} "
+                f"config.encoder.image_size is {asked.side}, but {path} reads images of {side} "
                 "pixels; expected 0"
             )
         return side
-    told = _numbers(metadata, "side", 1, path)
-    return asked.side or (int(told[0]) if told else SIDE)
+    stated = _numbers(metadata, "side", 1, path)
+    return asked.side or (int(stated[0]) if stated else SIDE)
 
 
 def _normalisation(
     dtype: Any, metadata: Mapping[str, str], asked: Asked, path: Path
 ) -> tuple[str | None, np.ndarray, np.ndarray]:
-    """What to call it, mean and std."""
+    """What to call the normalisation, its mean and its std."""
     mean, std = (_numbers(metadata, name, 3, path) for name in ("mean", "std"))
     name: str | None
     if dtype == np.uint8:
         if asked.normalisation:
             raise InputError(
                 f"config.encoder.normalisation is {asked.normalisation!r}, but {path} reads uint8 "
-                "and normalises itself; expected to leave it out"
+                "and normalises by itself; leave it out"
             )
         name, (mean, std) = "the file's", PRESETS["none"]
     elif asked.normalisation:
@@ -208,8 +207,8 @@ def _normalisation(
 def _numbers(
     metadata: Mapping[str, str], name: str, count: int, path: Path
 ) -> tuple[float, ...] | None:
-    """Finite numbers of the file's metadata, positive but for means, of a side a whole one; None
-    where there are none."""
+    """Finite numbers from the file's metadata, positive unless they are means, and whole for a
+    side; None if it has none."""
     if name not in metadata:
         return None
     try:
@@ -223,14 +222,14 @@ def _numbers(
         is_right = False
     if not is_right:
         raise InputError(
-            f"{path}: its metadata has {name} = {shown(metadata[name][:60])!r}; expected "
-            f"{count} number{'s of channels in [0, 1], divided by commas' if count > 1 else ''}"
+            f"{path}: its metadata has {name} = {shown(metadata[name][:60])!r}; expected {count} "
+            f"number{'s for channels in [0, 1], separated by commas' if count > 1 else ''}"
         )
     return found
 
 
 def _output(session: Any, asked: str, path: Path) -> str:
-    """The name of what is taken: what was asked for, else what is most like an embedding."""
+    """The name of the output to use: the one asked for, else the one most like an embedding."""
     outputs = session.get_outputs()
     names = [one.name for one in outputs]
     if asked:
@@ -241,7 +240,7 @@ def _output(session: Any, asked: str, path: Path) -> str:
         return asked
 
     def unlike(one: Any) -> tuple[bool, bool, bool, int]:
-        name, rank = one.name.lower(), len(one.shape or ())  # 0: it does not say
+        name, rank = one.name.lower(), len(one.shape or ())  # 0: not stated
         bad, good = (any(part in name for part in parts) for parts in (_BAD_NAMES, _GOOD_NAMES))
         return rank not in (0, *_HOW), bad, not good, rank
 
@@ -253,15 +252,15 @@ def _logits(session: Any, classes: int) -> str:
 
     def unlike(one: Any) -> tuple[bool, ...]:
         name = one.name.lower()
-        is_told = len(one.shape or ()) == 2 and one.shape[1] == classes
-        return not is_told, *(part not in name for part in _BAD_NAMES)
+        fits = len(one.shape or ()) == 2 and one.shape[1] == classes
+        return not fits, *(part not in name for part in _BAD_NAMES)
 
     return min(session.get_outputs(), key=unlike).name
 
 
 def _tried(encoder: OnnxEncoder, shape: list, path: Path) -> OnnxEncoder:
-    """The encoder with what a run on two pictures tells: size, and where channels stand if the file
-    does not say."""
+    """The encoder with what a run on two images shows: the size, and which axis holds the channels
+    if the file does not say."""
     shape_of_two = 2, encoder.side, encoder.side, 3
     pictures = np.random.default_rng(0).integers(0, 256, shape_of_two, np.uint8)
     is_said = 3 in (shape[1], shape[3])
@@ -279,27 +278,27 @@ def _tried(encoder: OnnxEncoder, shape: list, path: Path) -> OnnxEncoder:
             reason = reason or _reason(error)
             continue
         if found.shape[0] != rows or found.shape[1] < 2:
-            reason = f"output {shown(one.output)} is {raw.shape} of {rows} pictures"
+            reason = f"output {shown(one.output)} is {raw.shape} for {rows} images"
             continue
         if not np.isfinite(found).all():
             reason = "its embeddings are not finite"
             continue
         story = (
-            f"{path.name}: pictures of {one.side} pixels, normalisation "
+            f"{path.name}: images of {one.side} pixels, normalisation "
             f"{one.normalised or 'imagenet (the file does not say)'}, output {shown(one.output)} "
             f"{list(raw.shape[1:])} {_HOW[raw.ndim]}"
         )
         return dataclasses.replace(one, size=found.shape[1], story=story)
-    raise InputError(f"{path} cannot be run on pictures ({reason}); {_RIGHT}")
+    raise InputError(f"{path} cannot be run on images ({reason}); {_RIGHT}")
 
 
 def _pooled(output: np.ndarray) -> np.ndarray:
-    """An output as float32 [n, D]: a vector as it is, of tokens [n, T, D] the first (the class
-    token), of a map [n, D, h, w] or [n, h, w, D] the mean."""
+    """An output as float32 [n, D]: vectors as they are, the first (class) token of tokens
+    [n, T, D], the mean of a map [n, D, h, w] or [n, h, w, D]."""
     if not isinstance(output, np.ndarray):
-        raise ValueError("the output is no array")
+        raise ValueError("the output is not an array")
     if output.ndim == 4:
-        # Maps are far smaller than they are deep.
+        # A map has far more channels than pixels a side.
         first = output.shape[1] >= output.shape[3]
         output = output.mean(axis=(2, 3) if first else (1, 2))
     elif output.ndim == 3:
@@ -313,5 +312,5 @@ def _reason(error: Exception) -> str:
     """What onnxruntime says, without its codes."""
     reason = one_line(error).split("Status Message: ")[-1]
     if "external" in reason.lower():
-        reason = "its weights lie in another file: export them into one"
+        reason = "its weights are in another file: export them into one"
     return reason.removeprefix("[ONNXRuntimeError] : ")[:200]

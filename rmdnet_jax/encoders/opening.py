@@ -1,4 +1,4 @@
-"""An encoder by its path, whatever kind of file it is."""
+"""Opens an encoder by its path, whatever kind of file it is."""
 
 import os
 from collections.abc import Callable
@@ -14,14 +14,14 @@ NETWORKS: dict[str, Callable[[Path, Asked], Encoder]] = {
     ".safetensors": resnet_file.read,
 }
 
-RIGHT = "expected an .onnx or .safetensors network, a .npy or .npz of embeddings, or hf://..."
+RIGHT = "expected an .onnx or .safetensors network, a .npy or .npz with embeddings, or hf://..."
 
 
 def located(path: str) -> Path:
-    """The file on this machine; one of the hub is fetched.
+    """The file on this machine; one on the hub is fetched.
 
     Raises:
-      InputError: there is none, or it is of no known kind.
+      InputError: there is none, or it is not of a known kind.
     """
     if path == classical.NAME:
         return Path(path)
@@ -51,12 +51,12 @@ def _built_in(asked: Asked) -> Encoder:
     for field, value in (("normalisation", asked.normalisation), ("output", asked.output)):
         if value:
             raise InputError(
-                f"config.encoder.{field} is {value!r} with {classical.NAME}, which has none; "
-                "expected to leave it out"
+                f"config.encoder.{field} is {value!r}, but the encoder {classical.NAME} has no "
+                f"{field}; leave it out"
             )
     if asked.side % 64:
         raise InputError(
-            f"config.encoder.image_size is {asked.side} with {classical.NAME}; expected a multiple "
-            "of 64"
+            f"config.encoder.image_size is {asked.side} with the encoder {classical.NAME}; "
+            "expected a multiple of 64"
         )
     return classical.ClassicalEncoder(asked.side or classical.ClassicalEncoder.side)

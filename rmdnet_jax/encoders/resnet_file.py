@@ -1,5 +1,5 @@
-"""An encoder from the .safetensors of a ResNet in PyTorch's names: run in JAX, and able to start a
-student."""
+"""An encoder from the .safetensors file of a ResNet with PyTorch's names: run in JAX, and usable to
+initialise a student."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ class ResNetEncoder:
     """The encoder; `read` makes it.
 
     Attributes:
-      path, used, side, normalised, digest, story: as Encoder has them.
+      path, used, side, normalised, digest, story: as in Encoder.
       pretrained: the network and its weights.
       mean, std: float32 [3], of channels in [0, 1].
     """
@@ -38,7 +38,7 @@ class ResNetEncoder:
 
     @property
     def size(self) -> int:
-        """D, features of an embedding."""
+        """D, the number of features of an embedding."""
         return self.pretrained.backbone.embedding_size
 
     def embed(self, pictures: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def read(path: Path, asked: Asked) -> ResNetEncoder:
     """The encoder of a file.
 
     Raises:
-      InputError: it is no ResNet that can be read, or safetensors is missing.
+      InputError: it is not a ResNet that can be read, or safetensors is missing.
     """
     pretrained = torch_weights.read(path)
     side, normalised = asked.side or SIDE, asked.normalisation
@@ -71,7 +71,7 @@ def read(path: Path, asked: Asked) -> ResNetEncoder:
     digest = text_digest(hashlib.sha256(path.read_bytes()).hexdigest(), str(side), name)
     blocks = pretrained.backbone.blocks
     story = (
-        f"{path.name}: ResNet of {sum(blocks)} {pretrained.backbone.block} blocks, pictures of "
+        f"{path.name}: ResNet of {sum(blocks)} {pretrained.backbone.block} blocks, images of "
         f"{side} pixels, normalisation {name}"
         + ("" if normalised else " (a .safetensors does not say)")
     )

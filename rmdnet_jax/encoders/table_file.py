@@ -1,5 +1,5 @@
-"""Embeddings, or a classifier's logits, that were made elsewhere, from a .npy or .npz: a row a
-picture, put in the data's order."""
+"""Embeddings, or a classifier's logits, that were computed elsewhere, from a .npy or .npz: one row
+per image, put in the data's order."""
 
 import os
 from pathlib import Path
@@ -13,17 +13,17 @@ from rmdnet_jax.data import npy
 from rmdnet_jax.data.dataset import Dataset, as_images, check_features
 from rmdnet_jax.machine import memory
 
-# Of the host's memory, what a table may take.
+# The share of the host's memory that a table may take.
 _MEMORY_SHARE = 0.5
 
 
 class Rows(NamedTuple):
-    """What a file is to hold.
+    """What a file is to contain.
 
     Attributes:
-      field: of the config, that names the file.
+      field: the config field that names the file.
       what: the rows' name, in the file too.
-      needs_test: whether there must be rows of the test images.
+      needs_test: whether there must be rows for the test images.
     """
 
     field: str
@@ -32,11 +32,11 @@ class Rows(NamedTuple):
 
     @property
     def right(self) -> str:
-        """For an error: what would be right."""
-        test = "`test` [M, D]" if self.needs_test else "perhaps `test` [M, D]"
+        """For an error: what was expected."""
+        test = "`test` [M, D]" if self.needs_test else "optionally `test` [M, D]"
         return (
-            f"expected a .npz of `train` [N, D] and {test}, or of `{self.what}` [K, D] with "
-            "`paths` [K] or, for rmdnet_jax.fit, `index` [K], or a .npy of rows in the images' "
+            f"expected a .npz with `train` [N, D] and {test}, or with `{self.what}` [K, D] and "
+            "`paths` [K] or, for rmdnet_jax.fit, `index` [K], or a .npy with rows in the images' "
             "order, training images first"
         )
 
@@ -46,16 +46,16 @@ LOGITS = Rows("config.teacher.path", "logits", needs_test=False)
 
 
 def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the training and of the test images, float32 [N, D] and [M, D], or [0, D] where
-    the file has none of the test images and needs none.
+    """The rows for the training and the test images, float32 [N, D] and [M, D], or [0, D] if the
+    file has none for the test images and needs none.
 
     Args:
       path: the file.
-      data: whose images they are of; its files and places join the rows.
-      kind: what they are.
+      data: the data set with the images; rows are joined by its paths or its index.
+      kind: what the rows are.
 
     Raises:
-      InputError: it is no such file, a picture has no row, or rows are not of the kind.
+      InputError: it is not such a file, an image has no row, or rows are not of this kind.
     """
     where = f"{kind.field}, {path}"
     held = _held(path, kind)
@@ -66,14 +66,15 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
             return _placed(rows, places, sum(map(len, places)) + len(data.skipped_files), where)
         if data.train_files is not None:
             raise InputError(
-                f"{where}: rows of a .npy have an order, and files have none; {kind.right}"
+                f"{where}: the rows of a .npy are in order, but picture files have none; "
+                f"{kind.right}"
             )
         counts = len(data.train_images), len(data.test_images)
         is_whole = len(rows) == sum(counts)
         if not (is_whole or (not kind.needs_test and len(rows) == counts[0])):
             raise InputError(
                 f"{where}, has {len(rows):,} rows for {counts[0]:,} training and {counts[1]:,} "
-                "test images; expected a row each, training images first"
+                "test images; expected one row per image, training images first"
             )
         return rows[: counts[0]], rows[counts[0] :]
     if names >= ({"train", "test"} if kind.needs_test else {"train"}):
@@ -84,10 +85,10 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
 
 
 def size(path: Path) -> int:
-    """D, features of the embeddings in a file.
+    """D, the number of features of the embeddings in a file.
 
     Raises:
-      InputError: it is no such file.
+      InputError: it is not such a file.
     """
     kind = EMBEDDINGS
     where, held = f"{kind.field}, {path}", _held(path, kind)
@@ -98,11 +99,11 @@ def size(path: Path) -> int:
 
 
 def _held(path: Path, kind: Rows) -> dict[str, np.ndarray]:
-    """The arrays of a file by name; that of a .npy is "rows"."""
+    """The arrays of a file by name; that of a .npy is called "rows"."""
     where = f"{kind.field}, {path}"
     largest = _MEMORY_SHARE * memory.host_bytes()
     if not os.path.isfile(path):
-        raise InputError(f"{where}, is no file; {kind.right}")
+        raise InputError(f"{where}, is not a file; {kind.right}")
     try:
         is_one = path.suffix.lower() == ".npy"
         return {"rows": npy.load(path)} if is_one else npy.load_all(path, largest)
@@ -111,12 +112,12 @@ def _held(path: Path, kind: Rows) -> dict[str, np.ndarray]:
 
 
 def _unlike(held: dict[str, np.ndarray], where: str, kind: Rows) -> InputError:
-    return InputError(f"{where}, holds {', '.join(sorted(map(shown, held)))}; {kind.right}")
+    return InputError(f"{where}, contains {', '.join(sorted(map(shown, held)))}; {kind.right}")
 
 
 def _places(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
-    """Where the images of both splits stand in the one list that a user gave (rmdnet_jax.fit), if
-    there is one."""
+    """The positions of the images of both splits in the one list that the user gave
+    (rmdnet_jax.fit), if there is one."""
     if not data.in_one_list:
         return None
     assert data.train_index is not None
@@ -129,8 +130,8 @@ def _placed(
 ) -> tuple[np.ndarray, np.ndarray]:
     if len(rows) != length:
         raise InputError(
-            f"{where}, has {len(rows):,} rows for a list of {length:,} images; expected a row "
-            "each, in the list's order"
+            f"{where}, has {len(rows):,} rows for a list of {length:,} images; expected one row "
+            "per image, in the list's order"
         )
     train, test = (rows[part] for part in places)
     return train, test
@@ -149,8 +150,8 @@ def _split(
 ) -> tuple[np.ndarray, np.ndarray]:
     if _places(data) is not None or data.train_files is not None:
         raise InputError(
-            f"{where}: train and test, but which images are held out is drawn here; expected "
-            f"`{kind.what}` with `paths`, or for rmdnet_jax.fit with `index`, or a .npy"
+            f"{where}: it has a train and a test array, but the split of this data is drawn here; "
+            f"expected `{kind.what}` with `paths`, or for rmdnet_jax.fit with `index`, or a .npy"
         )
     train = _floats(held["train"], f"{where}: train", kind)
     test = train[:0]
@@ -162,7 +163,7 @@ def _split(
         if name in held and len(rows) != len(images):
             raise InputError(
                 f"{where}: {name} has {len(rows):,} rows for {len(images):,} images; expected a "
-                "row an image, in the images' order"
+                "row per image, in the images' order"
             )
     if train.shape[1] != test.shape[1]:
         raise InputError(
@@ -174,40 +175,40 @@ def _split(
 def _joined(
     held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
-    """By path, or by the image's place in what the user gave."""
+    """By path, or by the image's position in what the user gave."""
     rows = _floats(held[kind.what], f"{where}: {kind.what}", kind)
     by = "paths" if "paths" in held else "index"
     keys = held[by]
     is_right = keys.dtype.kind in ("U" if by == "paths" else "iu")
     if keys.shape != (len(rows),) or not len(keys) or not is_right:
         raise InputError(
-            f"{where}: {by} are {keys.dtype} {keys.shape} beside {len(rows):,} rows; {kind.right}"
+            f"{where}: {by} are {keys.dtype} {keys.shape} for {len(rows):,} rows; {kind.right}"
         )
     wanted: tuple
     if by == "paths":
         if data.train_files is None or data.test_files is None:
-            raise InputError(f"{where}: paths, but {data.name} has no files; {kind.right}")
+            raise InputError(f"{where}: it has paths, but {data.name} has none; {kind.right}")
         names = [shown(str(key)) for key in keys]
         wanted = data.train_files, data.test_files
     else:
         if (places := _places(data)) is None:
             raise InputError(
-                f"{where}: an index, but the images of {data.name} are no one list; expected a "
-                ".npz of `train` and `test`"
+                f"{where}: it has an index, but the images of {data.name} are not in one list; "
+                "expected a .npz with `train` and `test`"
             )
         names = keys.tolist()
         wanted = tuple(part.tolist() for part in places)
     place: dict = {name: row for row, name in enumerate(names)}
     if len(place) != len(names):
         twice = next(name for i, name in enumerate(names) if place[name] != i)
-        raise InputError(f"{where}: {by} has {twice!r} twice; expected one row a picture")
+        raise InputError(f"{where}: {by} has {twice!r} twice; expected one row per picture")
     if not kind.needs_test and not any(name in place for name in wanted[1]):
         wanted = wanted[0], ()
     missing = [name for part in wanted for name in part if name not in place]
     if missing:
         raise InputError(
             f"{where}: {len(missing):,} of {sum(map(len, wanted)):,} pictures have no row, first "
-            f"{missing[0]!r}; {by} begins with {names[0]!r}"
+            f"{missing[0]!r}; {by} starts with {names[0]!r}"
         )
     train, test = (rows[np.array([place[name] for name in part], int)] for part in wanted)
     return train, test

@@ -1,6 +1,5 @@
-"""What is wrong with the images themselves: duplicates, test images that training has seen, one
-picture under two labels, pictures unlike all others, dark, bright, blank, blurry, tiny and oblong
-ones."""
+"""Problems of the images themselves: duplicates, test images that are also training images, one
+image with two labels, outliers, and dark, bright, blank, blurry, tiny and oblong images."""
 
 import csv
 import dataclasses
@@ -25,10 +24,10 @@ ISSUES = (
     "blank", "dark", "bright", "blurry", "tiny", "oblong",
 )  # fmt: skip
 
-# Of more images so many are looked at, evenly spaced: time grows with the square of their number.
+# At most so many images are checked, evenly spaced: time grows with the square of their number.
 _MOST = 100_000
 
-_NAMED = 3  # duplicates of an image that are named beside it
+_NAMED = 3  # duplicates that are named in the detail of an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +36,12 @@ class Finding:
 
     Attributes:
       split: "train" or "test".
-      row: its place in the data set's images.
-      index: its place in what the user gave.
-      issue: of ISSUES.
+      row: its position in the data set's images.
+      index: its position in the user's input.
+      issue: one of ISSUES.
       score: in [0, 1], higher is worse.
       group: the number of its group of duplicates, or None.
-      detail: for people.
+      detail: text for the user.
     """
 
     split: str
@@ -55,8 +54,8 @@ class Finding:
 
 
 class Audit(NamedTuple):
-    """All findings, by issue, group and score; of how many images of all; and how many pairs that
-    are alike at a glance were passed over, as there were too many to look at closely."""
+    """All findings, ordered by issue, group and score; how many of all images were checked; and how
+    many candidate pairs were skipped because there were too many to compare in detail."""
 
     findings: tuple[Finding, ...]
     looked_at: int
@@ -64,15 +63,15 @@ class Audit(NamedTuple):
     passed_over: int = 0
 
     def counts(self) -> dict[str, int]:
-        """Images by issue, 0 where there is none."""
+        """Number of images per issue, 0 where there are none."""
         found = Counter(finding.issue for finding in self.findings)
         return {issue: found[issue] for issue in ISSUES}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Images:
-    """The images that are looked at, training images first: of each whether it is one, its row, its
-    index and its given label, [N]."""
+    """The images that are checked, training images first: whether each is a training image, its
+    row, its index and its given label, [N]."""
 
     is_train: np.ndarray
     row: np.ndarray
@@ -92,10 +91,10 @@ class _Images:
 
 
 def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.ndarray]) -> Audit:
-    """Looks at all images, at each once.
+    """Checks all images, reading each once.
 
     Args:
-      data: pictures, or feature vectors, of which only duplicates and outliers are told.
+      data: images, or feature vectors, for which only duplicates and outliers are reported.
       given: int [N], labels of the training images.
       embeddings: of the training and the test images, float [N, D] and [M, D].
     """
@@ -128,7 +127,7 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
     distance = outliers.distances(both)
     score, typical = outliers.scores(distance), np.median(distance)
     for i in np.flatnonzero(score).tolist():
-        detail = f"cosine distance to its nearest {distance[i]:.3f}, usually {typical:.3f}"
+        detail = f"cosine distance to nearest neighbours {distance[i]:.3f}, median {typical:.3f}"
         found.append(images.finding(i, "outlier", score[i], detail=detail))
     same = duplicates.exact(digests)
     alike = _near(both, thumbnails, duplicates.distinct(len(both), same))
@@ -139,10 +138,10 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
 
 
 def write_csv(path: Path, audit: Audit, data: Dataset) -> None:
-    """Writes a row a finding.
+    """Writes one row per finding.
 
-    Columns: index, split, path (empty where images have none), issue, score, group (empty but of
-    duplicates), detail. Paths and class names are as text.cell makes them.
+    Columns: index, split, path (empty where images have none), issue, score, group (empty except
+    for duplicates), detail. Paths and class names are escaped by text.cell.
     """
     files = {"train": data.train_files, "test": data.test_files}
     with open_atomic(path) as file:
@@ -159,7 +158,7 @@ def write_csv(path: Path, audit: Audit, data: Dataset) -> None:
 
 
 def _near(embeddings: np.ndarray, thumbnails: np.ndarray | None, distinct: np.ndarray) -> Near:
-    """Near duplicates among the distinct rows, of feature vectors where there are no thumbnails."""
+    """Near duplicates among the distinct rows; of feature vectors if there are no thumbnails."""
     if len(distinct) < len(embeddings):
         embeddings = embeddings[distinct]
     if thumbnails is None:
@@ -173,7 +172,7 @@ def _near(embeddings: np.ndarray, thumbnails: np.ndarray | None, distinct: np.nd
 def _of_duplicates(
     images: _Images, same: Pairs, alike: Pairs, class_names: tuple[str, ...]
 ) -> Iterator[Finding]:
-    """The findings of everything that is in a group of duplicates."""
+    """The findings for all images that are in a group of duplicates."""
     size = len(images.row)
     copies = duplicates.groups(size, same)
     pairs = Pairs(*(np.concatenate(parts) for parts in zip(same, alike, strict=True)))
@@ -189,7 +188,7 @@ def _of_duplicates(
         splits = {bool(images.is_train[i]) for i in those}
         seen = next((images.name(i) for i in those if images.is_train[i]), "")
         for i in those:
-            # Of a group of thousands only its first are looked at again.
+            # Only the first of a group are searched: it may have thousands.
             others = [j for j in those[: _NAMED + 1] if j != i][:_NAMED]
             detail = ", ".join(images.name(j) for j in others)
             more = len(those) - 1 - len(others)
@@ -200,8 +199,8 @@ def _of_duplicates(
             if len(splits) > 1 and not images.is_train[i]:
                 yield images.finding(i, "leak", 1 if is_same else best[i], number, f"also {seen}")
             if len(labels) > 1:
-                told = " / ".join(class_names[label] for label in labels)
-                yield images.finding(i, "label_conflict", 1, number, f"labelled {told}")
+                named = " / ".join(class_names[label] for label in labels)
+                yield images.finding(i, "label_conflict", 1, number, f"labelled {named}")
 
 
 def _places(index: np.ndarray | None, size: int) -> np.ndarray:
@@ -209,7 +208,7 @@ def _places(index: np.ndarray | None, size: int) -> np.ndarray:
 
 
 def _part(images: Images, rows: np.ndarray) -> Images:
-    """The images of these rows; all of them are no copy."""
+    """The images of these rows; no copy is made if these are all rows."""
     return images if len(rows) == len(images) else lazy_images.subset(images, rows)
 
 
@@ -220,6 +219,6 @@ def _of_both(
 
 
 def _digests(vectors: np.ndarray) -> np.ndarray:
-    """uint8 [N, 16], the same only of the same vectors."""
+    """uint8 [N, 16], equal only for equal vectors."""
     digests = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in vectors)
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)

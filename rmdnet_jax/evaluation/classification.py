@@ -1,23 +1,23 @@
-"""How good a classifier's logits are: accuracy, per class, and how far to trust its confidence.
+"""Metrics of a classifier's logits: accuracy, accuracy per class, and calibration.
 
-NumPy, after training; the running metrics of an epoch are the methods' own.
+In NumPy, after training; methods compute their own running metrics during an epoch.
 """
 
 import numpy as np
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float64 [N, C] of logits [N, C]; rows sum to 1, also for logits of +-1e4."""
+    """Probabilities float64 [N, C] of logits [N, C]; rows sum to 1, even for logits of +-1e4."""
     return np.exp(_log_softmax(logits))
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the rows of [N, C] whose largest entry (the first of equals) is the label's."""
+    """Share of the rows of [N, C] whose largest entry (the first if tied) is the label's."""
     return float(np.mean(logits.argmax(axis=1) == labels))
 
 
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts int64 [C, C] of logits [N, C] and labels int [N]: row the label, column the guess."""
+    """Counts int64 [C, C] of logits [N, C] and labels int [N]: row label, column prediction."""
     num_classes = logits.shape[1]
     cells = labels.astype(np.int64) * num_classes + logits.argmax(axis=1)
     counts = np.bincount(cells, minlength=num_classes**2)
@@ -25,7 +25,7 @@ def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def per_class_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """float64 [C]: share of each class's samples that are given it; NaN for a class without any."""
+    """float64 [C]: share of each class's samples predicted as it; NaN for an empty class."""
     confusion = confusion_matrix(logits, labels)
     samples = confusion.sum(axis=1)
     missing = np.full(len(samples), np.nan)
@@ -35,15 +35,15 @@ def per_class_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def expected_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
 ) -> float:
-    """Mean distance between confidence and accuracy, over bins of confidence, weighted by size.
+    """Mean gap between confidence and accuracy over bins of confidence, weighted by bin size.
 
     Args:
       probabilities: float [N, C], rows sum to 1.
       labels: int [N].
-      bins: how many of equal width over (0, 1]; each is open below and closed above.
+      bins: number of bins of equal width over (0, 1]; each is open below and closed above.
 
     Returns:
-      In [0, 1]; 0 where, in every bin, as many predictions are right as they claim.
+      In [0, 1]; 0 if the accuracy in every bin equals its mean confidence.
 
     References:
       Guo et al. 2017, arXiv 1706.04599, equation 3.
@@ -58,7 +58,7 @@ def expected_calibration_error(
 
 
 def summarise(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """All of it for results.json.
+    """All of these metrics, for results.json.
 
     Args:
       logits: float [N, C].
@@ -79,7 +79,7 @@ def summarise(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    # The largest logit is taken out first: exp never overflows, and one term of the sum is 1.
+    # The largest logit is subtracted first: exp never overflows, and one term of the sum is 1.
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

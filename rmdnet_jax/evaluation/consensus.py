@@ -1,4 +1,4 @@
-"""What a run says of several people's labels: annotators.csv and consensus.csv."""
+"""Results for labels from several annotators: annotators.csv and consensus.csv."""
 
 import csv
 import dataclasses
@@ -19,13 +19,13 @@ ANNOTATORS, CONSENSUS = "annotators.csv", "consensus.csv"
 
 
 def found(data: Dataset, labels: Labels, belief: np.ndarray) -> Consensus | None:
-    """What the annotators of the training images and a model say together; None where there are no
-    annotators, or the labels were drawn. A label that has been reviewed stands, whatever they say:
-    its quality is 1.
+    """The consensus of a model and the annotators of the training images; None where there are no
+    annotators, or the noise was synthetic. A reviewed label overrides the consensus: its quality
+    is 1.
 
     Args:
       data: its label sets are the annotators'.
-      labels: those that the model has learned.
+      labels: the labels that the model was trained on.
       belief: float [N, C], the model's probabilities of the training images.
     """
     people = annotators.of(data.label_sets)
@@ -41,33 +41,33 @@ def found(data: Dataset, labels: Labels, belief: np.ndarray) -> Consensus | None
 
 
 def summarise(consensus: Consensus, labels: Labels) -> dict[str, float]:
-    """How many annotators there are and labels that differ from the consensus; with true labels the
-    shares of wrong ones, in [0, 1], of images of a class."""
-    told: dict[str, float] = {
+    """The number of annotators and of labels that differ from the consensus; with true labels also
+    the shares of wrong labels, in [0, 1], among images that show one of the classes."""
+    summary: dict[str, float] = {
         "annotators": len(consensus.given),
         "consensus_differs": int((consensus.labels != labels.given).sum()),
     }
     if labels.true is not None:
         known = labels.true != NO_CLASS
         for name, said in (("majority", consensus.majority), ("consensus", consensus.labels)):
-            told[f"{name}_wrong"] = float((said != labels.true)[known].mean())
-    return told
+            summary[f"{name}_wrong"] = float((said != labels.true)[known].mean())
+    return summary
 
 
 def write(workdir: Path, consensus: Consensus, data: Dataset, labels: Labels) -> None:
     """Writes both files. Names and paths are as text.cell makes them.
 
-    annotators.csv, in their order: annotator, labels (how many), agreement and quality, empty where
-    nothing can be said. consensus.csv, the least sure first: index, path (where images have one),
+    annotators.csv, in their order: annotator, labels (how many), agreement and quality, empty if
+    not measurable. consensus.csv, the least certain first: index, path (where images have one),
     given_class, majority, consensus, quality, labels (how many the image has), ask_again (the
-    rank); and verdict and class, so that it is a corrections.csv, too, which takes the consensus.
-    Images whose label has been reviewed come last, and it is kept.
+    rank); and verdict and class, so that it also serves as a corrections.csv that applies the
+    consensus. Images whose label has been reviewed come last and keep that label.
 
     Args:
       workdir: the run's.
-      consensus: of all training images, as `found` has it.
-      data: theirs.
-      labels: those that were learned.
+      consensus: of all training images, from `found`.
+      data: the run's.
+      labels: the labels that were trained on.
     """
     people = annotators.of(data.label_sets)
     assert people
@@ -101,7 +101,7 @@ def write(workdir: Path, consensus: Consensus, data: Dataset, labels: Labels) ->
 
 
 def _reviewed(labels: Labels) -> np.ndarray:
-    """bool [N], the training images whose label a person has confirmed or set."""
+    """bool [N], the training images whose label a reviewer has confirmed or corrected."""
     return labels.review.train if labels.review else np.zeros(len(labels.given), bool)
 
 
@@ -113,5 +113,5 @@ def _write_annotators(path: Path, people: Annotators, consensus: Consensus) -> N
             people.names, consensus.given, consensus.agreement, consensus.annotator_quality,
             strict=True,
         ):  # fmt: skip
-            told = ("" if np.isnan(share) else f"{share:.6f}" for share in shares)
-            writer.writerow((cell(shown(name)), given, *told))
+            cells = ("" if np.isnan(share) else f"{share:.6f}" for share in shares)
+            writer.writerow((cell(shown(name)), given, *cells))

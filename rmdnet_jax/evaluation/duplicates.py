@@ -1,10 +1,10 @@
-"""Pictures that are there twice: the same pixels, or the same picture stored, cropped, lit or
-mirrored otherwise.
+"""Duplicate images: the same pixels, or the same image stored, cropped, lit or mirrored
+differently.
 
-Candidates are pairs whose embeddings or tiny grey pictures are alike; a pair is reported only if
-the pixels confirm it, so that a teacher that takes all cats for one makes none. Of exact copies one
-is to be looked at (`distinct`): they would be all pairs that are. Every pair of rows is compared, a
-block at a time; memory grows with pictures, not with pairs.
+Candidates are pairs whose embeddings or tiny greyscale images are similar; a pair is reported only
+if the pixels confirm it, so that a teacher that embeds all cats alike produces no false pairs. Of
+exact copies only one is compared (`distinct`): otherwise their pairs would crowd out all others.
+Every pair of rows is compared, a block at a time; memory grows with images, not with pairs.
 """
 
 import functools
@@ -16,40 +16,40 @@ import numpy as np
 
 from rmdnet_jax.evaluation import outliers
 
-# Correlation of two grey pictures from which they are one, at best after cropping either.
+# Two greyscale images are duplicates from this correlation on, the best after cropping either.
 CONFIRMED = 0.97
 
-# From which similarity pairs are looked at closely: of embeddings (cosine, less the mean) and of
-# grey pictures of 8 x 8 (correlation).
+# Similarity from which a pair is compared in detail: of embeddings (cosine, mean subtracted) and of
+# greyscale images of 8 x 8 (correlation).
 _EMBEDDING, _GREY = 0.7, 0.85
 
-# Closely looked at are about so many pairs a picture, the most similar: embeddings of a weak
-# teacher are all alike. A picture has at most so many with later ones, so that a crowd of nearly
-# the same does not take all; who has one with a later one stays in one group with its crowd.
+# About so many pairs per image, the most similar, are compared in detail: embeddings of a weak
+# teacher are all alike. An image has at most so many pairs with later ones, so that a cluster of
+# near copies does not use them all; one pair with a later image keeps it in its cluster's group.
 _PAIRS, _OF_ONE = 1, 4
 
-# Where all pictures are alike, as digits are, a pair must be so much more alike than two nearest
-# ones usually are.
+# Where all images are alike, as digits are, the correlation of a pair must exceed that of typical
+# nearest neighbours: its gap to 1 may be at most this share of theirs.
 _USUAL = 0.25
 
-# Without pictures there are only embeddings to go by: cosine similarity, less the mean.
+# Feature vectors are compared by their cosine similarity alone, mean subtracted.
 _SAME_VECTOR = 0.999
 
-_SIDE, _CLOSE = 8, 16  # pixels of grey pictures: to find pairs, and to confirm them
+_SIDE, _CLOSE = 8, 16  # side in pixels of greyscale images: to find pairs, and to confirm them
 
-# Shares of a side that a crop leaves, and where in what is left over it begins.
+# Shares of a side that a crop keeps, and its offsets as shares of the remainder.
 _CROPS, _PLACES = (0.95, 0.9, 0.85), (0.0, 0.25, 0.5, 0.75, 1.0)
 
-# Only pairs that correlate so well at 8 x 8 in some crop, in every other place, are tried in all.
+# Only pairs that reach this at 8 x 8 in some crop, with every other offset, are tried with all.
 _HOPEFUL = 0.93
 
-# Compared with all others at a time: so many, and fewer of very many, for memory.
+# Rows that are compared with all others at once; fewer if there are very many, to bound memory.
 _ROWS, _PRODUCTS = 1024, 1 << 24
 _CLOSELY = 4096  # pairs
 
 
 class Pairs(NamedTuple):
-    """first < second, int64 [P], rows of the pictures; similarity float64 [P] in [0, 1]."""
+    """first < second, int64 [P], rows of the images; similarity float64 [P] in [0, 1]."""
 
     first: np.ndarray
     second: np.ndarray
@@ -57,15 +57,15 @@ class Pairs(NamedTuple):
 
 
 class Near(NamedTuple):
-    """Pairs that are nearly the same; and of how many that are alike at a glance nobody knows, as
-    there were too many to look at closely."""
+    """Pairs of near duplicates; and the number of candidate pairs that were skipped because there
+    were too many to compare in detail."""
 
     pairs: Pairs
     passed_over: int
 
 
 def exact(digests: np.ndarray) -> Pairs:
-    """Pairs of equal digests, uint8 [N, B]: each picture that is there again with the first."""
+    """Pairs of equal digests, uint8 [N, B]: every repeated image with its first occurrence."""
     _, first, which = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     first = first[which.reshape(-1)]  # of its own digest
     again = np.flatnonzero(first < np.arange(len(digests)))
@@ -73,18 +73,18 @@ def exact(digests: np.ndarray) -> Pairs:
 
 
 def distinct(size: int, same: Pairs) -> np.ndarray:
-    """Rows int64 [R] of `size` without the copies: the first of each, by `exact`."""
+    """Rows int64 [R] of `size` without copies: only the first of each, as found by `exact`."""
     is_first = np.ones(size, bool)
     is_first[same.second] = False
     return np.flatnonzero(is_first)
 
 
 def near(embeddings: np.ndarray, thumbnails: np.ndarray) -> Near:
-    """Pairs of pictures that are nearly the same.
+    """Pairs of images that are nearly the same.
 
     Args:
-      embeddings: float32 [N, D], rows of length 1 less their mean (outliers.directions).
-      thumbnails: float32 [N, s, s], grey.
+      embeddings: float32 [N, D], centred rows of length 1 (outliers.directions).
+      thumbnails: float32 [N, s, s], greyscale.
     """
     small, close = (_grey(thumbnails, side) for side in (_SIDE, _CLOSE))
     mirrored = _grey(thumbnails[:, :, ::-1], _SIDE)
@@ -104,18 +104,18 @@ def near(embeddings: np.ndarray, thumbnails: np.ndarray) -> Near:
 
 
 def near_vectors(vectors: np.ndarray) -> Near:
-    """Pairs of feature vectors, float [N, D], that point the same way to a hair, less their mean.
+    """Pairs of feature vectors, float [N, D], with almost the same direction, mean subtracted.
 
-    Candidates are nearest in the largest principal components, where none are farther from each
-    other than in all of them: so none is lost. Only those that are alike in one component are
-    compared, which spares most of the pairs.
+    Candidates are close in the largest principal components, where no distance exceeds that in the
+    full space: so no pair is missed. Only those that are close in one component are compared,
+    which skips most pairs.
     """
     middle = outliers.middle(vectors)
     rows = outliers.projected(vectors, middle)
     widest = rows[:, np.argmax(rows.var(axis=0))] if rows.shape[1] else np.zeros(len(rows))
     order = np.argsort(widest, kind="stable")
     rows, widest = rows[order], widest[order]
-    # |a - b|^2 = 2 - 2 a.b of length 1; the last term is rounding.
+    # |a - b|^2 = 2 - 2 a.b for unit vectors; the last term allows for rounding.
     reach = 2 - 2 * _SAME_VECTOR + 1e-5
     half = (rows**2).sum(axis=1) / 2
     ends = np.searchsorted(widest, widest + reach**0.5, side="right")
@@ -130,13 +130,13 @@ def near_vectors(vectors: np.ndarray) -> Near:
     similarity = _by_parts(pairs, lambda part: _cosines(vectors, middle, part))
     kept = np.flatnonzero(similarity >= _SAME_VECTOR)
     kept = kept[np.lexsort((pairs[kept, 1], pairs[kept, 0]))]
-    told = Pairs(pairs[kept, 0], pairs[kept, 1], similarity[kept])
-    return Near(told, candidates.passed_over)
+    confirmed = Pairs(pairs[kept, 0], pairs[kept, 1], similarity[kept])
+    return Near(confirmed, candidates.passed_over)
 
 
 def groups(size: int, pairs: Pairs) -> np.ndarray:
-    """int64 [size]: the number of the group of each row, from 0 in order of the first of each; -1
-    of a row that is in no pair. Rows that pairs connect are in one group (union-find)."""
+    """int64 [size]: the group of each row, numbered from 0 in order of first members; -1 for a row
+    that is in no pair. Rows that pairs connect are in one group (union-find)."""
     root = np.arange(size)
 
     def find(row: int) -> int:
@@ -157,8 +157,8 @@ def groups(size: int, pairs: Pairs) -> np.ndarray:
 
 
 def _grey(thumbnails: np.ndarray, side: int) -> np.ndarray:
-    """float32 [N, side * side], of length 1 and mean 0, so that a product is a correlation; a plain
-    picture is all zero and like none."""
+    """float32 [N, side * side], of length 1 and mean 0, so that a product is a correlation; a
+    uniform image is all zero and similar to none."""
     return _standardised(_part(thumbnails, side, 1, 0, 0))
 
 
@@ -166,13 +166,13 @@ def _standardised(pictures: np.ndarray) -> np.ndarray:
     rows = pictures.reshape(len(pictures), pictures.shape[1] * pictures.shape[2])
     rows = rows - rows.mean(axis=1, keepdims=True)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    # What is left of a plain picture is rounding.
+    # The remainder of a uniform image is rounding.
     return np.where(length > 1e-4 * rows.shape[1] ** 0.5, rows / np.maximum(length, 1e-12), 0)
 
 
 def _part(pictures: np.ndarray, side: int, share: float, top: float, left: float) -> np.ndarray:
-    """float32 [n, side, side] of [n, H, W], or of a crop: `share` of either side, which begins at
-    `top` and `left` of what is left over."""
+    """float32 [n, side, side] of [n, H, W], or of a crop with `share` of either side, whose offset
+    is `top` and `left` of the remainder."""
     rows, columns = (
         _box(length, side, share, place)
         for length, place in zip(pictures.shape[1:], (top, left), strict=True)
@@ -182,8 +182,8 @@ def _part(pictures: np.ndarray, side: int, share: float, top: float, left: float
 
 @functools.cache
 def _box(length: int, side: int, share: float, place: float) -> np.ndarray:
-    """float32 [side, length]: the means of `side` equal boxes of a part of so many pixels, `share`
-    of them, which begins at `place` of what is left over."""
+    """float32 [side, length]: averages over `side` equal boxes of a part of the `length` pixels,
+    `share` of them, whose offset is `place` of the remainder."""
     edges = (place * (1 - share) + share * np.arange(side + 1) / side) * length
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
@@ -192,8 +192,8 @@ def _box(length: int, side: int, share: float, place: float) -> np.ndarray:
 
 
 def _confirmed(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Correlation float64 [P] of the pixels of each pair, int [P, 2], in the best of ways to put
-    one upon the other: as it is or mirrored, whole or a crop of either."""
+    """Correlation float64 [P] of the pixels of each pair, int [P, 2], for the best alignment of the
+    two: as they are or one mirrored, whole or one cropped."""
     first, second = thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]]
     as_is, mirrored = (
         (_grey(first, _CLOSE) * _grey(other, _CLOSE)).sum(axis=1)
@@ -212,8 +212,7 @@ def _confirmed(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def _of_crops(
     first: np.ndarray, second: np.ndarray, side: int, places: tuple[float, ...]
 ) -> np.ndarray:
-    """Correlation float32 [P] of each of the pictures [P, s, s] with a crop of its fellow, the
-    best."""
+    """Best correlation float32 [P] of one image of each pair [P, s, s] with a crop of the other."""
     best = np.full(len(first), -1, np.float32)
     for one, other in ((first, second), (second, first)):
         whole = _grey(one, side)
@@ -224,13 +223,13 @@ def _of_crops(
 
 
 def _alike(rows: np.ndarray, others: np.ndarray, least: float) -> Near:
-    """The pairs of a row with a later one of the `others` whose product is `least` or more, or the
-    most similar of them where they are too many."""
+    """The pairs of a row with a later one of the `others` whose product is at least `least`; only
+    the most similar of them if there are too many."""
     size = len(rows)
     sample = np.linspace(0, size - 1, min(size, 256)).astype(int)
     products = rows[sample] @ others.T
     products[np.arange(len(sample)), sample] = -1
-    # Each pair is seen from both its ends. Of a row few count, so that a crowd does not decide.
+    # Each pair is seen from both ends. Few count per row, so that a cluster does not decide.
     counted = min(_OF_ONE, size)
     products = np.partition(products, -counted, axis=1)[:, -counted:]
     wanted = min(2 * _PAIRS * len(sample), products.size)
@@ -244,8 +243,8 @@ def _alike(rows: np.ndarray, others: np.ndarray, least: float) -> Near:
 
 
 def _of_block(products: np.ndarray, start: int, least: float, enough: float) -> Near:
-    """Of the products [n, m] of rows from `start` on with those from `start` on: each row's most
-    similar later ones, of which the product is `enough`. It changes the products."""
+    """From the products [n, m] of rows from `start` on with rows from `start` on: each row's most
+    similar later rows with a product of at least `enough`. Changes the products in place."""
     count = len(products)
     products[:, :count][np.tril_indices(count)] = -np.inf
     is_alike = products >= enough
@@ -262,7 +261,7 @@ def _of_block(products: np.ndarray, start: int, least: float, enough: float) -> 
 
 
 def _blocks(size: int) -> Iterator[tuple[int, int]]:
-    """Where each block of rows begins and ends."""
+    """The start and the end of each block of rows."""
     rows = max(1, min(_ROWS, _PRODUCTS // max(size, 1)))
     return ((start, min(start + rows, size)) for start in range(0, size, rows))
 
@@ -275,7 +274,7 @@ def _joined(found: list[Near]) -> Near:
 
 
 def _by_parts(pairs: np.ndarray, similarity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The similarity float64 [P] of pairs, int [P, 2], of so many at a time."""
+    """The similarity float64 [P] of pairs, int [P, 2], computed in batches."""
     starts = range(0, len(pairs), _CLOSELY)
     return np.concatenate(
         [np.zeros(0), *(similarity(pairs[start : start + _CLOSELY]) for start in starts)]
@@ -288,7 +287,7 @@ def _cosines(vectors: np.ndarray, middle: np.ndarray, pairs: np.ndarray) -> np.n
 
 
 def _usual(close: np.ndarray) -> float:
-    """Correlation of a picture with its nearest, the median over a sample."""
+    """Correlation of an image with its nearest neighbour, the median over a sample."""
     sample = np.linspace(0, len(close) - 1, min(len(close), 512)).astype(int)
     products = close[sample] @ close.T
     products[np.arange(len(sample)), sample] = -1

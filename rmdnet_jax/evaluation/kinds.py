@@ -1,5 +1,5 @@
-"""How well labels are told apart that are right, of another class, and of images that show none of
-the classes."""
+"""How well three kinds of labels are distinguished: right, of another class (closed), and of images
+that show none of the classes (open)."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from rmdnet_jax.evaluation.label_issues import LabelIssues
 
 
 def true(given: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """What labels are, int8 [N], of data/label_kinds.py.
+    """The true kinds of labels, int8 [N], of data/label_kinds.py.
 
     Args:
       given: int [N].
-      truth: int [N], the true labels; data.dataset.NO_CLASS of an image of no class.
+      truth: int [N], the true labels; data.dataset.NO_CLASS for an image of none of the classes.
     """
     kind = np.where(given != truth, CLOSED, CLEAN).astype(np.int8)
     kind[truth == NO_CLASS] = OPEN
@@ -21,16 +21,16 @@ def true(given: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def quality(issues: LabelIssues, truth: np.ndarray) -> dict:
-    """How well the kinds of N labels were found; None stands for a share of nothing.
+    """How well the kinds of N labels were predicted; None stands for a share of an empty set.
 
     Args:
-      issues: of them.
-      truth: as `true` takes it.
+      issues: of these labels.
+      truth: as in `true`.
 
     Returns:
-      confusion, 3 x 3 counts, what labels are by what they are taken for, in the order of KINDS;
-      accuracy, the share taken for what they are; precision and recall by kind; and refined, the
-      share of the labels of another class for which the true one is suggested.
+      confusion, 3 x 3 counts, true kind by predicted kind, in the order of KINDS; accuracy, the
+      share of correctly predicted kinds; precision and recall per kind; and refined, the share of
+      the closed labels for which the true class is suggested.
     """
     kind = true(issues.given, truth)
     confusion = np.zeros((len(KINDS), len(KINDS)), np.int64)

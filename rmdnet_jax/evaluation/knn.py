@@ -1,4 +1,4 @@
-"""The kNN probe: what the neighbours in an embedding say about a label, without training anything.
+"""The kNN probe: labels predicted by the nearest neighbours in an embedding, without training.
 
 Cosine similarity and votes weighted by exp(similarity / temperature): the protocol of Wu et al.
 2018 (arXiv 1805.01978, section 3.4), which SimSiam's monitor uses with k = 200 and 0.1.
@@ -13,8 +13,8 @@ import numpy as np
 
 from rmdnet_jax.losses.relation import unit_rows
 
-# Queries in one compiled call. Their similarities to the whole bank are the largest array there
-# is: 100 MB for CIFAR's 50,000, whatever the number of queries.
+# Queries in one compiled call. Their similarities to the whole bank are the largest array: 100 MB
+# for CIFAR's 50,000, regardless of the number of queries.
 _CHUNK = 512
 
 
@@ -36,8 +36,8 @@ def votes(
       bank_labels: int [N] in [0, num_classes).
       queries: float [M, D].
       num_classes: C.
-      k: neighbours that vote; more than there are is all of them.
-      temperature: > 0; the smaller, the more the nearest have the say.
+      k: neighbours that vote; all, if there are fewer.
+      temperature: > 0; the smaller, the more the nearest neighbours dominate.
 
     Returns:
       float32 [M, C] in [0, 1]; each row sums to 1.
@@ -67,13 +67,13 @@ def neighbours_mean(
     k: int,
     temperature: float = 0.1,
 ) -> np.ndarray:
-    """What is known of the k nearest rows of the bank, in the mean, weighted as `votes` weighs.
+    """The mean of the values of the k nearest rows of the bank, with the weights of `votes`.
 
     Args:
       bank: float [N, D].
-      values: float [N, C], of each of its rows.
-      queries: float [M, D]; None is the bank itself, no row of which is its own neighbour.
-      k: neighbours; more than there are is all of them.
+      values: float [N, C], one row for each row of the bank.
+      queries: float [M, D]; None is the bank itself, where no row is its own neighbour.
+      k: neighbours; all, if there are fewer.
       temperature: > 0.
 
     Returns:
@@ -106,7 +106,7 @@ def accuracy(
 ) -> float:
     """Share of the queries [M, D] whose neighbours elect their label [M], in [0, 1].
 
-    The other arguments are those of `votes`; of equal votes the lower class wins.
+    The other arguments are those of `votes`; the lower class wins a tie.
     """
     voted = votes(bank, bank_labels, queries, num_classes, k=k, temperature=temperature)
     return float(np.mean(voted.argmax(axis=1) == query_labels))
@@ -115,15 +115,15 @@ def accuracy(
 def _available(k: int, bank: np.ndarray, leave_one_out: bool) -> int:
     k = min(k, len(bank) - leave_one_out)
     if k < 1:
-        raise ValueError(f"a bank of {len(bank)} has no neighbours to ask; expected a larger one")
+        raise ValueError(f"a bank of {len(bank)} has no neighbours to vote; expected a larger one")
     return k
 
 
 def _in_chunks(
     queries: np.ndarray, leave_one_out: bool, num_classes: int, answer: Callable
 ) -> np.ndarray:
-    """float32 [M, C]: `answer` to all queries, asked with rows [Q, D] and the row of the bank that
-    each is itself, int32 [Q] (-1: none)."""
+    """float32 [M, C]: `answer` for all queries, called with rows [Q, D] and the rows of the bank
+    that are the queries themselves, int32 [Q] (-1: none)."""
     answers = np.empty((len(queries), num_classes), np.float32)
     for start in range(0, len(queries), _CHUNK):
         rows = np.asarray(queries[start : start + _CHUNK], np.float32)
@@ -136,7 +136,7 @@ def _in_chunks(
 
 def _nearest(bank, queries, own, k, temperature):
     """Weights float32 [Q, k], which sum to 1, and rows int32 [Q, k] of the k nearest of the unit
-    rows `bank`, less row own[i] (-1: none)."""
+    rows `bank`, without row own[i] (-1: none)."""
     # Accelerators would otherwise multiply in tf32 or bfloat16, which reorders close neighbours.
     similarity = jnp.dot(unit_rows(queries), bank.T, precision=jax.lax.Precision.HIGHEST)
     is_own = jnp.arange(len(bank), dtype=jnp.int32)[None, :] == own[:, None]
@@ -150,7 +150,7 @@ def _nearest(bank, queries, own, k, temperature):
 def _chunk_mean(bank, values, queries, own, k, temperature):
     """Mean float32 [Q, C] of the values [N, C] of the nearest of `bank`."""
     weights, index = _nearest(bank, queries, own, k, temperature)
-    # One neighbour after the other: no [Q, k, C] array exists.
+    # One neighbour after the other: no [Q, k, C] array is made.
     return jax.lax.fori_loop(
         0,
         k,
@@ -163,8 +163,8 @@ def _chunk_mean(bank, values, queries, own, k, temperature):
 def _chunk_votes(bank, labels, queries, own, k, num_classes, temperature):
     """Votes float32 [Q, C] of the nearest of `bank` for their labels."""
     weights, index = _nearest(bank, queries, own, k, temperature)
-    # Comparison, choice and sum fuse into one loop: no [Q, k, C] array exists, and the order of
-    # the sum is fixed, which a scatter's on a GPU is not.
+    # Comparison, choice and sum fuse into one loop: no [Q, k, C] array is made, and the order of
+    # the sum is fixed, unlike that of a scatter on a GPU.
     classes = jnp.arange(num_classes, dtype=jnp.int32)
     votes_for = labels[index][:, :, None] == classes[None, None, :]
     return jnp.sum(jnp.where(votes_for, weights[:, :, None], 0.0), axis=1)

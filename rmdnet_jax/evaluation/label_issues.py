@@ -1,4 +1,4 @@
-"""Which given labels look wrong: a suspicion for every training sample, and the file of them."""
+"""Which given labels look wrong: a suspicion score for every sample, and label_issues.csv."""
 
 import csv
 import dataclasses
@@ -13,23 +13,23 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell, of_cell
 from rmdnet_jax.data.label_kinds import CLEAN, CLOSED, KINDS, OPEN, Division
 
-# Of the neighbours beside the student's own word; docs/label_issues.md says how it was chosen.
+# Weight of the neighbours in the evidence; docs/label_issues.md says how it was chosen.
 _NEIGHBOURS_WEIGHT = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelIssues:
-    """Suspicion of every given label.
+    """How suspicious every given label is.
 
     Attributes:
-      index: int [N], ascending, the place of each sample in the data set.
+      index: int [N], ascending, the position of each sample in the data set.
       given: int [N], the labels that were judged.
-      suggested: int32 [N], the class that the evidence favours; often the given one.
+      suggested: int32 [N], the class with the strongest evidence; often the given one.
       score: float64 [N] in [0, 1]; higher is more suspicious.
-      student_score, neighbour_score: float64 [N] in [0, 1], its two parts; without a teacher there
-        is no second.
-      is_issue: bool [N], the labels to be changed or looked at: as many of the most suspicious as
-        labels are estimated to be wrong, if another class is suggested.
+      student_score, neighbour_score: float64 [N] in [0, 1], its two parts; the second is None
+        without a teacher.
+      is_issue: bool [N], the labels to change or review: as many of the most suspicious as are
+        estimated to be wrong, if another class is suggested.
       kind: int8 [N], of data/label_kinds.py: CLEAN unless it is an issue, then CLOSED or OPEN.
     """
 
@@ -44,8 +44,8 @@ class LabelIssues:
 
 
 def kinds(is_issue: np.ndarray, is_open: np.ndarray | None = None) -> np.ndarray:
-    """int8 [N], places in KINDS, of labels that are issues or not, bool [N]; of the issues those
-    whose picture shows none of the classes, bool [N], are open."""
+    """int8 [N], indices into KINDS, of labels that are issues or not, bool [N]; issues whose image
+    shows none of the classes, bool [N], are open."""
     kind = np.where(is_issue, CLOSED, CLEAN).astype(np.int8)
     if is_open is not None:
         kind[is_issue & is_open] = OPEN
@@ -53,12 +53,12 @@ def kinds(is_issue: np.ndarray, is_open: np.ndarray | None = None) -> np.ndarray
 
 
 def evidence(student: np.ndarray, neighbours: np.ndarray | None) -> np.ndarray:
-    """What speaks for each class of each sample: float32 [N, C], rows sum to 1.
+    """The evidence for each class of each sample: float32 [N, C], rows sum to 1.
 
     Args:
-      student: float [N, C], what the student says of its training images.
-      neighbours: float [N, C], what it says of each one's nearest neighbours in the teacher's space
-        (knn.neighbours_mean); None without a teacher.
+      student: float [N, C], the student's probabilities for its training images.
+      neighbours: float [N, C], the mean of those of each image's nearest neighbours in the
+        teacher's space (knn.neighbours_mean); None without a teacher.
     """
     student = np.asarray(student, np.float32)
     if neighbours is None:
@@ -76,19 +76,19 @@ def score(
 ) -> LabelIssues:
     """One minus the evidence for the given label.
 
-    The two parts complement each other: a student may have learned a wrong label by heart; the
-    images that look like it, to a teacher that never saw labels, are mostly labelled rightly.
+    The two parts complement each other: a student may have memorised a wrong label, but the images
+    closest to it in the space of a teacher that never saw labels are mostly labelled correctly.
 
     Args:
-      student, neighbours: as `evidence` takes them, [N, C].
+      student, neighbours: as in `evidence`, [N, C].
       given: int [N].
-      rate: share of wrong labels, in [0, 1], as transition.estimate says.
-      index: int [N], ascending, the samples' places in the data set; None is 0 to N - 1.
+      rate: share of wrong labels, in [0, 1], from transition.estimate.
+      index: int [N], ascending, the samples' positions in the data set; None is 0 to N - 1.
     """
     mean = evidence(student, neighbours)
 
     def against_given(probabilities: np.ndarray) -> np.ndarray:
-        # Rounding can leave a probability a hair above 1.
+        # Rounding can leave a probability slightly above 1.
         for_given = np.asarray(probabilities, np.float64)[np.arange(len(given)), given]
         return np.clip(1 - for_given, 0, 1)
 
@@ -116,13 +116,13 @@ def divided(
     given: np.ndarray,
     index: np.ndarray | None = None,
 ) -> LabelIssues:
-    """The issues of labels that a method has divided itself: every one that it does not take for
-    right, with one minus how surely it is right as the score.
+    """The issues of labels that a method has divided itself: every label that it does not consider
+    right; the score is one minus the probability that the label is right.
 
     Args:
       division: of N labels.
-      belief, neighbours: what the two parts of the score are of, as `evidence` takes them.
-      given, index: as `score` takes them.
+      belief, neighbours: for the two parts of the score, as in `evidence`.
+      given, index: as in `score`.
     """
     parts = score(belief, neighbours, given, 0, index)
     is_issue = division.part != CLEAN
@@ -136,8 +136,8 @@ def divided(
 
 
 def accepted(issues: LabelIssues, is_reviewed: np.ndarray) -> LabelIssues:
-    """The issues without suspicion of labels that a person has looked at, bool [N]: no issue, and
-    with a score of 0 at the end of the order."""
+    """The issues after clearing the labels that have been reviewed, bool [N]: these are no issues,
+    and their score of 0 places them at the end of the order."""
     is_issue = issues.is_issue & ~is_reviewed
     return dataclasses.replace(
         issues,
@@ -148,7 +148,7 @@ def accepted(issues: LabelIssues, is_reviewed: np.ndarray) -> LabelIssues:
 
 
 def joined(first: LabelIssues, second: LabelIssues) -> LabelIssues:
-    """The issues of two parts of a data set, in order of the index; both with a teacher's word, or
+    """The issues of two parts of a data set, in order of the index; both with a neighbour score, or
     both without."""
     order = np.argsort(np.concatenate([first.index, second.index]))
 
@@ -161,8 +161,8 @@ def joined(first: LabelIssues, second: LabelIssues) -> LabelIssues:
 
 
 def ranking(issues: LabelIssues) -> np.ndarray:
-    """int [N]: the samples from the most to the least suspicious; ties, to the six decimals that
-    the file shows, in order of their index."""
+    """int [N]: the samples from the most to the least suspicious; scores that are equal to the six
+    decimals in the file are in order of their index."""
     return _order(issues.score)
 
 
@@ -176,17 +176,17 @@ def write_csv(
     class_names: Sequence[str],
     files: Sequence[str] | None = None,
 ) -> None:
-    """Writes a row a sample, most suspicious first.
+    """Writes one row per sample, most suspicious first.
 
     Columns: index, given_label, suggested_label (class numbers), score, student_score,
     neighbour_score (only with a teacher), is_issue (0 or 1), kind (of KINDS), given_class,
-    suggested_class (names), path (only where images have one). Names and paths are as text.cell
-    makes them.
+    suggested_class (names), path (only where images have one). Names and paths are escaped by
+    text.cell.
 
     Args:
       path: the CSV.
-      issues: of all samples that were judged.
-      class_names: one a class.
+      issues: of all scored samples.
+      class_names: one per class.
       files: the path of each sample.
     """
     scores = {"score": issues.score, "student_score": issues.student_score}
@@ -212,10 +212,10 @@ def write_csv(
 
 
 def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
-    """What `write_csv` wrote, in order of the index, and the files if it has them.
+    """Reads a file of `write_csv`: the issues in order of the index, and the paths if it has them.
 
     Raises:
-      InputError: it is no such file.
+      InputError: it is not such a file.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -224,7 +224,7 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
         def column(name: str, dtype: type) -> np.ndarray:
             return np.array([row[name] for row in rows]).astype(dtype)
 
-        # Files from before there was the column have none.
+        # Files of older versions lack this column.
         is_issue = (
             column("is_issue", np.int32).astype(bool)
             if "is_issue" in rows[0]
@@ -244,30 +244,30 @@ def read_csv(path: Path) -> tuple[LabelIssues, tuple[str, ...] | None]:
         )
         files = [row["path"] for row in rows] if "path" in rows[0] else None
         if files and not all(isinstance(file, str) for file in files):
-            raise ValueError("a row is cut")
+            raise ValueError("a row is incomplete")
     except (ValueError, LookupError, TypeError, OverflowError, OSError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read ({type(error).__name__}: {str(error)[:200]}); expected a "
-            "label_issues.csv as a run writes it"
+            "label_issues.csv written by a run"
         ) from error
     return issues, tuple(map(of_cell, files)) if files else None
 
 
 def quality(issues: LabelIssues, is_wrong: np.ndarray) -> dict[str, float] | None:
-    """How well the issues tell wrong labels from right ones, all in [0, 1].
+    """How well the issues separate wrong labels from right ones, all in [0, 1].
 
     Args:
       issues: of N samples.
       is_wrong: bool [N].
 
     Returns:
-      auroc (the chance that a wrong label scores higher than a right one; 0.5 is guessing),
-      average_precision, precision (of as many of the most suspicious as labels are wrong), f1 (of
+      auroc (the probability that a wrong label scores higher than a right one; 0.5 is chance),
+      average_precision, precision (among the n most suspicious, if n labels are wrong), f1 (of
       `is_issue`). None if all labels are wrong, or none.
     """
     if is_wrong.all() or not is_wrong.any():
         return None
-    # Imported here: scikit-learn takes a second that the start of a run need not pay.
+    # Imported here: scikit-learn takes a second to load, which would delay the start of a run.
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
     return {

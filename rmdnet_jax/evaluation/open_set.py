@@ -1,33 +1,34 @@
-"""Which pictures show none of the classes: from embeddings and given labels, without a classifier.
+"""Which images show none of the classes: from embeddings and given labels, without a classifier.
 
-A picture of one of the classes lies nearer to that class's mean than pictures in general do; one of
-none of them does not. So the measure is the relative Mahalanobis distance (Ren et al. 2021, arXiv
-2106.09022): the squared distance to the nearest class mean less that to the mean of all, each by
-its own covariance. It is the log ratio, doubled, of "one of the pictures here" to "one of a class".
+An image of one of the classes is closer to the mean of that class than images in general; an image
+of none of the classes is not. So the measure is the relative Mahalanobis distance (Ren et al. 2021,
+arXiv 2106.09022): the squared distance to the nearest class mean minus that to the mean of all
+images, each with its own covariance. It is twice the log likelihood ratio of "any image" to "an
+image of this class".
 
-docs/label_issues.md has what this was chosen from.
+docs/label_issues.md lists the alternatives that were compared.
 """
 
 import numpy as np
 
-# Features that are kept, those of the largest variance; and never more than a tenth of the images,
-# of which covariances are to be estimated.
+# Features that are kept, those of the largest variance; at most one per ten images, as covariances
+# must be estimated from the images.
 _FEATURES = 256
 _IMAGES_A_FEATURE = 10
 
-# Of a covariance, what is replaced by the identity's share of its trace.
+# Share of a covariance that is replaced by a multiple of the identity with the same trace.
 _SHRINKAGE = 0.1
 
-# Parts, each left out of the means and covariances that its images are judged by: an image that has
-# a part in them lies nearer to them.
+# Folds, each left out of the means and covariances that its images are compared with: an image that
+# contributes to them lies closer to them.
 _FOLDS = 5
 
-# How far beyond the median of trusted images an image is taken to be open, in units of what lies
-# between their first decile and their median: open images among them, by chance, are far away, and
-# leave the lower half of them as it is.
+# How far beyond the median of trusted images an image counts as open, in units of the distance from
+# their first decile to their median: open images that are trusted by chance are far away, and do
+# not change the lower half.
 _FAR = 3.0
 
-# Of fewer images nothing can be said.
+# With fewer images there is no estimate.
 _FEWEST = 100
 
 # Images whose distances to all class means are computed together.
@@ -35,10 +36,10 @@ _ROWS = 1024
 
 
 def openness(embeddings: np.ndarray, given: np.ndarray, num_classes: int) -> np.ndarray:
-    """How much speaks for it that each image shows none of the classes.
+    """The evidence that each image shows none of the classes.
 
-    Class means are those of images whose given label is that of the nearest mean, found twice, so
-    that wrong labels and open images move them little.
+    Class means are those of images whose given label is that of the nearest mean, computed twice,
+    so that wrong labels and open images have little influence on them.
 
     Args:
       embeddings: float [N, D], finite.
@@ -47,7 +48,7 @@ def openness(embeddings: np.ndarray, given: np.ndarray, num_classes: int) -> np.
 
     Returns:
       float64 [N] in [0, 1]; above 0.5 is farther away than nearly all images of the classes. Zeros
-      where there are under 100 images, or nothing tells them apart.
+      if there are fewer than 100 images, or the embeddings do not distinguish them.
 
     References:
       Ren et al. 2021, arXiv 2106.09022, section 3.
@@ -73,7 +74,7 @@ def openness(embeddings: np.ndarray, given: np.ndarray, num_classes: int) -> np.
 def is_open(
     embeddings: np.ndarray, given: np.ndarray, num_classes: int, is_issue: np.ndarray
 ) -> np.ndarray:
-    """bool [N]: the issues, bool [N], whose picture shows none of the classes; the other arguments
+    """bool [N]: the issues, bool [N], whose image shows none of the classes; the other arguments
     are those of `openness`."""
     if not is_issue.any():
         return np.zeros(len(given), bool)
@@ -94,7 +95,7 @@ def _relative(
     x: np.ndarray, given: np.ndarray, num_classes: int, fold: np.ndarray, trusted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Relative Mahalanobis distance of each row, float64 [N], and the class of the nearest mean,
-    int [N]; by means and covariances of the other folds."""
+    int [N]; with means and covariances of the other folds."""
     distance, nearest = np.empty(len(x)), np.empty(len(x), np.int64)
     for part in range(_FOLDS):
         known, asked = fold != part, np.flatnonzero(fold == part)
@@ -115,7 +116,7 @@ def _relative(
 def _class_means(
     x: np.ndarray, given: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [C, D], zero of a class without a row, and which these are, bool [C]."""
+    """Means float64 [C, D], zero for an empty class, and which classes are empty, bool [C]."""
     sums = np.zeros((num_classes, x.shape[1]))
     np.add.at(sums, given, x)
     counts = np.bincount(given, minlength=num_classes)
@@ -128,8 +129,8 @@ def _squared(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _whitening(rows: np.ndarray) -> np.ndarray:
-    """float64 [D, D]: rows times it have the shrunken covariance of these, taken as the unit; of
-    rows that are all zero it is the identity."""
+    """float64 [D, D]: multiplied by it, rows with the shrunken covariance of these have covariance
+    1; the identity if all rows are zero."""
     size = rows.shape[1]
     covariance = rows.T @ rows / len(rows)
     mean = np.trace(covariance) / size

@@ -1,27 +1,27 @@
-"""Pictures unlike all others, by their embeddings."""
+"""Images unlike all others, by their embeddings."""
 
 import numpy as np
 
-# Directions that are kept of embeddings: those of the largest variance, over at most so many rows,
-# evenly spaced. The rest of the rows would add time, and no direction that many of them share.
+# Directions that are kept of embeddings: those of the largest variance, over at most so many evenly
+# spaced rows. More rows would cost time and add no direction that many of them share.
 _DIRECTIONS, _SAMPLE = 128, 1024
 
-# Nearest of a bank of at most so many images, evenly spaced, and how many of them are asked.
+# At most so many images in the bank, evenly spaced, and the number of nearest ones that count.
 _BANK, _NEAREST = 2000, 5
 
-# Of wide embeddings the bank is smaller, so that it has about so many numbers, but not below this:
-# 50,000 x 1,280 features are then asked in two seconds of CPU time.
+# For wide embeddings the bank is smaller, so that it has about so many numbers, but not fewer than
+# so many rows: 50,000 x 1,280 features then take two seconds of CPU time.
 _NUMBERS, _LEAST_BANK = 1 << 20, 500
 
-# An outlier is farther from its nearest than the upper quartile by so many times the distance
-# between the quartiles.
+# An outlier's distance to its nearest neighbours exceeds the upper quartile by so many times the
+# interquartile range.
 _FENCE = 2.0
 
-# Quartiles nearer to each other are the same: half of all are copies.
+# Quartiles that are closer than this are equal: half of all images are copies.
 _ROUNDING = 1e-6
 
-# Looked at together: copies of all would cost more than what is computed of them, and in smaller
-# products threads wait for each other.
+# Rows that are processed together: copies of all rows would cost more than the computation itself,
+# and with smaller products threads wait for each other.
 _ROWS = 1024
 
 
@@ -34,19 +34,18 @@ def middle(embeddings: np.ndarray) -> np.ndarray:
 
 
 def centred(embeddings: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """float32 [N, D], of length 1 less the middle: the embeddings of a network with a ReLU at its
-    end all point one way, and what tells them apart is the rest. A row at the middle stays zero."""
+    """float32 [N, D] of length 1, after the middle is subtracted: the embeddings of a network that
+    ends in a ReLU share one direction and differ in the rest. A row at the middle stays zero."""
     rows = _unit(embeddings)
     rows -= middle
     return _unit(rows)
 
 
 def projected(embeddings: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """What is left of the centred embeddings, float [N, D], in their largest principal components:
+    """The centred embeddings, float [N, D], projected onto their largest principal components:
     float32 [N, d], d up to 128.
 
-    Rows are never farther from each other than the whole ones. Memory is that of a sample and of
-    what is returned.
+    No distance between rows grows. Memory is that of a sample and of the returned array.
     """
     size = len(embeddings)
     if embeddings.shape[1] <= _DIRECTIONS:
@@ -60,20 +59,20 @@ def projected(embeddings: np.ndarray, middle: np.ndarray) -> np.ndarray:
 
 
 def directions(embeddings: np.ndarray) -> np.ndarray:
-    """What is compared of embeddings, float [N, D]: float32 [N, d], d up to 128, of length 1.
+    """Directions of embeddings, float [N, D], to compare: float32 [N, d], d up to 128, length 1.
 
-    They are centred and projected upon their largest principal components. A row that is at the
-    middle stays zero.
+    They are centred and projected onto their largest principal components. A row at the middle
+    stays zero.
     """
     return _unit(projected(embeddings, middle(embeddings)))
 
 
 def distances(embeddings: np.ndarray) -> np.ndarray:
-    """Mean cosine distance of each embedding, float [N, D], to the 5 nearest others, or to as many
-    as there are: float64 [N] in [0, 2].
+    """Mean cosine distance of each embedding, float [N, D], to the 5 nearest others, or to all if
+    there are fewer: float64 [N] in [0, 2].
 
-    Of the embeddings as they are: what tells an outlier lies in directions that hardly vary
-    otherwise, which `directions` leaves out.
+    The embeddings are not projected: outliers differ in directions that hardly vary otherwise,
+    which `directions` drops.
     """
     size, width = embeddings.shape
     most = min(_BANK, max(_LEAST_BANK, _NUMBERS // width))
@@ -104,12 +103,12 @@ def scores(distance: np.ndarray) -> np.ndarray:
 
 def _axes(rows: np.ndarray) -> np.ndarray:
     """The largest principal components of rows, float32 [n, D]: orthonormal columns, float32
-    [D, d]. Of n x n products where rows are fewer than their features, so that D may be large."""
+    [D, d]. Uses n x n products if there are fewer rows than features, so that D may be large."""
     if len(rows) >= rows.shape[1]:
         _, vectors = np.linalg.eigh((rows.T @ rows).astype(np.float64))
         return vectors[:, -_DIRECTIONS:].astype(np.float32)
     values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-    # Components of no variance have no direction here.
+    # Components without variance have no direction.
     kept = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-12))[-_DIRECTIONS:]
     return rows.T @ (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
 

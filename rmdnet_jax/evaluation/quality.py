@@ -1,7 +1,7 @@
-"""What one pass over the pictures keeps of each: a digest, a thumbnail, and how dark, bright, plain
-and sharp it is; and which are too much of that.
+"""Image statistics from one pass over the images: a digest, a thumbnail, brightness, contrast and
+sharpness; and which images are blank, dark, bright, blurry, tiny or oblong.
 
-docs/label_issues.md says on what the limits were measured.
+docs/label_issues.md says on which data the limits were measured.
 """
 
 import dataclasses
@@ -12,41 +12,41 @@ import numpy as np
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images
 
-# Pixels a side of a thumbnail; a smaller picture is its own.
+# Pixels per side of a thumbnail; a smaller image is its own thumbnail.
 THUMBNAIL = 32
 
-# Pixels that are looked at together: what is computed of them stays in a core's cache, which makes
-# the pass twice as fast as with blocks of 16 MB.
+# Pixels in one block: intermediate results stay in a core's cache, which makes the pass twice as
+# fast as with blocks of 16 MB.
 _BLOCK = 1 << 18
 
-# Rec. 601: what the eye makes of red, green and blue, in 256ths.
+# Rec. 601 luma: the weights of red, green and blue, in 256ths.
 _RED, _GREEN, _BLUE = (np.uint16(weight) for weight in (77, 150, 29))
 
-# A picture is dark where all but 5 % of it is darker than the one, bright where all but 5 % is
-# brighter than the other, blank where its standard deviation is below the third; all in [0, 1].
+# An image is dark if all but 5 % of it is darker than the first limit, bright if all but 5 % is
+# brighter than the second, blank if its standard deviation is below the third; all in [0, 1].
 _DARK, _BRIGHT, _BLANK = 0.2, 0.9, 0.01
 
-# A picture is tiny where it had less than a tenth of the pixels that pictures usually have, and
-# oblong where its longer side is so many times the shorter one, and that is unusual.
+# An image is tiny if it had less than a tenth of the median number of pixels, and oblong if its
+# aspect ratio is more than so many times the median one.
 _TINY, _OBLONG = 0.1, 3.0
 
-# It is blurry where the Laplacian's variance is less than this share of its own. Small pictures
-# were scaled down, which makes everything sharp: of them it says nothing.
+# An image is blurry if the variance of its Laplacian is less than this share of its own. Not tested
+# for small images: they were scaled down, which makes everything sharp.
 _BLURRY = 0.01
 _SHARP_FROM = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Looks:
-    """Of N pictures.
+    """Statistics of N images.
 
     Attributes:
-      digest: uint8 [N, 16], the same only of the same pixels.
-      thumbnail: float32 [N, s, s] in [0, 1], the grey picture.
+      digest: uint8 [N, 16], equal only for equal pixels.
+      thumbnail: float32 [N, s, s] in [0, 1], greyscale.
       low, high: float32 [N] in [0, 1], brightness that 5 % are below, and above.
       contrast: float32 [N], standard deviation of the brightness.
-      sharpness: float32 [N], variance of the Laplacian beside that of the brightness, at least 0;
-        NaN of pictures of under 64 pixels a side.
+      sharpness: float32 [N], variance of the Laplacian divided by that of the brightness, at least
+        0; NaN for images of under 64 pixels per side.
     """
 
     digest: np.ndarray
@@ -58,13 +58,13 @@ class Looks:
 
 
 def look(images: Images) -> Looks:
-    """Reads every picture once, uint8 [N, H, W, 3], a block at a time."""
+    """Reads every image once, uint8 [N, H, W, 3], a block at a time."""
     size = max(1, _BLOCK // (images.shape[1] * images.shape[2]))
     return joined(*(_look(block) for block in lazy_images.blocks(images, size)))
 
 
 def joined(*parts: Looks) -> Looks:
-    """Those of all parts, in order."""
+    """The statistics of all parts, in order."""
     return Looks(
         *(
             np.concatenate([getattr(part, field.name) for part in parts])
@@ -74,8 +74,8 @@ def joined(*parts: Looks) -> Looks:
 
 
 def issues(looks: Looks) -> dict[str, np.ndarray]:
-    """Score float64 [N] in [0, 1] by issue: "blank", "dark", "bright", "blurry"; 0 of a picture
-    that is not so, higher is more so. A blank picture is nothing else."""
+    """Score float64 [N] in [0, 1] by issue: "blank", "dark", "bright", "blurry"; 0 if the
+    image has no such issue, higher is worse. A blank image has no other issue."""
     is_blank = looks.contrast < _BLANK
     found = {
         "blank": np.where(is_blank, 1 - looks.contrast, 0),
@@ -87,7 +87,7 @@ def issues(looks: Looks) -> dict[str, np.ndarray]:
 
 
 def shapes(sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """The same of the sizes that pictures had before they were resized: "tiny" and "oblong".
+    """The same for the sizes of images before they were resized: "tiny" and "oblong".
 
     Args:
       sizes: int [N, 2], height and width.
@@ -129,8 +129,8 @@ def _look(block: np.ndarray) -> Looks:
 
 
 def _means(pixels: np.ndarray, parts: int, axis: int) -> np.ndarray:
-    """float32 [n, H, W] with the means of so many parts of an axis in its place. No matrix product:
-    the threads of one wait for each other ten times as long as so small a one takes."""
+    """float32 [n, H, W] with an axis replaced by the means of so many parts of it. Not a matrix
+    product: for one this small, threads wait for each other ten times as long as they compute."""
     length = pixels.shape[axis]
     starts = np.arange(parts) * length // parts
     sizes = np.diff(starts, append=length).astype(np.float32)

@@ -1,5 +1,5 @@
-"""What a run says of its labels: how suspicious each is, how many are wrong, and which become
-which; from a method's belief and the neighbourhoods in the teacher's space."""
+"""A run's assessment of its labels: how suspicious each is, how many are wrong, and which classes
+are confused; from a method's predictions and the neighbourhoods in the teacher's space."""
 
 import dataclasses
 
@@ -11,20 +11,20 @@ from rmdnet_jax.data.label_kinds import CLEAN, OPEN, Division
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.evaluation import classification, knn, label_issues, open_set
 
-# Neighbours in the teacher's space that have a say on a label.
+# Neighbours in the teacher's space that are consulted on a label.
 _NEIGHBOURS = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class Suspicion:
-    """What a method and a teacher say of the labels.
+    """The assessment of the labels by a method and a teacher.
 
     Attributes:
-      train, test: of the training and of the test images.
+      train, test: issues of the training and of the test images.
       transition: float64 [C, C], estimated P(given | true).
-      rate: estimated share of wrong training labels; None where nothing can be said, and no label
-        is an issue.
-      range: between which it may be.
+      rate: estimated share of wrong training labels; None if there is no estimate, and then no
+        label is an issue.
+      range: the range of the estimate.
     """
 
     train: label_issues.LabelIssues
@@ -44,17 +44,17 @@ def suspect(
     division: Division | None = None,
     tells_open: bool = False,
 ) -> Suspicion:
-    """Judges every given label.
+    """Scores every given label.
 
     Args:
       belief: float [N, C], probabilities of the training images.
       test_logits: float [M, C], of the test images at the end of training.
       data, labels: of all training images.
       embeddings: the teacher's, of the training and the test images; None without a teacher.
-      is_unseen: whether the belief is of networks that have not learned from the labels they judge,
-        which then need no neighbours to be trusted.
-      division: of the training labels, by a method that knows better than its belief says.
-      tells_open: whether the embeddings tell images that show none of the classes from others.
+      is_unseen: whether the belief comes from networks that were not trained on the labels they
+        judge, and can be trusted without neighbours.
+      division: of the training labels, by a method whose division says more than its belief.
+      tells_open: whether the embeddings distinguish images that show none of the classes.
     """
     train, test = belief, classification.softmax(test_logits)
     neighbours = test_neighbours = None
@@ -92,8 +92,8 @@ def suspect(
 
 
 def _noise_of(division: Division, given: np.ndarray, classes: int) -> transition.Noise:
-    """The noise by a division: the share of the labels that are not right lies between what is
-    counted and what the division is unsure of, and the matrix is of the images of a class."""
+    """The noise according to a division. The share of wrong labels is the counted one; its range
+    extends to the mean probability of being wrong. The matrix is of images of the classes."""
     is_known = division.part != OPEN
     _, matrix = noise.realised(division.label[is_known], given[is_known], classes)
     rate = float(np.mean(division.part != CLEAN))

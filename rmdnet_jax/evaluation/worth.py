@@ -1,4 +1,4 @@
-"""Whether a teacher is good enough to learn from: kNN accuracies of its embeddings."""
+"""Whether a teacher is good enough to learn from: the kNN accuracy of its embeddings."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,11 +26,11 @@ def knn_accuracy(
     """Share of the test images whose neighbours among the training images elect their label.
 
     Args:
-      embeddings: of both.
-      labels: int [N], the best there are of the training images; those of NO_CLASS have no vote.
-      data: whose images they are.
+      embeddings: of the training and the test images.
+      labels: int [N], the best available of the training images; those of NO_CLASS do not vote.
+      data: the data set of these images.
       k: neighbours that vote.
-      tested: places of the test images to ask for, int [m]; None is all.
+      tested: indices of the test images to evaluate, int [m]; None is all.
     """
     bank, queries = embeddings
     if not (votes := labels != NO_CLASS).all():
@@ -52,11 +52,11 @@ def judge(
     """A teacher's verdict.
 
     Args:
-      said: what it says of the training and of the test images. Without embeddings nothing is
-        measured by kNN.
-      untrained: the embeddings of its network before training, if it is one of ours.
-      labels, data, k: as `knn_accuracy` takes them.
-      tested: places of the test images to judge on, int [m]; None is all.
+      said: its predictions for the training and the test images. Without embeddings there is no
+        kNN accuracy.
+      untrained: the embeddings of its network before training, if the network is built here.
+      labels, data, k: as in `knn_accuracy`.
+      tested: indices of the test images to evaluate, int [m]; None is all.
     """
 
     def measured(of: Embeddings) -> float:
@@ -77,8 +77,8 @@ def judge(
 def _agreement(
     said: tuple[Prediction, Prediction], labels: np.ndarray, test_labels: np.ndarray
 ) -> dict[str, float]:
-    """How well a classifier predicts what there is to judge it by; nothing is said of what is no
-    classifier, nor of images that show none of the classes."""
+    """How often a classifier agrees with the test labels, or with the training labels if it has no
+    test predictions; empty if it is not a classifier. Images of none of the classes are skipped."""
     train, test = (part.logits for part in said)
     if train is None:
         return {}
@@ -88,20 +88,20 @@ def _agreement(
         return {}
     agreement = classification.accuracy(logits[known], wanted[known])
     usual = float(np.bincount(wanted[known]).max() / known.sum())
-    told = {"agreement": agreement, "usual": usual, "measured_on": float(known.sum())}
-    return told if test is None else told | {"test_accuracy": agreement}
+    found = {"agreement": agreement, "usual": usual, "measured_on": float(known.sum())}
+    return found if test is None else found | {"test_accuracy": agreement}
 
 
 def _pixels(data: Dataset) -> Embeddings:
     """Normalised pixels as embeddings, float32 [N, H * W * 3].
 
-    They take four times the memory of the images: not for a data set that stays on disk.
+    They take four times the memory of the images: not meant for a data set that stays on disk.
     """
     mean, std = data.mean_std()
 
     def normalised(images: Images) -> np.ndarray:
         x = lazy_images.decoded(images).astype(np.float32)
-        x -= 255 * mean  # in place: there may be gigabytes of them
+        x -= 255 * mean  # in place: there may be gigabytes of pixels
         x /= 255 * std
         return x.reshape(len(x), -1)
 

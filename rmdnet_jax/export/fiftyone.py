@@ -1,5 +1,5 @@
-"""Label issues as labels.json of a FiftyOneImageClassificationDataset; the pictures stay where they
-are and are given to FiftyOne as data_path."""
+"""Label issues as labels.json of a FiftyOneImageClassificationDataset; the images stay in place and
+are passed to FiftyOne as data_path."""
 
 import json
 import os
@@ -14,18 +14,17 @@ from rmdnet_jax.evaluation.label_issues import LabelIssues
 
 
 def write(path: Path, issues: LabelIssues, classes: Sequence[object], files: Sequence[str]) -> None:
-    """Writes the given label of every picture, with what is suspected of it as attributes:
-    suggested (a class), score, is_issue and kind.
+    """Writes the given label of every image, with its issue as attributes: suggested (a class),
+    score, is_issue and kind.
 
     Args:
       path: the JSON file.
-      issues: of N pictures.
-      classes: what each is called.
-      files: the path of each picture in the folder of them.
+      issues: of N images.
+      classes: the class names.
+      files: the path of each image in their folder.
 
     Raises:
-      InputError: two pictures differ in their endings alone, by which FiftyOne does not tell them
-        apart.
+      InputError: the names of two images differ only in the extension, which FiftyOne ignores.
       OSError: the file cannot be written.
     """
     names = [shown(str(name)) for name in classes]
@@ -34,8 +33,8 @@ def write(path: Path, issues: LabelIssues, classes: Sequence[object], files: Seq
         name = os.path.normpath(os.path.splitext(file)[0])
         if name in labels:
             raise InputError(
-                f"two pictures are {cut(name)} with different endings, and FiftyOne has one label "
-                "for both; expected names that differ in more"
+                f"two pictures are named {cut(name)} with different extensions, and FiftyOne has "
+                "one label for both; expected names that also differ without the extension"
             )
         labels[name] = {
             "label": int(issues.given[place]),

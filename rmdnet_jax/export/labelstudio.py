@@ -1,5 +1,5 @@
-"""Label issues as tasks of Label Studio, the suggested class of each picture as a prediction; and
-the labelling interface that the tasks need."""
+"""Label issues as tasks of Label Studio, with the suggested class of each image as a prediction;
+and the labelling interface that the tasks need."""
 
 import json
 import os
@@ -18,23 +18,23 @@ from rmdnet_jax.evaluation.label_issues import LabelIssues
 # In the interface and in every prediction.
 _CHOICE, _IMAGE = "class", "image"
 
-# What an interface of ours is known by.
+# An interface of ours is recognised by this beginning.
 _BEGINS = f"""<View>
   <Image name="{_IMAGE}" value="$image"/>
   <Header value="labelled as $given_label"/>
 """
 
-# Where Label Studio serves files of its own disk from, with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
+# The address of local files in Label Studio, below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
 _LOCAL = "/data/local-files/?d="
 
 
 def interface_of(path: Path) -> Path:
-    """Where the labelling interface of these tasks goes: beside them, as an .xml."""
+    """The path of the labelling interface of these tasks: beside them, with the suffix .xml."""
     return path.with_suffix(".xml")
 
 
 def check_interface(path: Path) -> None:
-    """Raises InputError for tasks whose interface would take the place of another file than such an
+    """Raises InputError if the interface of these tasks would overwrite a file that is not such an
     interface."""
     place = interface_of(path)
     if not os.path.lexists(place):
@@ -45,24 +45,24 @@ def check_interface(path: Path) -> None:
             is_ours = found.read(len(_BEGINS)) == _BEGINS.encode()
     if not is_ours:
         raise InputError(
-            f"{cut(place)} is there and no labelling interface of ours, which goes to it; expected "
-            "another --out, or to move that file away"
+            f"{cut(place)} exists, and the labelling interface would overwrite it; give another "
+            "--out, or move that file"
         )
 
 
 def write(path: Path, issues: LabelIssues, classes: Sequence[object], files: Sequence[str]) -> None:
-    """Writes a task a picture, the most suspicious label first, and the labelling interface to
-    `interface_of` the path, where `check_interface` finds nothing that is somebody's own.
+    """Writes one task per image, the most suspicious label first, and the labelling interface to
+    `interface_of` the path; `check_interface` protects a file of the user there.
 
-    A task's data has the picture in Label Studio's local storage, its path, given_label, score,
+    A task's data has the image in Label Studio's local storage, its path, given_label, score,
     is_issue and kind; its prediction is the suggested class, with the same score: how suspicious
     the given label is.
 
     Args:
       path: the JSON file.
-      issues: of N pictures.
-      classes: what each is called.
-      files: the path of each picture in the folder of them.
+      issues: of N images.
+      classes: the class names.
+      files: the path of each image in their folder.
 
     Raises:
       OSError: a file cannot be written.

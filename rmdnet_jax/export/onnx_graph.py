@@ -1,5 +1,5 @@
-"""A classifier as an ONNX graph, pixels or features in and probabilities out, for whatever runs
-ONNX files without this package."""
+"""A classifier as an ONNX graph, from pixels or features to probabilities, for any ONNX runtime
+without this package."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from rmdnet_jax.models.resnet import EXPANSION, ResNet
 
 OUTPUT = "probabilities"
 
-# Old enough for any onnxruntime that is still in use; no operator here has changed since.
+# Old enough for any onnxruntime still in use; no operator here has changed since.
 _OPSET, _IR = 13, 7
 
 _EPSILON = 1e-5  # of batch_norm in models/resnet.py
@@ -38,28 +38,28 @@ def write(
     """Writes the classifier into one file.
 
     Its input is "image", uint8 [N, H, W, 3], which is normalised in the graph, or "features",
-    float32 [N, D]; N is any number. Its output is "probabilities", float32 [N, C]: of several
-    networks the softmax of their mean logits. All is computed in float32, a batch norm is part of
-    the convolution before it, and the weights are the ones given: nothing is approximated.
+    float32 [N, D]; N is any number. Its output is "probabilities", float32 [N, C]: for several
+    networks the softmax of their mean logits. Everything is computed in float32, each batch norm is
+    folded into the convolution before it, and nothing is approximated.
 
     Args:
       path: FILE.onnx.
       network: the architecture and the statistics of its input.
-      weights: of each network, as `network.init` names them.
+      weights: of each network, with the names of `network.init`.
       image_shape: (H, W, 3) or (D,).
-      metadata: texts by name, to be kept in the file.
+      metadata: texts by name, stored in the file.
 
     Raises:
-      InputError: the package onnx is missing, the file is no .onnx or cannot be written.
+      InputError: the package onnx is missing, or the path is not an .onnx file that can be written.
     """
     path = Path(os.path.expanduser(path))
     if path.suffix.lower() != ".onnx":
-        raise InputError(f"{cut(path)} is no place for a network; expected FILE.onnx")
+        raise InputError(f"{cut(path)} does not end in .onnx; expected FILE.onnx")
     try:
         from onnx import TensorProto, helper
     except ImportError as error:
         raise InputError(
-            "writing ONNX takes the package onnx, which is missing; expected pip install onnx"
+            "writing ONNX needs the package onnx, which is not installed; run pip install onnx"
         ) from error
     is_pictures = len(image_shape) == 3
     name = "image" if is_pictures else "features"
@@ -89,12 +89,12 @@ def write(
 
 
 def as_text(values: Sequence[Any]) -> str:
-    """A list as one text of the metadata: JSON in ASCII, whatever is in it."""
+    """A list as one text for the metadata: JSON in ASCII, for any content."""
     return json.dumps(list(values))
 
 
 class _Graph:
-    """Nodes and tensors of a graph as they are added, each with a name of its own."""
+    """Nodes and tensors of a graph in the order they are added, each with a unique name."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -102,7 +102,7 @@ class _Graph:
         self._names: Counter[str] = Counter()
 
     def add(self, kind: str, *inputs: str, into: str = "", **attributes: Any) -> str:
-        """Adds an operator; returns the name of what it gives."""
+        """Adds an operator; returns the name of its output."""
         from onnx import helper
 
         into = into or self._name(kind.lower())
@@ -156,7 +156,7 @@ class _Graph:
         return self.add("Gemm", x, self.tensor(dense["kernel"]), self.tensor(dense["bias"]))
 
     def _resnet(self, x: str, network: ResNet, params: _Arrays, stats: _Arrays) -> str:
-        """[N, 3, H, W] -> embedding [N, D]; ResNet.__call__, a line for a line."""
+        """[N, 3, H, W] -> embedding [N, D]; ResNet.__call__ line by line."""
         stride = 1 if network.stem == "cifar" else 2
         x = self.add("Relu", self._conv(x, params, stats, 0, stride))
         if network.stem == "imagenet":
@@ -187,7 +187,7 @@ class _Graph:
         return self.add("Relu", self.add("Add", x, shortcut))
 
     def _conv(self, x: str, params: _Arrays, stats: _Arrays, number: int, stride: int) -> str:
-        """A convolution and the batch norm behind it, as one convolution with a bias."""
+        """A convolution and the batch norm after it, as one convolution with a bias."""
         kernel = np.asarray(params[f"Conv_{number}"]["kernel"], np.float64)
         norm, running = params[f"BatchNorm_{number}"], stats[f"BatchNorm_{number}"]
         variance = np.asarray(running["var"], np.float64)

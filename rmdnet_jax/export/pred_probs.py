@@ -1,5 +1,5 @@
-"""What the given labels were judged by, as arrays under the names that cleanlab's functions have
-for them: probabilities of every training image, and the labels."""
+"""The probabilities that the given labels were scored with, and the labels, for every training
+image, as arrays with the names that cleanlab's functions use."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from rmdnet_jax.base.text import shown
 
 NAME = "pred_probs.npz"
 
-# Of the probabilities: those of a million images of a thousand classes are nobody's by-product.
+# Size limit of the probabilities: for a million images of a thousand classes they are not written.
 _MOST_BYTES = 1 << 30
 
 
@@ -23,19 +23,19 @@ def write(
     classes: Sequence[object],
     is_out_of_sample: bool,
 ) -> bool:
-    """Writes pred_probs float32 [N, C] (rows sum to 1), labels int64 [N], index int64 [N] (places
-    in the data set), class_names str [C] and out_of_sample bool: whether a label was judged only by
-    networks that had not seen it. Nothing is written of more than a gigabyte.
+    """Writes pred_probs float32 [N, C] (rows sum to 1), labels int64 [N], index int64 [N] (in the
+    data set), class_names str [C] and out_of_sample bool: whether each label was scored only by
+    networks that were not trained on it. Nothing is written if pred_probs exceeds a gigabyte.
 
     Returns:
       Whether it was written.
 
     Raises:
-      OSError: it cannot be.
+      OSError: it cannot be written.
     """
     if pred_probs.nbytes > _MOST_BYTES:
         return False
-    # Rounding of float32 aside, cleanlab asks for rows that sum to 1.
+    # cleanlab requires rows that sum to 1, up to float32 rounding.
     probabilities = np.clip(np.asarray(pred_probs, np.float64), 0, None)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     with open_atomic(path, "wb") as file:

@@ -1,4 +1,4 @@
-"""Contrasts on the unit sphere: of embeddings with each other, and with the classes' prototypes."""
+"""Contrastive losses on the unit sphere: between embeddings, and with the classes' prototypes."""
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ def unit(x: jax.Array) -> jax.Array:
 def prototype(
     z: jax.Array, prototypes: jax.Array, target: jax.Array, temperature: float
 ) -> jax.Array:
-    """-sum_k q_k log softmax_k(z . prototype_k / t), which draws an embedding to its class.
+    """-sum_k q_k log softmax_k(z . prototype_k / t), which pulls an embedding to its class.
 
     Args:
       z: float32 [B, D], rows of norm 1.
-      prototypes: float32 [K, D], one a class, of norm 1; a class of none has zeros.
+      prototypes: float32 [K, D], one per class, of norm 1; zeros for a class without one.
       target: float32 [B, K], q; one-hot, or between two classes as MixUp makes it.
       temperature: t > 0.
 
@@ -36,8 +36,8 @@ def prototype(
 
 
 def npair(student: jax.Array, teacher: jax.Array) -> jax.Array:
-    """log(1 + sum_{j != i} exp(s_i . t_j - s_i . t_i)): an image's two embeddings belong together,
-    and those of two images do not.
+    """log(1 + sum_{j != i} exp(s_i . t_j - s_i . t_i)), which pulls an image's two embeddings
+    together and pushes those of different images apart.
 
     Args:
       student, teacher: s and t, float32 [B, D], rows of norm 1.
@@ -52,8 +52,8 @@ def npair(student: jax.Array, teacher: jax.Array) -> jax.Array:
 
 
 def infonce(student: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
-    """-log of exp(s_i . t_i / t) among exp(s_i . t_j / t) of all j and exp(s_i . s_j / t) of all
-    others j, as MODUL's code has it in the place of `npair`.
+    """-log of the share of exp(s_i . t_i / t) in the sum of exp(s_i . t_j / t) over all j and of
+    exp(s_i . s_j / t) over all j != i, which MODUL's code uses in place of `npair`.
 
     Args:
       student, teacher: s and t, float32 [B, D], rows of norm 1.
@@ -73,5 +73,5 @@ def infonce(student: jax.Array, teacher: jax.Array, temperature: float) -> jax.A
 
 
 def _products(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a_i . b_j, in float32 also where the device has something faster."""
+    """a_i . b_j, in float32 even if the device has something faster."""
     return jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)

@@ -7,8 +7,8 @@ def subjective_logic(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The expected squared error of a label under a Dirichlet distribution.
 
     With evidence e = relu(logits), alpha = e + 1, S = sum alpha and p = alpha / S it is
-    sum_k (t_k - p_k)^2 + p_k (1 - p_k) / (S + 1), t the label as one-hot: small where the evidence
-    is for the label, about 1 where there is none, large where it is for another class.
+    sum_k (t_k - p_k)^2 + p_k (1 - p_k) / (S + 1), where t is the one-hot label: small if the
+    evidence is for the label, about 1 if there is none, large if it is for another class.
 
     Args:
       logits: float32 [B, C].

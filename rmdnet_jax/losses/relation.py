@@ -1,4 +1,4 @@
-"""Relation graphs of a batch, and the losses that hold a student's graph to its teacher's.
+"""Relation graphs of a batch, and the losses that pull a student's graph towards its teacher's.
 
 The graph is the matrix of Pearson correlations between embeddings; RMDNet's regulariser is
 `rmd_loss`, usable in any training loop. Normalising by the batch size is left to the caller.
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 # Inside the square root, in squared units of the embedding: it bounds the gradient of nearly
-# constant rows, and moves the correlation of rows of standard deviation 1e-3 by less than 1e-6.
+# constant rows, and changes the correlation of rows of standard deviation 1e-3 by less than 1e-6.
 _EPSILON = 1e-12
 
 
@@ -30,8 +30,8 @@ def unit_rows(x: jax.Array) -> jax.Array:
 def edge_matrix(a: jax.Array, b: jax.Array | None = None) -> jax.Array:
     """Pearson correlation of every row of `a` with every row of `b` over their D features.
 
-    With `b` left out it is the edge matrix E(N, N) of one graph: symmetric, with ones on the
-    diagonal. With a teacher's and a student's embeddings it is the node matrix M = E(N_t, N_s).
+    Without `b` it is the edge matrix E(N, N) of one graph: symmetric, with ones on the diagonal.
+    With a teacher's and a student's embeddings it is the node matrix M = E(N_t, N_s).
     A constant row has no correlation: its entries are 0, also on the diagonal, with zero gradient.
 
     Args:
@@ -47,6 +47,15 @@ def edge_matrix(a: jax.Array, b: jax.Array | None = None) -> jax.Array:
 
     References:
       RMDNet, equations 5, 6 and 8.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses.relation import edge_matrix
+      >>> rising, falling = [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]
+      >>> print(edge_matrix(jnp.array([rising, rising, falling])).round(2))
+      [[ 1.  1. -1.]
+       [ 1.  1. -1.]
+       [-1. -1.  1.]]
     """
     if b is not None:
         _check_same_batch(a, b)
@@ -60,7 +69,7 @@ def edge_matrix(a: jax.Array, b: jax.Array | None = None) -> jax.Array:
     rows = _standardise(a)
     columns = rows if b is None else _standardise(b)
     # Over standardised rows the pairwise correlation is a dot product, and the two vmaps of it
-    # are one matrix product: no [B, B, D] array exists.
+    # are one matrix product: no [B, B, D] array is made.
     return jax.vmap(jax.vmap(_correlation, in_axes=(None, 0)), in_axes=(0, None))(rows, columns)
 
 
@@ -81,15 +90,25 @@ def edge_loss(teacher: jax.Array, student: jax.Array) -> jax.Array:
 
     References:
       RMDNet, equation 7.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses.relation import edge_loss
+      >>> teacher = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])  # two opposites
+      >>> print(edge_loss(teacher, 5 * teacher).round(2))  # no matter of scale
+      0.0
+      >>> student = jnp.array([[0.0, 1.0], [0.0, 2.0]])  # takes them for alike
+      >>> print(edge_loss(teacher, student).round(2))  # the root of 2 * 2 ** 2
+      2.83
     """
     _check_same_batch(teacher, student)
     return _frobenius(edge_matrix(jax.lax.stop_gradient(teacher)) - edge_matrix(student))
 
 
 def node_loss(teacher: jax.Array, student: jax.Array) -> jax.Array:
-    """Frobenius norm of the node matrix less the identity, ||E(N_t, N_s) - I||.
+    """Frobenius norm of the node matrix minus the identity, ||E(N_t, N_s) - I||.
 
-    Not 0 for student = teacher, as different samples are never wholly uncorrelated.
+    Not 0 for student = teacher, as different samples are never completely uncorrelated.
     Grows with the batch size B; divide by B to compare between batch sizes.
 
     Args:
@@ -104,6 +123,13 @@ def node_loss(teacher: jax.Array, student: jax.Array) -> jax.Array:
 
     References:
       RMDNet, equation 9.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses.relation import node_loss
+      >>> teacher = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])  # correlated by -1
+      >>> print(node_loss(teacher, teacher).round(2))  # the root of 2 * (-1) ** 2
+      1.41
     """
     nodes = edge_matrix(jax.lax.stop_gradient(teacher), student)
     return _frobenius(nodes - jnp.eye(len(nodes), dtype=nodes.dtype))
@@ -129,6 +155,18 @@ def rmd_loss(
 
     References:
       RMDNet, equation 10 and section 4.3.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses.relation import rmd_loss
+      >>> teacher = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+      >>> print(rmd_loss(teacher, teacher).round(2))  # 0.8 * 1.41, and no edge loss
+      1.13
+      >>> print(rmd_loss(teacher, teacher, alpha=0.0))
+      0.0
+      >>> jax.grad(rmd_loss, argnums=1)(teacher, teacher[::-1]).shape
+      (2, 3)
     """
     return alpha * node_loss(teacher, student) + beta * edge_loss(teacher, student)
 
@@ -141,7 +179,7 @@ def _at_least_float32(x: jax.Array) -> jax.Array:
 def _standardise(x: jax.Array) -> jax.Array:
     x = _at_least_float32(x)
     # The rounding error of a mean would turn a constant row of 1000.1 into noise of length 1.
-    # Less its own first entry, a constant row is exactly zero; the correlation does not change.
+    # Minus its own first entry, a constant row is exactly zero; the correlation does not change.
     x = x - jax.lax.stop_gradient(x[:, :1])
     return unit_rows(x - jnp.mean(x, axis=-1, keepdims=True))
 

@@ -1,9 +1,9 @@
-"""Classification losses that bear wrong labels, one value per example; `get` finds one by name.
+"""Classification losses that tolerate wrong labels, one value per example; `get` finds one by name.
 
 Each loss is a pure function of the whole batch's logits and given labels, computed from
 log-softmax in float32, and finite in value and gradient for logits of +-1e4. Hyperparameters
-default to CIFAR-10's; other data sets' belong in the configs. To add a loss, write the function
-with the range of each hyperparameter, and put it in LOSSES.
+default to those for CIFAR-10; those for other data sets belong in the configs. To add a loss, write
+the function with the range of each hyperparameter, and put it in LOSSES.
 """
 
 import functools
@@ -345,6 +345,14 @@ def get(name: str, **params: float) -> Loss:
     Raises:
       InputError: the name, a hyperparameter or its value is wrong, or the user's own function
         cannot be imported.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses import robust
+      >>> loss = robust.get("gce", q=0.5)
+      >>> logits = jnp.array([[0.0, 0.0], [50.0, 0.0]])  # undecided; sure of class 0
+      >>> print(loss(logits, jnp.array([1, 1])).round(2))  # at most 1 / q
+      [0.59 2.  ]
     """
     if ":" in name:
         if params:
@@ -390,10 +398,10 @@ def _imported(path: str) -> Loss:
     @functools.wraps(function)
     def per_example(logits: jax.Array, labels: jax.Array) -> jax.Array:
         losses = function(logits, labels)
-        # A mean instead of [B] is the usual slip, and would pass unnoticed.
+        # A mean instead of [B] is the usual mistake, and would go unnoticed.
         if jnp.shape(losses) != labels.shape:
             raise InputError(
-                f"loss {path!r} returned shape {jnp.shape(losses)}; expected one value an "
+                f"loss {path!r} returned shape {jnp.shape(losses)}; expected one value per "
                 f"example, {labels.shape}"
             )
         return losses

@@ -1,4 +1,4 @@
-"""SimSiam's loss (relation modelling, RMDNet's stage RM), and the monitor that shows collapse."""
+"""SimSiam's loss, which trains RMDNet's teacher (relation modelling), and a monitor of collapse."""
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,14 @@ def negative_cosine(q: jax.Array, y: jax.Array) -> jax.Array:
 
     References:
       RMDNet, equation 1; Chen and He 2021, arXiv 2011.10566, equation 1.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses.simsiam import negative_cosine
+      >>> q = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> y = jnp.array([[3.0, 0.0], [3.0, 0.0]])  # one parallel, one orthogonal
+      >>> print(negative_cosine(q, y).round(2))
+      -0.5
     """
     if q.ndim != 2 or q.shape != y.shape:
         raise ValueError(
@@ -51,14 +59,25 @@ def symmetric_loss(q1: jax.Array, q2: jax.Array, y1: jax.Array, y2: jax.Array) -
 
     References:
       RMDNet, equation 3; Chen and He 2021, arXiv 2011.10566, equation 4.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.losses.simsiam import symmetric_loss
+      >>> x = jnp.array([[1.0, 0.0], [0.0, 2.0]])
+      >>> print(symmetric_loss(x, x, x, x).round(2))
+      -1.0
+      >>> print(jax.grad(symmetric_loss, argnums=2)(x, -x, x, x))  # targets stay fixed
+      [[0. 0.]
+       [0. 0.]]
     """
     forth = negative_cosine(q1, jax.lax.stop_gradient(y2))
     back = negative_cosine(q2, jax.lax.stop_gradient(y1))
     return forth / 2 + back / 2
 
 
-# A spread below this is a collapsed encoder's. A healthy one's ends between 0.7 and 1, and often
-# dips to 0.4 in the first epochs.
+# A spread below this means that the encoder has collapsed. A healthy one ends between 0.7 and 1,
+# and often dips to 0.4 in the first epochs.
 COLLAPSED = 0.1
 
 

@@ -1,7 +1,7 @@
 """Losses against targets that are distributions over the classes, and terms of predictions alone.
 
 All are computed from log-softmax, and are finite in value and gradient for logits of +-1e4. Targets
-are constants to whoever minimises: stopping their gradient is left to who makes them of a network.
+are taken as constants: code that computes them with a network has to stop their gradient.
 """
 
 import jax
@@ -13,20 +13,20 @@ def soft_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
 
     Args:
       logits: float32 [B, C].
-      target: float32 [B, C], q; rows have the sum 1.
+      target: float32 [B, C], q; rows sum to 1.
 
     Returns:
-      float32 [B], at least 0: the cross entropy, where q is one-hot.
+      float32 [B], at least 0: the cross entropy, if q is one-hot.
     """
     return -jnp.sum(target * jax.nn.log_softmax(logits), axis=1)
 
 
 def brier(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """mean_c (p_c - q_c)^2: bounded, so that a wrong guess costs no more than another.
+    """mean_c (p_c - q_c)^2: bounded, so that no single wrong guess dominates.
 
     Args:
       logits: float32 [B, C].
-      target: float32 [B, C], q; rows have the sum 1.
+      target: float32 [B, C], q; rows sum to 1.
 
     Returns:
       float32 [B] in [0, 2/C].
@@ -38,13 +38,13 @@ def brier(logits: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def prior_penalty(logits: jax.Array) -> jax.Array:
-    """KL(uniform || mean of p over the batch): against a network that says one class of all.
+    """KL(uniform || mean of p over the batch): against a network that predicts one class for all.
 
     Args:
       logits: float32 [B, C].
 
     Returns:
-      float32 scalar, at least 0; finite where a class is said of no image.
+      float32 scalar, at least 0; finite even if a class is predicted for no image.
 
     References:
       Tanaka et al. 2018, arXiv 1803.11364, equation 10; Li et al. 2020, arXiv 2002.07394, 11.
@@ -55,7 +55,7 @@ def prior_penalty(logits: jax.Array) -> jax.Array:
 
 
 def negative_entropy(logits: jax.Array) -> jax.Array:
-    """sum_c p_c log p_c: a penalty of confidence.
+    """sum_c p_c log p_c: a penalty on confidence.
 
     Args:
       logits: float32 [B, C].
@@ -77,7 +77,7 @@ def symmetric_kl(logits1: jax.Array, logits2: jax.Array) -> jax.Array:
       logits1, logits2: float32 [B, C]; the gradient flows to both.
 
     Returns:
-      float32 [B], at least 0; 0 where both say the same.
+      float32 [B], at least 0; 0 where both predict the same.
 
     References:
       Wei et al. 2020, arXiv 2003.02752, equation 4.
@@ -92,7 +92,7 @@ def distillation(logits: jax.Array, teacher: jax.Array, temperature: float) -> j
     Args:
       logits: float32 [B, C].
       teacher: float32 [B, C], logits.
-      temperature: T > 0; the square keeps gradients as large as without it.
+      temperature: T > 0; its square keeps the scale of the gradients independent of it.
 
     Returns:
       float32 [B], at least 0.

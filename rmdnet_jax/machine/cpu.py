@@ -1,8 +1,8 @@
 """What makes training fast on a CPU; on a GPU or TPU nothing here has an effect.
 
 Measured on the robust loss alone, ResNet-18 of width 64, batch 64, two cores, each on top of the
-one before: 32 images a second, 38 with a device a core, 42 with the compiler option, 46 with large
-pages (benchmarks/README.md).
+previous one: 32 images per second, 38 with one device per core, 42 with the compiler option, 46
+with large pages (benchmarks/README.md).
 """
 
 import os
@@ -18,23 +18,23 @@ COMPILER_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 # time (6 s instead of 45 on a busy core) and gives the same bits.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
-# XLA ends the process where a device has waited so many seconds for another in a reduction: 40, if
-# nobody says otherwise, which a busy or niced machine may well take.
+# XLA ends the process when a device has waited this many seconds for another in a reduction: 40 by
+# default, which a busy or niced machine may well need.
 _PATIENCE = {
     "xla_cpu_collective_call_warn_stuck_timeout_seconds": 300,
     "xla_cpu_collective_call_terminate_timeout_seconds": 30 * 60,
 }
 
-# Calls in flight, at most: XLA lets 32 programs wait for a device, and where one device of several
-# is that far ahead, they wait for one another for ever.
+# At most so many calls in flight: XLA lets 32 programs wait for a device, and if one of several
+# devices is that far ahead, they wait for one another forever.
 _IN_FLIGHT = 8
 
-# Images a device must get, at least; with fewer, more devices are no faster.
+# Images per device, at least; with fewer, more devices are no faster.
 _SHARE = 16
 
 
 def jit_once(function: Callable) -> Callable:
-    """jax.jit of what runs once in a program: here compiling is what takes the time."""
+    """jax.jit for a function that runs once, so that compiling it takes most of the time."""
     import jax
 
     is_cpu = jax.default_backend() == "cpu"
@@ -42,7 +42,7 @@ def jit_once(function: Callable) -> Callable:
 
     def run(*arguments):
         traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(arguments))
-        # Inside another program, or jax.eval_shape, there are no options to give.
+        # Inside another program, or jax.eval_shape, options cannot be given.
         return function(*arguments) if traced else compiled(*arguments)
 
     return run
@@ -56,7 +56,8 @@ def cores() -> int:
 
 
 def devices(batch_sizes: Iterable[int], cores: int) -> int:
-    """Number of devices to make of `cores` cores: all batches divide, into 16 images or more."""
+    """Number of devices to make from `cores` cores: each gets an equal share of every batch, of 16
+    images or more."""
     sizes = list(batch_sizes)
     fitting = (
         n
@@ -67,10 +68,11 @@ def devices(batch_sizes: Iterable[int], cores: int) -> int:
 
 
 def use_cores(batch_sizes: Iterable[int]) -> None:
-    """Makes several devices of this CPU's cores. XLA runs many convolutions on one thread; the
-    same program on a device a core, each with its share of the batch, uses them all.
+    """Makes several devices from this CPU's cores. XLA runs many convolutions on one thread; the
+    same program on one device per core, each with its share of the batch, uses all cores.
 
-    To be called before JAX computes anything. JAX_NUM_CPU_DEVICES in the environment wins.
+    To be called before JAX computes anything. JAX_NUM_CPU_DEVICES in the environment takes
+    precedence.
     """
     import jax
 
@@ -80,9 +82,9 @@ def use_cores(batch_sizes: Iterable[int]) -> None:
 
 
 def be_patient() -> None:
-    """Lets devices of this CPU wait for one another as long as the machine takes.
+    """Lets devices of this CPU wait for one another as long as the machine needs.
 
-    To be called before JAX computes anything. What XLA_FLAGS in the environment says wins.
+    To be called before JAX computes anything. XLA_FLAGS in the environment takes precedence.
     """
     given = os.environ.get("XLA_FLAGS", "")
     ours = [f"--{name}={value}" for name, value in _PATIENCE.items() if name not in given]
@@ -90,9 +92,9 @@ def be_patient() -> None:
 
 
 def use_large_pages() -> None:
-    """Starts this command again, as the same process, with memory in pages of 2 MB.
+    """Re-executes this command, in the same process, with memory pages of 2 MB.
 
-    XLA takes and gives back hundreds of megabytes every step, in 100,000 page faults of 4 kB.
+    XLA allocates and frees hundreds of megabytes per step, with 100,000 page faults of 4 kB.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
@@ -100,8 +102,8 @@ def use_large_pages() -> None:
 
 
 def waited(result: Any, number: int) -> Any:
-    """The result of call `number` of a row of them, from 0; on a CPU, of every eighth not before it
-    is computed."""
+    """The result of call `number` of a series, from 0; on a CPU, waits for every eighth result to
+    be computed."""
     import jax
 
     if jax.default_backend() == "cpu" and (number + 1) % _IN_FLIGHT == 0:

@@ -1,7 +1,7 @@
-"""Several processes, one a host, as one program: who writes, and what all must hear of.
+"""Several processes, one per host, as one program: which one writes, and what all must agree on.
 
-Every process runs the same steps on its share of each batch. Process 0 alone writes to the terminal
-and to the workdir; checkpoints, which Orbax writes, are of all.
+Every process runs the same steps on its share of each batch. Only process 0 writes to the terminal
+and to the workdir; checkpoints are written by all, through Orbax.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.errors import InputError, LostProcessError
 from rmdnet_jax.base.text import one_line
 
-# A process that does not answer for so long is dead, and the others stop.
+# A process that does not answer for so long counts as dead, and the others stop.
 _HEARTBEAT_SECONDS = 30
 
-# A shared disk may show a new file so much later elsewhere.
+# On a shared disk, other hosts may see a new file only after so long.
 _DISK_SECONDS = 60
 
-# At the end all wait for process 0, which judges labels and draws.
+# At the end all wait for process 0, which judges labels and draws figures.
 _SHUTDOWN_SECONDS = 24 * 60 * 60
 
 
@@ -39,13 +39,13 @@ def wanted() -> bool:
 
 
 def join() -> None:
-    """Meets the other processes; to be called before JAX computes anything.
+    """Connects to the other processes; to be called before JAX computes anything.
 
-    Who they are is for JAX to find out: from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID, from the TPU's metadata, from Slurm or from Open MPI.
+    JAX finds them itself: from JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, from
+    the TPU's metadata, from Slurm or from Open MPI.
 
     Raises:
-      InputError: they cannot be found, or did not come.
+      InputError: they cannot be found, or did not connect.
     """
     try:
         jax.distributed.initialize(
@@ -57,7 +57,7 @@ def join() -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"cannot meet the other processes ({one_line(error)}); expected "
+            f"cannot connect to the other processes ({one_line(error)}); expected "
             "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or a "
             "cluster that JAX knows"
         ) from error
@@ -68,24 +68,24 @@ def _number(name: str) -> int | None:
 
 
 def is_writer() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
 def warn(text: str) -> None:
-    """Says it once on stderr, whatever the number of processes."""
+    """Prints a warning to stderr, once, whatever the number of processes."""
     if is_writer():
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def meet(where: str) -> None:
-    """Returns when all processes have come to this point, which `where` names."""
+    """Returns when all processes have reached this point, which `where` names."""
     multihost_utils.sync_global_devices(where)
 
 
 @contextlib.contextmanager
 def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
-    """Enters `context` in process 0 alone; the others wait for that, and stop if it fails.
+    """Enters `context` in process 0 only; the others wait for that, and stop if it fails.
 
     Raises:
       InputError: what `context` raises, in process 0; in the others, that it failed there.
@@ -101,20 +101,20 @@ def by_writer(context: contextlib.AbstractContextManager) -> Iterator[None]:
         if failure:
             raise failure
         if failed:
-            raise InputError("process 0 has stopped; it says why")
+            raise InputError("process 0 has stopped; its own message says why")
         yield
 
 
 def is_so_everywhere(value: bool) -> bool:
-    """Whether all processes say so; the same answer in all of them."""
+    """Whether `value` is true in all processes; the same answer in all of them."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(np.array([value])).all())
 
 
 def check_same(facts: Mapping[str, object]) -> None:
-    """Raises InputError, in all processes, where they differ in one of these facts, which it names:
-    they would wait for one another in vain.
+    """Raises InputError, in all processes, if they differ in one of these facts, which it names:
+    otherwise they would wait for one another forever.
 
     Args:
       facts: what this process runs, and on what; the same names in all processes.
@@ -133,8 +133,8 @@ def check_same(facts: Mapping[str, object]) -> None:
 
 
 def check_shared(folder: Path) -> None:
-    """Raises InputError, in all processes, if one does not find in `folder` what process 0 writes
-    there, after a minute."""
+    """Raises InputError, in all processes, if one of them does not see within a minute what process
+    0 writes to `folder`."""
     if jax.process_count() == 1:
         return
     drawn = np.frombuffer(secrets.token_bytes(16), np.uint8)
@@ -151,24 +151,24 @@ def check_shared(folder: Path) -> None:
         file.unlink()
     if not all_found:
         raise InputError(
-            f"not every process finds what process 0 writes to {folder}; expected one --workdir, "
+            f"not every process sees what process 0 writes to {folder}; expected one --workdir, "
             "on a disk that all hosts share"
         )
 
 
 def lost(error: Exception) -> LostProcessError:
-    """What to raise for an error that says, in words of its own, that another process is gone."""
+    """The error to raise for one that says, in its own words, that another process is gone."""
     reason = str(error).partition("\n")[0][-200:] or type(error).__name__
     return LostProcessError(
         f"another process of this run has stopped ({reason}); start all of them again with the "
-        "same command, and the run goes on from its last checkpoint"
+        "same command, and the run resumes from its last checkpoint"
     )
 
 
 @contextlib.contextmanager
 def noticing_losses() -> Iterator[None]:
-    """Raises LostProcessError where a computation fails that several processes share: one of them
-    is gone, or has stopped with an error of its own."""
+    """Raises LostProcessError if a computation that several processes share fails: one of them is
+    gone, or has stopped with an error of its own."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

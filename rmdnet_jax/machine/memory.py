@@ -1,5 +1,5 @@
-"""How much of a data set may lie in memory (what is larger is streamed from disk), and a hint where
-a batch is too much for a device's."""
+"""How much of a data set may be held in memory (a larger one is streamed from disk), and a hint if
+a batch does not fit into a device's memory."""
 
 import contextlib
 import os
@@ -10,12 +10,12 @@ import jax
 
 from rmdnet_jax.base.errors import InputError
 
-# What automatic means. The device also holds parameters, activations and the optimiser's state; the
+# The automatic budget. The device also holds parameters, activations and the optimiser's state; the
 # host holds the images, JAX's copy of them on its way to the device, and whatever else runs there.
 _DEVICE_SHARE = 1 / 2
 _HOST_SHARE = 1 / 4
 
-# Where a container's limit stands; "max" or a huge number is none.
+# Where a container's limit is written; "max" or a huge number means none.
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -23,8 +23,8 @@ def budget(gigabytes: float = 0.0) -> int:
     """Bytes that the decoded images of a data set, train and test together, may take in memory.
 
     Args:
-      gigabytes: of 10**9 bytes; 0 is half of a device's memory, where JAX knows it, and at most a
-        quarter of the host's (of the container's, where that is less).
+      gigabytes: of 10**9 bytes; 0 means half of a device's memory, if JAX knows it, and at most a
+        quarter of the host's (of the container's, if that is less).
     """
     if gigabytes:
         return round(gigabytes * 1e9)
@@ -36,7 +36,7 @@ def budget(gigabytes: float = 0.0) -> int:
 
 
 def host_bytes() -> int:
-    """Memory of this machine, or of the container it is seen from."""
+    """Memory of this machine, or of the container in which the program runs."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(Path, _CGROUP_LIMITS):
         text = path.read_text().strip() if path.is_file() else ""
@@ -47,10 +47,10 @@ def host_bytes() -> int:
 
 @contextlib.contextmanager
 def hinting(batch_size: int) -> Iterator[None]:
-    """Raises InputError, with what can be made smaller, where the block runs out of device memory.
+    """Raises InputError, with what can be made smaller, if the block runs out of device memory.
 
     Args:
-      batch_size: images of a step, over all devices.
+      batch_size: images per step, over all devices.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def hinting(batch_size: int) -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise InputError(
-            f"the device's memory does not hold a batch of {batch_size}; give a smaller one "
-            "(rm.batch_size, train.batch_size), a smaller network (model.width), or stream the "
-            "images (dataset.memory_budget)"
+            f"a batch of {batch_size} does not fit into the device's memory; expected a smaller "
+            "one (rm.batch_size, train.batch_size), a smaller network (model.width), or images "
+            "streamed from disk (dataset.memory_budget)"
         ) from error

@@ -9,48 +9,48 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def mesh() -> jax.sharding.Mesh:
-    """All devices of all hosts in one `data` axis, those of a host side by side."""
+    """All devices of all hosts in one `data` axis, those of each host next to one another."""
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     # Auto: under the default Explicit axes the relation graph's x @ x.T on a split batch raises.
     return jax.sharding.Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """The sharding of an array that every device has whole."""
+    """The sharding of an array of which every device has a full copy."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree, mesh: jax.sharding.Mesh):
-    """`tree`, which is the same on every host, on every device. Typed keys of several hosts must be
-    there already (made under `jax.set_mesh`)."""
+    """`tree`, which is the same on every host, copied to every device. With several hosts, typed
+    keys must be there already (made under `jax.set_mesh`)."""
     everywhere = replicated(mesh)
 
     def put(x):
         if jax.process_count() == 1 or (isinstance(x, jax.Array) and not x.is_fully_addressable):
             return jax.device_put(x, everywhere)
-        # device_put would first send it round the hosts, to compare what each has.
+        # device_put would first send it between the hosts, to compare what each has.
         host = np.asarray(jax.device_get(x))
-        with jax.transfer_guard("allow"):  # JAX does not take this for a transfer by name
+        with jax.transfer_guard("allow"):  # JAX does not count this as an explicit transfer
             return jax.make_array_from_callback(host.shape, everywhere, lambda _: host)
 
     return jax.tree.map(put, tree)
 
 
 def split_batch(tree, mesh: jax.sharding.Mesh):
-    """Inside a compiled program: the leading axis of every array lies split over the devices."""
+    """Inside a compiled program: splits the leading axis of every array over the devices."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def whole(tree):
-    """Inside a compiled program: every device has all of what the batch's axis splits. The tree
-    itself where the program runs on no mesh (`jax.set_mesh`)."""
+    """Inside a compiled program: gives every device all of what is split along the batch. Returns
+    the tree itself if the program runs without a mesh (`jax.set_mesh`)."""
     if jax.sharding.get_abstract_mesh().empty:
         return tree
     return jax.lax.with_sharding_constraint(tree, PartitionSpec())
 
 
 def columns(batch_size: int, mesh: jax.sharding.Mesh) -> slice:
-    """Which images of a batch this host's devices take."""
+    """Which images of a batch this host's devices process."""
     share = batch_size // mesh.size
     mine = [
         i for i, device in enumerate(mesh.devices) if device.process_index == jax.process_index()
@@ -59,7 +59,7 @@ def columns(batch_size: int, mesh: jax.sharding.Mesh) -> slice:
 
 
 def split(tree, mesh: jax.sharding.Mesh):
-    """Arrays [B, ...] split over the devices, of this host's `columns` of each."""
+    """Arrays [B, ...] split over the devices, from this host's `columns` of each."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    with jax.transfer_guard("allow"):  # of several hosts JAX does not take it for one by name
+    with jax.transfer_guard("allow"):  # with several hosts JAX does not count it as explicit
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)

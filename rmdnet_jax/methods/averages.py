@@ -1,4 +1,4 @@
-"""An average of a network's parameters over its updates, and what rises in the course of them."""
+"""The moving average of a network's parameters, and ramps that rise during training."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ def average(mean: Any, now: Any, decay: jax.Array | float) -> Any:
 
 
 def linear_ramp(share: jax.Array) -> jax.Array:
-    """From 0 at the start, share 0, to 1 at the end, share 1, and constant beyond; float32."""
+    """Rises from 0 at share 0 to 1 at share 1, and is constant beyond; float32."""
     return jnp.clip(share, 0, 1)
 
 
 def sigmoid_ramp(share: jax.Array) -> jax.Array:
-    """exp(-5 (1 - share)^2): from 0.0067 at share 0 to 1 at share 1, and constant beyond.
+    """exp(-5 (1 - share)^2): rises from 0.0067 at share 0 to 1 at share 1, constant beyond.
 
     References:
       Laine and Aila 2017, arXiv 1610.02242, section A.

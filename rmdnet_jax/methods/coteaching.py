@@ -1,5 +1,5 @@
-"""Co-teaching: two networks, each trained on the images of a batch whose labels the other finds
-easy (Han et al. 2018, arXiv 1804.06872)."""
+"""Co-teaching: two networks, each trained on the images of a batch for which the other network has
+a small loss (Han et al. 2018, arXiv 1804.06872)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from rmdnet_jax.methods.smallloss import SmallLoss
 
 @dataclasses.dataclass(frozen=True)
 class CoTeaching(SmallLoss):
-    """Each network is updated on the `keep` smallest of the *other's* losses of the batch."""
+    """Each network is updated on the images with the `keep` smallest losses of the *other*
+    network."""
 
     title = "Co-teaching"
     name: ClassVar[str] = "coteaching"
@@ -23,7 +24,7 @@ class CoTeaching(SmallLoss):
     def objective(
         self, logits: Sequence[jax.Array], label: jax.Array, keep: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        """The sum of both mean losses. Metrics: robust_loss, their mean."""
+        """The sum of both networks' mean losses. Metrics: robust_loss, the mean of the two."""
         losses = [self.learner.loss(one, label) for one in logits]
         chosen = [select.smallest(one, keep) for one in losses]
         count = keep.astype(jnp.float32)

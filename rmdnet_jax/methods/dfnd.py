@@ -1,5 +1,6 @@
-"""DFND: a network learns what a trained classifier says of the pictures that it is surest of (Chen
-et al., CVPR 2021, "Learning Student Networks in the Wild"). Given labels are not read."""
+"""DFND: a network learns a trained classifier's predictions on the images that the classifier is
+most confident about (Chen et al., CVPR 2021, "Learning Student Networks in the Wild"). Given labels
+are not read."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar
@@ -26,27 +27,25 @@ _CHANNEL, _CHANNEL_LR = "channel", 1e-3
 
 @flax.struct.dataclass
 class DFNDState(State):
-    """With `selection`: kept, bool [N], the pictures that are learned, and accuracy, float32, of
-    the teacher."""
+    """Adds `selection`: kept, bool [N], the images to learn from, and accuracy, float32, of the
+    teacher."""
 
     selection: dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class DFND(LearnerMethod[DFNDState]):
-    """T^2 KL(teacher || student) and the negative log likelihood of the teacher's class under
-    softmax(student) A, on the share of the pictures that the teacher is surest of.
+    """T^2 KL(teacher || student) plus the negative log likelihood of the teacher's class under
+    softmax(student) A, on the share of the images that the teacher is most confident about.
 
-    A [C, C] is what the teacher makes of a true class: its diagonal is the teacher's accuracy, and
-    the rest of a row is learned.
+    Row c of A [C, C] is the teacher's distribution of predictions for true class c: the diagonal is
+    the teacher's accuracy, the rest of each row is learned.
     """
 
-    keep: Annotated[
-        float, number(0, 1, open_low=True), "share of the pictures that are learned"
-    ] = 0.5
-    temperature: Annotated[float, number(0.01, 1000), "T of distillation"] = 4.0
+    keep: Annotated[float, number(0, 1, open_low=True), "share of the images to learn from"] = 0.5
+    temperature: Annotated[float, number(0.01, 1000), "distillation temperature T"] = 4.0
     accuracy: Annotated[
-        float, BELOW_1, "of the teacher; 0: what its own run measured on its test pictures"
+        float, BELOW_1, "of the teacher; 0: as its own run measured on its test images"
     ] = 0.0
 
     needs_classifier: ClassVar[bool] = True
@@ -54,19 +53,19 @@ class DFND(LearnerMethod[DFNDState]):
 
     @property
     def title(self) -> str:
-        """The paper's."""
+        """The paper's name."""
         return "DFND"
 
     def check(self, task: Task) -> None:
-        """Raises InputError where nobody says how accurate the teacher is."""
+        """Raises InputError if the teacher's accuracy is unknown."""
         if not (self.accuracy or self.guide.accuracy):
             raise InputError(
-                "DFND needs the teacher's accuracy, and nothing beside it says it; expected "
-                "--config.dfnd.accuracy=0.9, say"
+                "DFND needs the teacher's accuracy, which is not stored with the teacher; expected "
+                "e.g. --config.dfnd.accuracy=0.9"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> DFNDState:
-        """A fresh network, and a channel that spreads errors evenly."""
+        """A fresh network, and a channel with uniform errors."""
         accuracy = self.accuracy or self.guide.accuracy or 0.0
         state = self.learner.init(key, example)
         channel = {_CHANNEL: {"theta": jnp.zeros((task.num_classes,) * 2, jnp.float32)}}
@@ -79,7 +78,7 @@ class DFND(LearnerMethod[DFNDState]):
         return DFNDState(params, state.batch_stats, opt_state, selection)
 
     def between_epochs(self, state: DFNDState, epoch: int, look: Look) -> DFNDState:
-        """Before the first, the pictures that are kept."""
+        """Before the first epoch, selects the images to keep."""
         if epoch:
             return state
         sure = log_softmax(np.asarray(self.guide.train.logits, np.float64), axis=1).max(axis=1)
@@ -87,7 +86,7 @@ class DFND(LearnerMethod[DFNDState]):
         return dataclasses.replace(state, selection=state.selection | {"kept": jnp.asarray(kept)})
 
     def order(self, state: DFNDState, key: jax.Array, task: Task) -> jax.Array:
-        """int32 [task.steps, batch size], of the kept pictures, as often as it takes."""
+        """int32 [task.steps, batch size], of the kept images, repeated as needed."""
         drawn = cycled(key, state.selection["kept"], task.steps * task.batch_size)
         return drawn.reshape(task.steps, -1)
 
@@ -95,8 +94,8 @@ class DFND(LearnerMethod[DFNDState]):
         self, state: DFNDState, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[DFNDState, Metrics, None]:
         """One update. Metrics: distilled_loss, channel_loss; train_accuracy, agreement with the
-        given labels, and teacher_agreement. Nothing is said for the memory: most pictures are never
-        learned."""
+        given labels, and teacher_agreement. Returns no probabilities for the memory: most images
+        are never used."""
         view_key, _ = jax.random.split(key)
         view = self.learner.view(view_key, batch.image)
         said = self.guide.teacher.classify(frozen, view, batch.index).logits
@@ -122,23 +121,23 @@ class DFND(LearnerMethod[DFNDState]):
 
     @property
     def _with_channel(self) -> Learner:
-        """The learner, whose optimiser leaves the channel to Adam."""
+        """The learner, with an optimiser that trains the channel by Adam."""
         optimizer = _and_channel(self.learner.optimizer)
         return dataclasses.replace(self.learner, optimizer=optimizer)
 
 
 def log_channel(theta: jax.Array, accuracy: jax.Array) -> jax.Array:
-    """log A, float32 [C, C], where rows of A have the sum 1: the accuracy on the diagonal, and the
-    rest by the softmax of the other entries of a row of theta, float32 [C, C]."""
+    """log A, float32 [C, C], where rows of A sum to 1: the accuracy is on the diagonal, the rest is
+    split by the softmax over the other entries of the row of theta, float32 [C, C]."""
     is_own = jnp.eye(len(theta), dtype=bool)
-    # Small enough to be no choice, and finite, so that an accuracy of 1 leaves no NaN.
+    # Small enough to exclude the diagonal, yet finite, so that an accuracy of 1 gives no NaN.
     others = jax.nn.log_softmax(jnp.where(is_own, -1e30, theta))
     rest = jnp.log(jnp.maximum(1 - accuracy, jnp.finfo(jnp.float32).tiny))
     return jnp.where(is_own, jnp.log(accuracy), rest + others)
 
 
 def _and_channel(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimiser, and Adam for the channel."""
+    """The optimiser, with Adam for the channel."""
 
     def is_channel(params: dict) -> dict:
         return {

@@ -1,5 +1,5 @@
-"""DivideMix: before every epoch each network divides the images, for the other one, into those
-whose label it finds easy, which keep it, and the rest, which are learned without (Li et al. 2020,
+"""DivideMix: before every epoch, each network divides the images for the other one, into those with
+a small loss, which keep their label, and the rest, which are treated as unlabelled (Li et al. 2020,
 arXiv 2002.07394)."""
 
 import dataclasses
@@ -21,35 +21,36 @@ from rmdnet_jax.methods.interface import Batch, Look, Metrics, S, State, Task, W
 from rmdnet_jax.methods.learner import LearnerMethod
 from rmdnet_jax.methods.mixup import mixup
 
-# A row of `order` holds, one after the other, an image of each: labelled and unlabelled ones of the
-# first network, then of the second. So every device has its share of each.
+# A row of `order` cycles through these parts: labelled and unlabelled images of the first network,
+# then of the second. So every device gets its share of each.
 _PARTS = 4
 
 
 @flax.struct.dataclass
 class DivideMixState(State):
-    """With `division`, what was decided before this epoch.
+    """Adds `division`, decided before this epoch.
 
-    clean, float32 [2, N], and labelled, bool [2, N], are for network 1 and 2, by the losses of the
-    *other*: how surely each label is right, and which labels are used; before the first division
-    all. epoch, int32, is this epoch's number; fewest, int32, of the images on either side, a batch;
-    told, bool, whether it was said that there were fewer.
+    clean, float32 [2, N], and labelled, bool [2, N], are for network 1 and 2, from the losses of
+    the *other*: the probability that each label is right, and which labels are used; all of them
+    before the first division. epoch, int32, is this epoch's number; fewest, int32, the smallest
+    number of images on either side, a batch; told, bool, whether the warning about fewer was
+    printed.
     """
 
     division: dict[str, jax.Array]
 
 
 class Lesson(NamedTuple):
-    """What a network learns in a step, of B labelled images in two views, then B others in two.
+    """What a network learns in a step, from two views each of B labelled and B unlabelled images.
 
     Attributes:
       labelled, unlabelled: the images, [B].
-      views: of the labelled, twice, and of the others, twice: [B, ...] as images are.
-      other: float32 [B, C] twice, what the other network says of the others' views.
+      views: two of the labelled, then two of the unlabelled images: [B, ...] each.
+      other: two float32 [B, C], the other network's predictions for the unlabelled views.
       x: float32 [4B, ...], normalised.
       target: float32 [4B, C].
       given: int32 [4B], the given labels.
-      agreement: float32 [4B], 1 where the network, before, says the given label.
+      agreement: float32 [4B], 1 where the network, before the step, predicts the given label.
     """
 
     labelled: Batch
@@ -72,37 +73,37 @@ class Division(LearnerMethod[S]):
     threshold: Annotated[float, SHARE, "probability of being right above which a label is used"] = (
         0.5
     )
-    temperature: Annotated[float, number(0.01, 1), "of sharpening, the paper's T"] = 0.5
-    alpha: Annotated[float, number(0.01, 1000), "of MixUp's Beta(alpha, alpha)"] = 4.0
-    lambda_u: Annotated[float, number(0, 1000), "weight of the images without a label"] = 0.0
-    ramp: Annotated[int, whole(1, 10**6), "epochs in which lambda_u rises"] = 16
+    temperature: Annotated[float, number(0.01, 1), "temperature of sharpening, the paper's T"] = 0.5
+    alpha: Annotated[float, number(0.01, 1000), "parameter of MixUp's Beta(alpha, alpha)"] = 4.0
+    lambda_u: Annotated[float, number(0, 1000), "weight of the unlabelled images' loss"] = 0.0
+    ramp: Annotated[int, whole(1, 10**6), "epochs over which lambda_u rises"] = 16
     confidence: Annotated[
-        float, number(0, 1000), "its penalty in the warm-up; the paper's is 1 for asymmetric noise"
+        float, number(0, 1000), "confidence penalty in warm-up; the paper uses 1 for asymmetric"
     ] = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class DivideMix(Division[DivideMixState]):
-    """Two networks, each trained on the other's division: cross entropy on the labelled images
-    towards refined labels, the squared error on the others towards what both networks say, all
-    mixed with MixUp, and a penalty for saying one class of all (equations 3 to 12).
+    """Two networks, each trained on the other's division: cross entropy to refined labels on the
+    labelled images, squared error to both networks' predictions on the others, all mixed by MixUp,
+    and a penalty for predicting a single class for all (equations 3 to 12).
 
-    Before, for `warmup` epochs, they learn all given labels by the learner's loss.
+    Before that, for `warmup` epochs, they learn all given labels with the learner's loss.
 
-    Feature vectors have no augmented views: both views of one are the vector itself.
+    Feature vectors have no augmented views: both views are the vector itself.
     """
 
     learners: ClassVar[int] = 2
-    # Of the config, that its fields are in.
+    # The config group that holds its fields.
     group: ClassVar[str] = "dividemix"
 
     @property
     def title(self) -> str:
-        """The paper's."""
+        """The paper's name."""
         return "DivideMix"
 
     def check(self, task: Task) -> None:
-        """Raises InputError for a training that ends before a division, or too few images."""
+        """Raises InputError if training ends before a division, or for too few images."""
         if task.epochs <= self.warmup:
             raise InputError(
                 f"{self.title} divides no images in the first {self.warmup} of {task.epochs} "
@@ -110,13 +111,13 @@ class DivideMix(Division[DivideMixState]):
             )
         if task.num_images < 2 * task.batch_size:
             raise InputError(
-                f"{self.title} takes a batch of labelled and one of unlabelled images of "
-                f"{task.num_images} and train.batch_size is {task.batch_size}; expected at most "
-                "half of the images"
+                f"{self.title} draws a labelled and an unlabelled batch from {task.num_images} "
+                f"images and train.batch_size is {task.batch_size}; expected at most half of the "
+                "images"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> DivideMixState:
-        """Two fresh networks, from keys of their own; all images are labelled."""
+        """Two fresh networks, each from its own key; all images are labelled."""
         state = self.learner.init(key, example, networks=2)
         division = {
             "clean": jnp.ones((2, task.num_images), jnp.float32),
@@ -128,7 +129,7 @@ class DivideMix(Division[DivideMixState]):
         return DivideMixState(state.params, state.batch_stats, state.opt_state, division)
 
     def between_epochs(self, state: DivideMixState, epoch: int, look: Look) -> DivideMixState:
-        """After the warm-up, the division."""
+        """After the warm-up, computes the division."""
         division = state.division | {"epoch": jnp.full((), epoch, jnp.int32)}
         if epoch >= self.warmup:
             division |= self._divided(division, look)
@@ -136,7 +137,7 @@ class DivideMix(Division[DivideMixState]):
 
     def order(self, state: DivideMixState, key: jax.Array, task: Task) -> jax.Array:
         """int32 [task.steps, 4 * batch size], an image of each part in turn; a part with fewer
-        images than an epoch takes of it starts again from its first."""
+        images than an epoch needs is repeated from its start."""
         keys = jax.random.split(key, _PARTS)
         labelled = state.division["labelled"]
         parts = (labelled[0], ~labelled[0], labelled[1], ~labelled[1])
@@ -149,12 +150,12 @@ class DivideMix(Division[DivideMixState]):
     def step(
         self, state: DivideMixState, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[DivideMixState, Metrics, None]:
-        """One update of both. Metrics: labelled_loss, unlabelled_loss (without its weight) and
-        prior_penalty, means of both networks; labelled, the share of the images; train_accuracy, by
-        what each network says without the batch's statistics. Nothing is said for the memory: an
-        image may be in a step twice.
+        """One update of both. Metrics: labelled_loss, unlabelled_loss (unweighted) and
+        prior_penalty, means of both networks; labelled, the share of labelled images;
+        train_accuracy, from each network's predictions with running statistics. Returns no
+        probabilities for the memory: an image may occur twice in a step.
 
-        In the warm-up the same images in the same views are learned by their given labels.
+        In the warm-up, the given labels are learned on the same images and views.
         """
         weights, keys = self.networks(state), jax.random.split(key, self.learners)
         lessons = [
@@ -176,46 +177,46 @@ class DivideMix(Division[DivideMixState]):
     def label(
         self, state: Any, number: int, part: Batch, given: jax.Array, key: jax.Array
     ) -> jax.Array:
-        """What labelled images are labelled as, float32 [B, C]: as `given`.
+        """The labels of labelled images, float32 [B, C]: `given`.
 
         Args:
-          state: DivideMixState or what derives from it, before the step.
-          number: of the network that learns it, 0 or 1.
+          state: a DivideMixState or a subclass, before the step.
+          number: of the network that learns them, 0 or 1.
           part: the images.
           given: float32 [B, C], their given labels, one-hot.
-          key: of whatever is drawn.
+          key: for random draws.
         """
         return given
 
     def guessed(
         self, state: Any, number: int, part: Batch, both: jax.Array, key: jax.Array
     ) -> jax.Array:
-        """What unlabelled images are taken for, float32 [B, C]: what `both` networks say of them,
-        float32 [B, C], sharpened. The rest is as for `label`."""
+        """The targets of unlabelled images, float32 [B, C]: the sharpened mean prediction of `both`
+        networks, float32 [B, C]. The other arguments are those of `label`."""
         return targets.sharpen(both, self.temperature)
 
     def kept(
         self, state: Any, lessons: Sequence[Lesson], before: Sequence[Weights]
     ) -> DivideMixState:
-        """The state after a step, with what else is to be kept of its lessons; `before`: the
-        networks' weights before it."""
+        """The state after a step, with whatever else is kept from its lessons; `before`: the
+        networks' weights before the step."""
         return state
 
     def _divided(self, division: dict[str, jax.Array], look: Look) -> dict[str, jax.Array]:
-        """What the networks' losses say now, each for the other; warns once, where there is not a
-        batch on either side."""
+        """The division by the networks' current losses, each for the other; warns once if a side
+        has less than a batch."""
         clean = np.stack([clean_shares(x.logits, look.given) for x in look.predictions()][::-1])
-        fewest, told = int(division["fewest"]), bool(division["told"])
+        fewest, warned = int(division["fewest"]), bool(division["told"])
         counts = (clean > self.threshold).sum(axis=1)
         taken = np.clip(counts, fewest, clean.shape[1] - fewest)
-        if not told and (counts != taken).any():
-            told = True
+        if not warned and (counts != taken).any():
+            warned = True
             hosts.warn(f"{self.title} {_told(counts, taken, clean.shape[1])}")
         labelled = [select.surest(w, count) for w, count in zip(clean, taken, strict=True)]
         return {
             "clean": jnp.asarray(clean, jnp.float32),
             "labelled": jnp.asarray(np.stack(labelled)),
-            "told": jnp.asarray(told),
+            "told": jnp.asarray(warned),
         }
 
     def _lesson(
@@ -226,7 +227,7 @@ class DivideMix(Division[DivideMixState]):
         weights: Sequence[Weights],
         key: jax.Array,
     ) -> Lesson:
-        """That of a network, 0 or 1, by both networks' weights before the step."""
+        """The lesson of network 0 or 1, from both networks' weights before the step."""
         *view_keys, mix_key = jax.random.split(key, 5)
         parts = jax.tree.map(lambda x: x.reshape(-1, _PARTS, *x.shape[1:]), batch)
         labelled, unlabelled = (
@@ -258,14 +259,14 @@ class DivideMix(Division[DivideMixState]):
         )  # fmt: skip
 
     def said(self, weights: Weights, views: Sequence[jax.Array]) -> list[jax.Array]:
-        """Probabilities float32 [B, C] of each view, by the running batch statistics."""
+        """Probabilities float32 [B, C] of each view, with the running batch statistics."""
         logits = self.network.predict(weights, jnp.concatenate(views)).logits
         return jnp.split(jax.nn.softmax(logits), len(views))
 
     def _losses(
         self, logits: jax.Array, lesson: Lesson, division: dict[str, jax.Array]
     ) -> tuple[jax.Array, Metrics]:
-        """A network's loss, and its parts to be logged."""
+        """A network's loss, and its parts for the log."""
         half = len(logits) // 2
         parts = {
             "labelled_loss": soft.soft_cross_entropy(logits[:half], lesson.target[:half]).mean(),
@@ -282,11 +283,11 @@ class DivideMix(Division[DivideMixState]):
 
 
 def clean_shares(logits: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """How surely each label is right, float64 [N]: that its cross entropy is of the component of
-    smaller losses, of a mixture of two (section 3.1).
+    """The probability that each label is right, float64 [N]: that its cross entropy belongs to the
+    low-loss component of a two-component mixture (section 3.1).
 
     Args:
-      logits: float [N, C], of a network without augmentation.
+      logits: float [N, C], a network's outputs without augmentation.
       given: int [N].
     """
     losses = -log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(given)), given]
@@ -296,17 +297,17 @@ def clean_shares(logits: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def _agreement(lessons: Sequence[Lesson], labelled: jax.Array) -> jax.Array:
-    """The share of all given labels that the networks say, float32 scalar: of labelled images and
-    of others, by the shares of the labelled, float32 [2]."""
+    """The share of all given labels that the networks predict, float32 scalar; labelled and other
+    images are weighted by the labelled shares, float32 [2]."""
     both = jnp.stack([one.agreement.reshape(2, -1).mean(axis=1) for one in lessons])
     return (labelled * both[:, 0] + (1 - labelled) * both[:, 1]).mean()
 
 
 def _told(counts: np.ndarray, taken: np.ndarray, size: int) -> str:
     return (
-        f"takes {counts[0]:,} and {counts[1]:,} of {size:,} labels for right, by "
-        f"either network's losses; it goes on with the surest {taken[0]:,} and {taken[1]:,}, so "
-        "that a batch is on each side (said once)"
+        f"takes {counts[0]:,} and {counts[1]:,} of {size:,} labels to be right, by the losses of "
+        f"the two networks; it continues with the most certain {taken[0]:,} and {taken[1]:,}, so "
+        "that each side has a batch (reported once)"
     )
 
 

@@ -1,5 +1,5 @@
-"""What a trained classifier says of labels: that they are right, of another class, or of pictures
-that show none of the classes (MODUL, section IV-A). On the host, once, and the same everywhere."""
+"""A trained classifier's division of the labels: right, of another class, or on images of none of
+the classes (MODUL, section IV-A). Computed on the host, once, and identical everywhere."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,23 +10,23 @@ from rmdnet_jax.losses import evidential
 from rmdnet_jax.machine import hosts
 from rmdnet_jax.methods import mixture
 
-_NAMES = ("right labels", "labels of another class", "pictures of no class")
+_NAMES = ("right labels", "labels of another class", "images of no class")
 
-# MODUL's mixture: its components, and the means up to which one is clean and from which it is of
-# another class.
+# MODUL's mixture: its number of components, the mean up to which a component is clean, and the mean
+# from which it is of another class.
 _COMPONENTS, _MOST_CLEAN, _LEAST_CLOSED = 20, 0.3, 0.9
 
-# A part of the pictures that is worth a warning.
+# A part with a smaller share of the images is worth a warning.
 _FEW = 0.01
 
 
 def by_evidence(logits: np.ndarray, given: np.ndarray) -> Division:
-    """MODUL's: a mixture of 20 over the subjective-logic losses of the given labels, scaled to
-    [0, 1] by the smallest and the largest. Components of a mean up to 0.3 are clean, from 0.9
-    closed, between them open; a picture is of the part that it most likely belongs to.
+    """MODUL's division: a mixture of 20 components over the subjective-logic losses of the given
+    labels, scaled to [0, 1] by the smallest and the largest. Components with a mean up to 0.3 are
+    clean, from 0.9 closed, in between open; each image goes to the part it most likely belongs to.
 
     The thresholds fit a teacher of ten classes whose logits reach about ten. With 100 classes, or
-    logits of another scale, open pictures look like closed ones (docs/method.md).
+    logits of another scale, open images look like closed ones (docs/method.md).
 
     Args:
       logits: float [N, C], of the teacher, without augmentation.
@@ -41,7 +41,7 @@ def by_evidence(logits: np.ndarray, given: np.ndarray) -> Division:
     is_clean, is_closed = fitted.means <= _MOST_CLEAN, fitted.means >= _LEAST_CLOSED
     clean, closed = shares[:, is_clean].sum(axis=1), shares[:, is_closed].sum(axis=1)
     opened = shares[:, ~(is_clean | is_closed)].sum(axis=1)
-    part = np.full(len(given), OPEN, np.int8)  # also where two parts are as likely
+    part = np.full(len(given), OPEN, np.int8)  # also if two parts are equally likely
     part[(clean > closed) & (clean > opened)] = CLEAN
     part[(closed > clean) & (closed > opened)] = CLOSED
     if width:  # neither is empty: the smallest loss is always clean, the largest never
@@ -50,9 +50,9 @@ def by_evidence(logits: np.ndarray, given: np.ndarray) -> Division:
 
 
 def by_teacher(logits: np.ndarray, given: np.ndarray) -> Division:
-    """One that no scale of the logits changes much: a label is right where the teacher says it;
-    elsewhere it is of another class if the teacher is sure of that one, and of none if not. Sure is
-    the better half of a mixture of two over log(1 - max p) of all pictures.
+    """A division that depends little on the logits' scale: a label is right where the teacher
+    predicts it; elsewhere it is of another class if the teacher is confident, and of none if not.
+    Confident is the lower component of a mixture of two over log(1 - max p) of all images.
 
     Args:
       logits: float [N, C], of the teacher, without augmentation.
@@ -69,15 +69,15 @@ DIVISIONS = {"sl": by_evidence, "teacher": by_teacher}
 
 
 def warn(division: Division) -> None:
-    """Says on stderr which parts have fewer than a hundredth of the pictures."""
+    """Warns on stderr of parts with fewer than a hundredth of the images."""
     size = len(division.part)
     counts = np.bincount(division.part, minlength=len(_NAMES))
     few = [f"{count:,} {name}" for count, name in zip(counts, _NAMES, strict=True)
            if count < _FEW * size]  # fmt: skip
     if few:
         hosts.warn(
-            f"the teacher finds {' and '.join(few)} among {size:,} pictures: either so it is, or "
-            "its logits have another scale than modul.division expects (docs/method.md)"
+            f"the teacher finds {' and '.join(few)} among {size:,} images: either this is "
+            "true, or its logits have another scale than modul.division expects (docs/method.md)"
         )
 
 
@@ -89,11 +89,11 @@ def _divided(
 
 
 def _is_sure(log_p: np.ndarray) -> np.ndarray:
-    """bool [N], by logarithms of probabilities float64 [N, C]."""
-    # Not log(1 - max p), which a teacher's sure words round to -inf.
+    """bool [N], whether each is confident; from log probabilities float64 [N, C]."""
+    # Not log(1 - max p), which rounds to -inf for confident predictions.
     others = np.sort(log_p, axis=1)[:, :-1]
     doubt = np.maximum(logsumexp(others, axis=1), np.log(np.finfo(np.float64).tiny))
     fitted = mixture.fit(doubt)
-    # Gaussians of two widths meet twice; what lies beyond the means is as they are.
+    # Gaussians of two widths cross twice; values beyond a mean belong to its component.
     is_sure = mixture.responsibilities(fitted, doubt)[:, 0] > 0.5
     return np.where(doubt <= fitted.means[0], True, is_sure & (doubt < fitted.means[1]))

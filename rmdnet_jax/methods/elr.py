@@ -1,5 +1,5 @@
-"""Early-learning regularisation (ELR): what the network said of an image early, before it learned
-wrong labels by heart, holds it later (Liu et al. 2020, arXiv 2007.00151)."""
+"""Early-learning regularisation (ELR): a network's early predictions, from before it memorises
+wrong labels, regularise its later ones (Liu et al. 2020, arXiv 2007.00151)."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -16,14 +16,14 @@ from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
 from rmdnet_jax.methods.learner import LearnerMethod
 
-# Probabilities are kept from 0 and 1, as in the authors' code: the regulariser is unbounded below
-# in form, and so stays above weight * log(2e-4).
+# Probabilities are kept away from 0 and 1, as in the authors' code: the regulariser is unbounded
+# below in form, and so stays above weight * log(2e-4).
 _CLIP = 1e-4
 
 
 @flax.struct.dataclass
 class ELRState(State):
-    """With `target`, {"mean": float32 [N, C]}: the average t of what was said of every image."""
+    """Adds `target`, {"mean": float32 [N, C]}: the average t of every image's predictions."""
 
     target: dict[str, jax.Array]
 
@@ -31,13 +31,13 @@ class ELRState(State):
 @dataclasses.dataclass(frozen=True)
 class ELR(LearnerMethod[ELRState]):
     """The learner's loss + weight * mean log(1 - <t, p>), where t is an average over the epochs of
-    the network's own predictions p of the image, and has no gradient (equations 6 and 9).
+    the network's own predictions p for the image, without a gradient (equations 6 and 9).
 
-    A negative loss is right: the second part is at most 0.
+    The loss may be negative, since the second part is at most 0.
     """
 
-    beta: Annotated[float, BELOW_1, "share of the average that stays at an update"] = 0.7
-    weight: Annotated[float, number(0, 1000), "of the regulariser, the paper's lambda"] = 3.0
+    beta: Annotated[float, BELOW_1, "share of the average kept at each update"] = 0.7
+    weight: Annotated[float, number(0, 1000), "weight of the regulariser, the paper's lambda"] = 3.0
 
     title = "ELR"
 
@@ -50,12 +50,12 @@ class ELR(LearnerMethod[ELRState]):
     def step(
         self, state: ELRState, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[ELRState, Metrics, jax.Array]:
-        """One update. Metrics: robust_loss, early_learning (the second part without its weight, at
-        most 0) and the learner's."""
+        """One update. Metrics: robust_loss, early_learning (the second part unweighted, at most 0)
+        and the learner's."""
 
         def averaged(logits):
             p = _clipped(jax.lax.stop_gradient(logits))
-            # Every device keeps all of the average, and so needs what is said of the whole batch.
+            # Every device keeps the whole average, and so needs the predictions of the whole batch.
             index, p = sharding.whole((batch.index, p / p.sum(axis=1, keepdims=True)))
             return samples.average(state.target["mean"], index, p, self.beta)
 
@@ -71,7 +71,7 @@ class ELR(LearnerMethod[ELRState]):
         return after, metrics, learners.probabilities(logits)
 
     def belief(self, state: ELRState, look: Look) -> np.ndarray:
-        """The memory of all epochs, and the average where that was not kept."""
+        """The memory of all epochs, or the average if there is no memory."""
         if look.is_remembered:
             return look.remembered()
         mean = np.asarray(jax.device_get(state.target["mean"]))
@@ -82,7 +82,7 @@ def early_learning(target: jax.Array, logits: jax.Array) -> jax.Array:
     """mean log(1 - <t, p>), float32 scalar, at most 0 (equation 6).
 
     Args:
-      target: float32 [B, C], t; rows have a sum of at most 1.
+      target: float32 [B, C], t; rows sum to at most 1.
       logits: float32 [B, C], of p.
     """
     agreement = jnp.sum(target * _clipped(logits), axis=1)

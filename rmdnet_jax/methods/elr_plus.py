@@ -1,5 +1,5 @@
-"""ELR+: early-learning regularisation of two networks, each held by what an average of the other
-one said early, and trained on mixed images (Liu et al. 2020, arXiv 2007.00151, section 4.3)."""
+"""ELR+: early-learning regularisation of two networks, each by the early predictions of the other
+one's weight average, trained on mixed images (Liu et al. 2020, arXiv 2007.00151, section 4.3)."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar
@@ -18,15 +18,15 @@ from rmdnet_jax.methods.mixup import mixup
 
 _OTHER = {"1": "2", "2": "1"}
 
-# Makes the key of the mixing of a step's key: "mix" in ASCII.
+# Folded into a step's key to make the key of the mixing: "mix" in ASCII.
 _MIX = 0x6D6978
 
 
 @flax.struct.dataclass
 class ELRPlusState(State):
-    """With `target`, float32 [N, C] by network: the average t, for this network, of what the
-    *other's* average said of every image; `average`, Weights by network, of each over its updates;
-    and `progress`, int32 scalars: updates so far, and all of the training."""
+    """Adds `target`, float32 [N, C] by network: the average t, for this network, of the predictions
+    of the *other's* weight average for every image; `average`, Weights by network, averaged over
+    its updates; and `progress`, int32 scalars: updates so far, and all updates of the training."""
 
     target: dict[str, jax.Array]
     average: dict[str, Weights]
@@ -35,29 +35,28 @@ class ELRPlusState(State):
 
 @dataclasses.dataclass(frozen=True)
 class ELRPlus(LearnerMethod[ELRPlusState]):
-    """Each network minimises, on a view of the batch that is mixed with itself by MixUp, its loss
-    of the labels mixed alike + weight * mean log(1 - <q, p>). q is the t of the images, mixed
-    alike; t takes in what an average over the updates of the other network's parameters says of the
-    view unmixed.
+    """Each network minimises, on a view of the batch mixed with itself by MixUp, its loss on the
+    labels mixed likewise + weight * mean log(1 - <q, p>). q is the t of the images, mixed likewise;
+    t averages the predictions for the unmixed view by the weight average of the other network.
 
-    The averages' decay rises in the first `ramp` of all updates.
+    The decay of the weight averages rises over the first `ramp` of all updates.
     """
 
-    beta: Annotated[float, BELOW_1, "share of the average that stays at an update"] = 0.7
-    weight: Annotated[float, number(0, 1000), "of the regulariser, the paper's lambda"] = 3.0
-    alpha: Annotated[float, number(0.01, 1000), "of MixUp's Beta(alpha, alpha)"] = 1.0
-    decay: Annotated[float, BELOW_1, "of the averages of the networks, in the end"] = 0.997
-    ramp: Annotated[float, SHARE, "of the training, in which that decay rises"] = 0.5
+    beta: Annotated[float, BELOW_1, "share of the average kept at each update"] = 0.7
+    weight: Annotated[float, number(0, 1000), "weight of the regulariser, the paper's lambda"] = 3.0
+    alpha: Annotated[float, number(0.01, 1000), "parameter of MixUp's Beta(alpha, alpha)"] = 1.0
+    decay: Annotated[float, BELOW_1, "final decay of the weight averages"] = 0.997
+    ramp: Annotated[float, SHARE, "share of training over which the decay rises"] = 0.5
 
     title = "ELR+"
     learners: ClassVar[int] = 2
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ELRPlusState:
-        """Two fresh networks, which are their own averages, and averages t of zeros."""
+        """Two fresh networks, which start as their own averages, and averages t of zeros."""
         state = self.learner.init(key, example, networks=2)
         shape = task.num_images, task.num_classes
         target = {name: jnp.zeros(shape, jnp.float32) for name in _OTHER}
-        # Copies: a step is given the whole state's buffers, and each of them once.
+        # Copies: a step donates the whole state's buffers, and each of them only once.
         average = jax.tree.map(jnp.array, _networks(state))
         progress = {
             "updates": jnp.zeros((), jnp.int32),
@@ -70,13 +69,14 @@ class ELRPlus(LearnerMethod[ELRPlusState]):
         self, state: ELRPlusState, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[ELRPlusState, Metrics, jax.Array]:
         """One update of both. Metrics: robust_loss and early_learning, means of both networks;
-        train_accuracy, by the averages. What is said, for the memory, is said by these together."""
+        train_accuracy, of the weight averages. These together also give the probabilities for the
+        memory."""
         view = self.learner.augmented(key, batch.image)
         said = {
             name: jax.nn.softmax(self.network.predict(weights, view).logits)
             for name, weights in state.average.items()
         }
-        # Every device keeps all of the averages, and so needs what is said of the whole batch.
+        # Every device keeps all averages, and so needs the predictions of the whole batch.
         index, heard = sharding.whole((batch.index, {name: said[_OTHER[name]] for name in _OTHER}))
         averaged = {
             name: samples.average(state.target[name], index, heard[name], self.beta)
@@ -112,7 +112,7 @@ class ELRPlus(LearnerMethod[ELRPlusState]):
         return after, metrics | {"train_accuracy": agreement}, together
 
     def _decay(self, progress: dict[str, jax.Array]) -> jax.Array:
-        """Of the averages at this update, float32."""
+        """The decay of the weight averages at this update, float32."""
         rising = self.ramp * progress["all"].astype(jnp.float32)
         share = (progress["updates"] + 1).astype(jnp.float32) / jnp.maximum(rising, 1)
         return self.decay * averages.sigmoid_ramp(share)

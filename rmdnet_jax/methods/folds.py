@@ -1,8 +1,8 @@
-"""A method trained several times side by side: once on all images, which gives the classifier, and
-once without each part of them, so that every label is judged by a network that has not seen it
-(cross-fitting).
+"""Cross-fitting: a method trained several times in parallel, once on all images, which gives the
+classifier, and once without each fold, so that every label is judged by a network that has not seen
+it.
 
-All trainings take a step together, in one compiled program: `jax.vmap` over stacked states.
+All trainings step together in one compiled program: `jax.vmap` over stacked states.
 """
 
 import dataclasses
@@ -32,18 +32,18 @@ from rmdnet_jax.methods.interface import (
     Weights,
 )
 
-# The parts are the same whatever the seed: "fold" in ASCII.
+# The folds do not depend on the run's seed: "fold" in ASCII.
 _SEED = 0x666F6C64
 
 
 @dataclasses.dataclass(frozen=True)
 class Folded(Method[S]):
-    """Any method that draws its images by chance.
+    """Any method that draws its images at random.
 
     Attributes:
-      method: what is trained; a state of this is one of it whose arrays have a leading axis, of
+      method: what is trained; the state is the method's, whose arrays have a leading axis of
         1 + folds trainings, the first of which sees all images.
-      folds: number of parts, 2 or more.
+      folds: number of folds, 2 or more.
     """
 
     method: Method[S]
@@ -61,34 +61,34 @@ class Folded(Method[S]):
 
     @property
     def learners(self) -> int:  # type: ignore[override]
-        """Of the training on all images."""
+        """The number of networks of the training on all images."""
         return self.method.learners
 
     @property
     def frozen(self) -> Any:
-        """The method's, once for all trainings."""
+        """The method's, shared by all trainings."""
         return self.method.frozen
 
     def check(self, task: Task) -> None:
-        """Raises InputError for a method with an order of its own, which says what it reads."""
+        """Raises InputError for a method with its own order, which determines what it reads."""
         self.method.check(task)
         if type(self.method).order is not Method.order:
             raise InputError(
-                f"config.train.folds is {self.folds} with {self.title}, which orders its images "
-                "itself; expected 1"
+                f"config.train.folds is {self.folds} with {self.title}, which sets its own "
+                "order of images; expected 1"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> S:
-        """A fresh state of each training; the first is the one that the method alone would have."""
+        """A fresh state for each training; the first is that of the method alone."""
         keys = [key, *(jax.random.fold_in(key, number) for number in range(1, self.folds + 1))]
         fresh = jax.vmap(lambda key: self.method.init(key, example, task))
-        return cpu.jit_once(fresh)(jnp.stack(keys))  # one program, not one a training
+        return cpu.jit_once(fresh)(jnp.stack(keys))  # one program, not one per training
 
     def step(
         self, state: S, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[S, Metrics, jax.Array | None]:
-        """One update of each; metrics are their means. Nothing is said for the memory: a network
-        that has learned from a label is the lesser witness here."""
+        """One update of each; metrics are their means. Returns no probabilities for the memory:
+        those of networks that have learned from the label are worse evidence."""
         parts = jax.tree.map(lambda x: x.reshape(self.folds + 1, -1, *x.shape[1:]), batch)
         keys = jax.random.split(key, self.folds + 1)
         step = jax.vmap(self.method.step, in_axes=(0, 0, 0, None))
@@ -96,8 +96,8 @@ class Folded(Method[S]):
         return state, jax.tree.map(jnp.mean, metrics), None
 
     def between_epochs(self, state: S, epoch: int, look: Look) -> S:
-        """What the method decides for each. The noise is of all labels, by the trainings that have
-        not seen them."""
+        """What the method decides for each training. The noise is that of all labels, estimated
+        from the trainings that have not seen them."""
         if type(self.method).between_epochs is Method.between_epochs:
             return state
 
@@ -120,7 +120,7 @@ class Folded(Method[S]):
         return _stacked([decided(one) for one in self._each(state)])
 
     def order(self, state: S, key: jax.Array, task: Task) -> jax.Array:
-        """int32 [task.steps, (1 + folds) * batch size]: each training's images, by chance."""
+        """int32 [task.steps, (1 + folds) * batch size]: each training's images, at random."""
         part = parts(task.given, self.folds)
         seen = [np.arange(task.num_images), *(np.flatnonzero(part != n) for n in range(self.folds))]
         columns = [
@@ -136,10 +136,10 @@ class Folded(Method[S]):
         return self.method.networks(self._each(state)[0])
 
     def belief(self, state: S, look: Look) -> np.ndarray:
-        """What is said of each image without having learned from its label.
+        """The prediction for each image without having learned from its label.
 
-        Of a class with fewer images than parts it is what the training on all images says: where
-        one of a few is left out, too little is left to know the class by.
+        For a class with fewer images than folds, it is the prediction of the training on all
+        images: with one of a few left out, too few are left to learn the class.
         """
         part, every = parts(look.given, self.folds), self._each(state)
         belief = _mean(look.predict(self.method.networks(every[0])))
@@ -156,8 +156,8 @@ class Folded(Method[S]):
 
 
 def parts(given: np.ndarray, folds: int) -> np.ndarray:
-    """The part of every image, int [N] in [0, folds): of every given class equally many go to each
-    as far as that can be, and the parts' sizes differ by one at most."""
+    """The fold of every image, int [N] in [0, folds): each given class is spread over the folds as
+    evenly as possible, and the folds' sizes differ by at most one."""
     draw = np.random.default_rng(_SEED).random(len(given))
     part = np.empty(len(given), np.int64)
     part[np.lexsort((draw, given))] = np.arange(len(given)) % folds
@@ -165,15 +165,15 @@ def parts(given: np.ndarray, folds: int) -> np.ndarray:
 
 
 def _mean(said: Sequence[Prediction]) -> np.ndarray:
-    """Probabilities float32 [N, C] of several networks, in the mean."""
+    """The mean probabilities, float32 [N, C], of several networks."""
     probabilities = np.stack([softmax(one.logits, axis=1) for one in said])
     return probabilities.mean(axis=0).astype(np.float32)
 
 
 @jax.jit
 def _one_of(state: S, number: Any) -> S:
-    """That of a training. One program: of an operation for every array, one device of a CPU would
-    be so many ahead of the other that both wait for ever (docs/running.md)."""
+    """The state of one training, in one program: with an operation per array, one CPU device could
+    get so far ahead of another that both wait forever (docs/running.md)."""
     return jax.tree.map(lambda x: x[number], state)
 
 

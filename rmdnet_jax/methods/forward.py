@@ -1,9 +1,9 @@
-"""Forward correction: the network says which class is the true one, and is trained on what becomes
-of it, P(given | x) = P(true | x) T (Patrini et al. 2017, arXiv 1609.03683, theorem 2).
+"""Forward correction: the network predicts the true class, and is trained through the noise model,
+P(given | x) = P(true | x) T (Patrini et al. 2017, arXiv 1609.03683, theorem 2).
 
-A loss that is robust to noise that is spread evenly is not to classes that turn into one other
-class: of 40 % such labels a network learns half. Under the loss of the corrected probabilities it
-has nothing to gain by it.
+A loss that is robust to uniform noise is not robust to classes that turn into one other class: of
+40 % such labels, a network learns half. Under the loss of the corrected probabilities it gains
+nothing by learning them.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
 from rmdnet_jax.methods.learner import LearnerMethod
 
-# Before these shares of the epochs T is estimated: early, as wrong labels are learned late, and
-# again, as a network that is less misled tells more of them. Found on the features of Tiny
+# T is estimated before these shares of the epochs: early, since wrong labels are learned late, and
+# again, since a network that is less misled reveals more of them. Tuned on the features of Tiny
 # ImageNet's classes (docs/encoders.md).
 _ESTIMATED_AT = (0.2, 0.4, 0.6)
 
-# Probabilities are kept above this before their logarithm.
+# Probabilities are kept above this before taking logarithms.
 _LEAST = 1e-12
 
 
 @flax.struct.dataclass
 class ForwardState(State):
-    """With `noise`: transition, float32 [C, C], the estimated P(given | true); is_known, bool,
+    """Adds `noise`: transition, float32 [C, C], the estimated P(given | true); is_known, bool,
     whether it is used; and epochs, int32, of the whole training."""
 
     noise: dict[str, jax.Array]
@@ -36,20 +36,20 @@ class ForwardState(State):
 
 @dataclasses.dataclass(frozen=True)
 class Forward(LearnerMethod[ForwardState]):
-    """The learner's own loss, of the probabilities that T makes of the network's.
+    """The learner's own loss on the network's probabilities multiplied by T.
 
-    T is not given: it is estimated while learning, three times, and used from where on classes turn
-    into others by habit. Until then, and where they do not, this is the loss itself: noise that is
-    spread evenly is what robust losses are for, and an estimated T adds its own error.
+    T is not given: it is estimated three times during training, and used once it shows systematic
+    confusions of classes. Until then, or if there are none, this is the plain loss: robust losses
+    handle uniform noise, and an estimated T adds its own error.
     """
 
     @property
     def title(self) -> str:
-        """With the loss's name: "Forward GCE"."""
+        """Includes the loss's name: "Forward GCE"."""
         return f"Forward {self.learner.loss_name.upper()}"
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ForwardState:
-        """A fresh network, and nothing known of the noise."""
+        """A fresh network, and no knowledge of the noise."""
         state = self.learner.init(key, example)
         noise = {
             "transition": jnp.eye(task.num_classes, dtype=jnp.float32),
@@ -73,7 +73,7 @@ class Forward(LearnerMethod[ForwardState]):
         return state, metrics, learners.probabilities(logits)
 
     def between_epochs(self, state: ForwardState, epoch: int, look: Look) -> ForwardState:
-        """At the times of an estimate, T."""
+        """Estimates T at its times."""
         epochs = int(state.noise["epochs"])
         if epoch not in {round(share * epochs) for share in _ESTIMATED_AT} - {0}:
             return state
@@ -86,7 +86,7 @@ class Forward(LearnerMethod[ForwardState]):
 
 
 def corrected_logits(logits: jax.Array, transition: jax.Array) -> jax.Array:
-    """Logits float32 [B, C] whose softmax is that of `logits` [B, C] times T [C, C]."""
+    """Logits float32 [B, C] whose softmax is softmax(logits) T, of [B, C] and [C, C]."""
     return jnp.log(jnp.maximum(jax.nn.softmax(logits) @ transition, _LEAST))
 
 

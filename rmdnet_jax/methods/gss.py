@@ -1,9 +1,9 @@
-"""GSS, the gradient switching strategy: an image is trained towards a label that is drawn anew at
-every visit, from a pool that the network's own word goes into (Yu et al., CVPR 2023, "How to
-Prevent the Continuous Damage of Noises to Model Training?").
+"""GSS, the gradient switching strategy: an image is trained on a label drawn anew at every visit
+from a pool that the network's own predictions are added to (Yu et al., CVPR 2023, "How to Prevent
+the Continuous Damage of Noises to Model Training?").
 
-A sure image is drawn towards its main label; an unsure one towards another label each time, which
-cannot be learned by heart.
+A confident image is trained on its main label; an uncertain one on a different label each time,
+which cannot be memorised.
 """
 
 import dataclasses
@@ -23,13 +23,13 @@ from rmdnet_jax.methods.gss_ssl import TARGETS, DividedGSS
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, S, State, Task
 from rmdnet_jax.methods.learner import Learner
 
-# By gss.branches: what the paper calls it, and the number of its networks.
+# By gss.branches: the paper's name, and the number of networks.
 _BRANCHES = {"single": ("SB", 1), "double": ("DB", 2), "ssl": ("SSL", 2)}
 
 
 @flax.struct.dataclass
 class GSSState(State):
-    """With `pool`, float32 [N, C] by network: what was added to the pool of every image; and
+    """Adds `pool`, float32 [N, C] by network: what was added to the pool of every image; and
     `progress`, int32 scalars: updates so far, steps_an_epoch, and epochs of the whole training."""
 
     pool: dict[str, jax.Array]
@@ -38,7 +38,7 @@ class GSSState(State):
 
 @dataclasses.dataclass(frozen=True)
 class SemiSupervision(Division[S]):
-    """Fields that `branches` "ssl" alone reads; lambda1 and lambda2 in it are of its own."""
+    """Fields that only `branches` "ssl" reads; it has its own lambda1 and lambda2."""
 
     labelled_lambda1: Annotated[float, number(0, 1000), "lambda1 of labelled images, ssl"] = 0.1
     labelled_lambda2: Annotated[float, number(0, 1000), "lambda2 of labelled images, ssl"] = 0.0
@@ -47,49 +47,49 @@ class SemiSupervision(Division[S]):
     ssl_target: Annotated[
         str,
         one_of(*TARGETS),
-        "what unlabelled images are taken for, ssl: a draw, the pool's shares, or DivideMix's",
+        "targets of unlabelled images, ssl: a draw, the pool's shares, or DivideMix's",
     ] = "draw"
 
 
 @dataclasses.dataclass(frozen=True)
 class GSS(SemiSupervision[GSSState]):
-    """The learner's loss of a label that is drawn from the image's pool, which then grows by what
-    the network says of the image (methods/pool.py).
+    """The learner's loss on a label drawn from the image's pool, which then grows by the network's
+    prediction for the image (methods/pool.py).
 
-    With two branches, each network has a pool of its own to draw from, which grows by what the
-    *other* network says. With semi-supervision it is DivideMix with pools (methods/gss_ssl.py), and
-    has its fields.
+    With two branches, each network draws from its own pool, which grows by the predictions of the
+    *other* network. With semi-supervision it is DivideMix with pools (methods/gss_ssl.py), and has
+    DivideMix's fields.
     """
 
-    branches: Annotated[str, one_of(*_BRANCHES), "networks, each with a pool of its own"] = "single"
+    branches: Annotated[str, one_of(*_BRANCHES), "networks, each with its own pool"] = "single"
     weight_by: Annotated[
         str,
         one_of("predicted", "given"),
-        "whose probability weighs the predicted label: its own, or, as equation 7 is printed, the "
-        "given label's",
+        "probability that weights the predicted label: its own, or the given label's, as equation "
+        "7 is printed",
     ] = "predicted"
     draw: Annotated[
-        str, one_of("sample", "expected"), "one label a visit, or the mean of the loss over all"
+        str, one_of("sample", "expected"), "one label per visit, or the mean loss over all"
     ] = "sample"
     lambda1: Annotated[float, number(0, 1000), "weight of the predicted label in the pool"] = 2.0
-    lambda2: Annotated[float, number(0, 1000), "weight of all labels alike in the pool"] = 1.0
+    lambda2: Annotated[float, number(0, 1000), "equal weight of all labels in the pool"] = 1.0
 
     @property
     def title(self) -> str:
-        """The paper's: "GSS-SB"."""
+        """The paper's name: "GSS-SB"."""
         return f"GSS-{_BRANCHES[self.branches][0]}"
 
     @property
     def learners(self) -> int:  # type: ignore[override]
-        """As many as there are branches."""
+        """The number of branches."""
         return _BRANCHES[self.branches][1]
 
     @classmethod
     def of(cls, learner: Learner, **parameters: Any) -> "GSS | DividedGSS":
-        """Of the branches that are asked for; with semi-supervision it is a DivideMix.
+        """The method of the requested branches; with semi-supervision it is a DivideMix.
 
         Raises:
-          InputError: a field is given that these branches do not read.
+          InputError: a field is set that these branches do not read.
         """
         gss = cls(learner, **parameters)
         of_ssl = {one.name for one in dataclasses.fields(SemiSupervision)} - {"learner"}
@@ -105,13 +105,13 @@ class GSS(SemiSupervision[GSSState]):
         return gss._divided() if is_ssl else gss
 
     def check(self, task: Task) -> None:
-        """Raises InputError for pools that are too large, or a method that `of` has not made."""
+        """Raises InputError for pools that are too large, or a method not made by `of`."""
         if self.branches == "ssl":
             raise InputError("GSS with branches 'ssl' is another class; expected GSS.of(...)")
         pools.check(task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> GSSState:
-        """Fresh networks, and pools that nothing was added to."""
+        """Fresh networks, and empty pools."""
         state = self.learner.init(key, example, self.learners)
         pool = pools.fresh(state.params, task)
         progress = {
@@ -126,9 +126,9 @@ class GSS(SemiSupervision[GSSState]):
     ) -> tuple[GSSState, Metrics, jax.Array]:
         """One update of all networks.
 
-        Metrics: robust_loss, to the labels that are trained on (the mean of the networks');
-        pool_of_given, the given labels' share of the pools; drawn_is_given, the share of the draws
-        that are the given label, where one is drawn; and the learner's.
+        Metrics: robust_loss on the labels trained on (the networks' mean); pool_of_given, the given
+        labels' share of the pools; drawn_is_given, the share of draws that give the given label,
+        if labels are drawn; and the learner's.
         """
         weights = [pools.weights(one[batch.index], batch.label) for one in state.pool.values()]
         targets, of_draw = self._targets(key, weights, batch.label)
@@ -144,7 +144,7 @@ class GSS(SemiSupervision[GSSState]):
         return after, metrics, learners.probabilities(logits)
 
     def belief(self, state: GSSState, look: Look) -> np.ndarray:
-        """The memory of all epochs, and the shares of the pools where that was not kept."""
+        """The memory of all epochs, or the shares of the pools if there is no memory."""
         if look.is_remembered:
             return look.remembered()
         return pools.shares_of_all(state.pool.values(), look.given)
@@ -161,8 +161,8 @@ class GSS(SemiSupervision[GSSState]):
     def _targets(
         self, key: jax.Array, weights: list[jax.Array], given: jax.Array
     ) -> tuple[list[jax.Array], Metrics]:
-        """What each network is trained towards, labels int32 [B] or their shares float32 [B, C];
-        and what to log of it."""
+        """Each network's targets, labels int32 [B] or their shares float32 [B, C]; and metrics of
+        them."""
         shares = [pools.shares(one) for one in weights]
         metrics = {"pool_of_given": pools.share_of_given(shares, given)}
         if self.draw == "expected":
@@ -173,7 +173,7 @@ class GSS(SemiSupervision[GSSState]):
         return drawn, metrics | {"drawn_is_given": is_given.astype(jnp.float32).mean()}
 
     def _loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
-        """Of a batch and one network's target, float32 scalar."""
+        """The loss of a batch on one network's target, float32 scalar."""
         if self.draw == "expected":
             return pools.expected(self.learner.loss, logits, target).mean()
         return self.learner.loss(logits, target).mean()
@@ -181,9 +181,9 @@ class GSS(SemiSupervision[GSSState]):
     def _grown(
         self, state: GSSState, batch: Batch, logits: list[jax.Array]
     ) -> dict[str, jax.Array]:
-        """The pools after a batch of which the networks said `logits`."""
+        """The pools after a batch for which the networks gave `logits`."""
         grown, progress = {}, _progress(state.progress)
-        # Of two networks each pool gets the other's word; of one its own.
+        # With two networks, each pool gets the other's prediction; with one, its own.
         for (name, added), said in zip(state.pool.items(), reversed(logits), strict=True):
             more = pools.increment(
                 said, batch.label, progress, self.lambda1, self.lambda2, self.weight_by
@@ -193,7 +193,7 @@ class GSS(SemiSupervision[GSSState]):
 
 
 def _progress(counters: dict[str, jax.Array]) -> jax.Array:
-    """s = e / E in [0, 1), float32 scalar: whole epochs done, of all."""
+    """s = e / E in [0, 1), float32 scalar: completed epochs out of all."""
     epoch = counters["updates"] // counters["steps_an_epoch"]
     return epoch.astype(jnp.float32) / counters["epochs"].astype(jnp.float32)
 

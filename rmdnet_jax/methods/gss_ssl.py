@@ -1,6 +1,6 @@
-"""GSS with semi-supervision: DivideMix, whose labels are drawn from the pools of GSS (Yu et al.,
-CVPR 2023, section 5.2). The paper leaves much of it open; gss.py has the fields, and docs/method.md
-what was settled."""
+"""GSS with semi-supervision: DivideMix with labels drawn from the pools of GSS (Yu et al., CVPR
+2023, section 5.2). The paper leaves much of it open; gss.py has the fields, and docs/method.md the
+choices made here."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from rmdnet_jax.methods import targets
 from rmdnet_jax.methods.dividemix import DivideMix, DivideMixState, Lesson
 from rmdnet_jax.methods.interface import Batch, Metrics, Task, Weights
 
-# What an unlabelled image is taken for: a draw from its pool, the shares of its pool, sharpened, or
-# what both networks say, sharpened, as in DivideMix.
+# The target of an unlabelled image: a draw from its pool, the sharpened shares of its pool, or the
+# sharpened prediction of both networks, as in DivideMix.
 TARGETS = ("draw", "expected", "guess")
 
 
 @flax.struct.dataclass
 class DividedGSSState(DivideMixState):
-    """With `pool`, float32 [N, C] by network, and `progress`: epochs, int32, of the whole training
+    """Adds `pool`, float32 [N, C] by network, and `progress`: epochs, int32, of the whole training
     (methods/pool.py)."""
 
     pool: dict[str, jax.Array]
@@ -31,16 +31,16 @@ class DividedGSSState(DivideMixState):
 
 @dataclasses.dataclass(frozen=True)
 class DividedGSS(DivideMix):
-    """DivideMix, where an image with a label is learned as one drawn from its pool, and one without
-    is taken for such a draw, too.
+    """DivideMix in which the label of a labelled image is drawn from its pool, and so is the target
+    of an unlabelled one.
 
-    The pool of a network grows by what the *other* says of the views, not mixed, from the first
-    epoch on, each image's once an epoch; by how much depends on which part the image is in.
+    The pool of a network grows by the *other's* predictions for the unmixed views, from the first
+    epoch on, once per image and epoch; the amount depends on the part that the image is in.
 
     Attributes:
       weight_by: as pool.increment takes it.
       target: of TARGETS.
-      lambdas: lambda1 and lambda2 of labelled and of unlabelled images.
+      lambdas: lambda1 and lambda2 of labelled, then of unlabelled images.
     """
 
     weight_by: str = "predicted"
@@ -51,7 +51,7 @@ class DividedGSS(DivideMix):
 
     @property
     def title(self) -> str:
-        """The paper's."""
+        """The paper's name."""
         return "GSS-SSL"
 
     def check(self, task: Task) -> None:
@@ -60,7 +60,7 @@ class DividedGSS(DivideMix):
         pools.check(task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> DividedGSSState:
-        """DivideMix's, and pools that nothing was added to."""
+        """DivideMix's state, with empty pools."""
         state = super().init(key, example, task)
         progress = {"epochs": jnp.full((), task.epochs, jnp.int32)}
         fields = {one.name: getattr(state, one.name) for one in dataclasses.fields(state)}
@@ -69,7 +69,7 @@ class DividedGSS(DivideMix):
     def step(
         self, state: Any, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[Any, Metrics, None]:
-        """DivideMix's; pool_of_given in the metrics is the given labels' share of the pools."""
+        """DivideMix's step; the metric pool_of_given is the given labels' share of the pools."""
         shares = [pools.shares(_weights(state, n, batch)) for n in range(self.learners)]
         share = pools.share_of_given(shares, batch.label)
         after, metrics, said = super().step(state, batch, key, frozen)
@@ -85,7 +85,7 @@ class DividedGSS(DivideMix):
     def guessed(
         self, state: Any, number: int, part: Batch, both: jax.Array, key: jax.Array
     ) -> jax.Array:
-        """By the field `target`."""
+        """The target that the field `target` selects."""
         weights = _weights(state, number, part)
         if self.target == "draw":
             return _one_hot(
@@ -97,7 +97,8 @@ class DividedGSS(DivideMix):
     def kept(
         self, state: Any, lessons: Sequence[Lesson], before: Sequence[Weights]
     ) -> DividedGSSState:
-        """With grown pools: an image's once an epoch in the mean, however often it is learned."""
+        """Adds the grown pools: on average once per image and epoch, however often it is
+        learned."""
         division, pool = state.division, {}
         epochs = state.progress["epochs"].astype(jnp.float32)
         progress = division["epoch"].astype(jnp.float32) / epochs
@@ -123,7 +124,7 @@ class DividedGSS(DivideMix):
 
 
 def _weights(state: DividedGSSState, number: int, part: Batch) -> jax.Array:
-    """The pools of images, float32 [B, C], that a network draws from."""
+    """The pools, float32 [B, C], that a network draws the images' labels from."""
     added = list(state.pool.values())[number]
     return pools.weights(added[part.index], part.label)
 

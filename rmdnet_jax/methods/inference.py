@@ -1,4 +1,4 @@
-"""What networks say of a whole set of images, every image exactly once."""
+"""The predictions of networks for a whole set of images, every image exactly once."""
 
 import functools
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.machine import cpu, sharding
 from rmdnet_jax.methods.interface import Network, Prediction, Weights
 
-# Images up to which a smaller program is worth its compilation: who asks for one picture's class
-# should not wait for a batch of 256.
+# Up to this many images, a smaller program is worth compiling: a prediction for one image should
+# not take a batch of 256.
 _FEW = 16
 
-# Feature vectors take so many times an image's place in a batch: they are that much less work.
+# A batch holds this many times more feature vectors than images: they are that much less work.
 _VECTORS = 8
 
 
@@ -24,18 +24,18 @@ def predictor(
     network: Network, batch_size: int = 256, embeds: bool = True
 ) -> Callable[[tuple[Weights, ...], Images], Prediction]:
     """A compiled (weights of one or more networks, images uint8 [N, H, W, 3] or features float32
-    [N, D]) -> Prediction of NumPy arrays [N, ...]. Of several networks the logits are averaged and
-    the embeddings stand side by side.
+    [N, D]) -> Prediction of NumPy arrays [N, ...]. For several networks, the logits are averaged
+    and the embeddings are concatenated.
 
-    Without `embeds` there are logits alone, [N, C] instead of [N, C + D] to be kept.
+    Without `embeds`, only the logits are kept, [N, C] instead of [N, C + D].
 
-    The last batch is padded with zeros and the padding's predictions are dropped; batches are of
-    `batch_size`, of eight times as many feature vectors, or of 16 where there are no more, rounded
+    The last batch is padded with zeros, and the padding's predictions are dropped. Batches have
+    `batch_size` images or eight times as many feature vectors, or 16 if there are no more, rounded
     up to a multiple of the number of devices.
     """
     mesh = sharding.mesh()
 
-    # Every host reads all of them.
+    # Every host reads all predictions.
     @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
     def predict(networks: tuple[Weights, ...], images: jax.Array) -> Prediction:
         images = sharding.split_batch(images, mesh)
@@ -43,12 +43,12 @@ def predictor(
         return said if embeds else Prediction(said.logits, None)
 
     def run(networks: tuple[Weights, ...], images: Images) -> Prediction:
-        networks = sharding.replicate(networks, mesh)  # one program, wherever they lie
+        networks = sharding.replicate(networks, mesh)  # one program, wherever they are stored
         parts = []
         usual = batch_size * (_VECTORS if images.ndim == 2 else 1)
         size = min(batch_size, _FEW) if len(images) <= _FEW else usual
         size += -size % mesh.size
-        with jax.set_mesh(mesh):  # as in training: without it, it is another program
+        with jax.set_mesh(mesh):  # as in training: without it, another program is compiled
             for number, batch in enumerate(lazy_images.blocks(images, size)):
                 if len(batch) < size:
                     batch = np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)])
@@ -60,7 +60,7 @@ def predictor(
 
 
 def _together(said: list[Prediction]) -> Prediction:
-    """What several networks say, as one."""
+    """The predictions of several networks, joined."""
     if len(said) == 1:
         return said[0]
     has_logits = said[0].logits is not None

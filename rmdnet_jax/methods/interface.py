@@ -1,7 +1,8 @@
-"""What a method and a teacher are to everything around them: pure functions over pytrees.
+"""The interfaces of methods and teachers: pure functions over pytrees.
 
 A method is one file in this folder whose METHOD is a class as below; methods/registry.py finds it
-by the file's name. The loop, resuming, devices, label issues, models and pages need nothing else.
+by the file's name. The training loop, resuming, devices, label issues, models and reports need
+nothing else.
 """
 
 import dataclasses
@@ -20,12 +21,20 @@ from rmdnet_jax.data.transition import Noise
 
 @flax.struct.dataclass
 class Batch:
-    """A batch as it lies in memory; augmentation happens inside the compiled step.
+    """A batch as stored in memory; augmentation happens inside the compiled step.
 
     Attributes:
       image: uint8 [B, H, W, 3], or float32 [B, D] of feature vectors.
       label: int32 [B], the given (perhaps wrong) labels.
-      index: int32 [B], positions in the training set, for what is kept of every sample.
+      index: int32 [B], positions in the training set, for what is stored per sample.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.methods.interface import Batch
+      >>> images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+      >>> batch = Batch(images, label=jnp.array([0, 1]), index=jnp.array([7, 4]))
+      >>> batch.image.shape, batch.label.dtype
+      ((2, 8, 8, 3), dtype('int32'))
     """
 
     image: jax.Array
@@ -35,15 +44,27 @@ class Batch:
 
 @flax.struct.dataclass
 class State:
-    """All that a method carries from step to step, checkpointed whole.
+    """Everything that a method carries from step to step, checkpointed whole.
 
-    One that remembers more (something of every sample, say) derives from it and adds its fields:
-    training and checkpoints take any dataclass whose fields are dicts (or other trees) of arrays.
+    A state with more to remember (e.g. something per sample) derives from it and adds fields:
+    training and checkpoints accept any dataclass whose fields are dicts (or other trees) of arrays.
 
     Attributes:
       params: float32 parameters by network.
       batch_stats: running batch statistics by network.
       opt_state: the optimiser's state.
+
+    Examples:
+      >>> import flax.struct
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.methods.interface import State
+      >>> @flax.struct.dataclass
+      ... class Averaging(State):
+      ...     target: dict[str, jax.Array]  # float32 [N, C], of every training image
+      >>> state = Averaging({}, {}, (), {"mean": jnp.zeros((5, 2))})
+      >>> [leaf.shape for leaf in jax.tree.leaves(state)]
+      [(5, 2)]
     """
 
     params: dict
@@ -58,6 +79,14 @@ class Weights:
     Attributes:
       params: float32 parameters.
       batch_stats: running batch statistics.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.methods.interface import Weights
+      >>> linear = {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}
+      >>> weights = Weights({"classifier": linear}, batch_stats={})
+      >>> sorted(weights.params["classifier"])
+      ['bias', 'kernel']
     """
 
     params: dict
@@ -65,11 +94,18 @@ class Weights:
 
 
 class Prediction(NamedTuple):
-    """What a network says of images, on the device or, from methods/inference.py, the host.
+    """A network's outputs for images, on the device or, from methods/inference.py, the host.
 
     Attributes:
       logits: float32 [B, C]; None without a classifier.
-      embedding: float32 [B, D], the backbone's output, of a ResNet after global average pooling.
+      embedding: float32 [B, D], the backbone's output; a ResNet's is global average pooled.
+
+    Examples:
+      >>> import numpy as np
+      >>> from rmdnet_jax.methods.interface import Prediction
+      >>> of_an_encoder = Prediction(None, np.zeros((5, 16), np.float32))
+      >>> of_an_encoder.logits is None, of_an_encoder.embedding.shape
+      (True, (5, 16))
     """
 
     logits: Any
@@ -78,16 +114,24 @@ class Prediction(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a method may know of the whole that it learns from.
+    """What a method may know about the training set and the training as a whole.
 
     Attributes:
       given: int32 [N], the given labels.
-      num_classes: C.
-      batch_size: images of a step, over all devices.
-      epochs: of the training.
-      folds: of 2 or more, each part of the images is left out of a training of its own
+      num_classes: number of classes C.
+      batch_size: images per step, over all devices.
+      epochs: number of epochs of the training.
+      folds: with 2 or more, each fold of the images is left out of one training
         (methods/folds.py).
-      image_shape: of an image, (H, W, 3); or (D,), feature vectors.
+      image_shape: (H, W, 3) for images, (D,) for feature vectors.
+
+    Examples:
+      >>> import numpy as np
+      >>> from rmdnet_jax.methods.interface import Task
+      >>> given = np.array([0, 1, 1, 0, 2], np.int32)
+      >>> task = Task(given, num_classes=3, batch_size=2, epochs=10)
+      >>> task.num_images, task.steps
+      (5, 2)
     """
 
     given: np.ndarray
@@ -99,41 +143,54 @@ class Task:
 
     @property
     def num_images(self) -> int:
-        """N."""
+        """Number of training images N."""
         return len(self.given)
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch; the images left over are not seen in it."""
+        """Steps per epoch; leftover images are not seen in that epoch."""
         return self.learned_from // self.batch_size
 
     @property
     def learned_from(self) -> int:
-        """Images that a network learns from, the fewest."""
+        """The smallest number of images that a network learns from."""
         return learned_from(self.num_images, self.folds)
 
 
 def learned_from(num_images: int, folds: int) -> int:
-    """Images that each of `folds` trainings learns from, the fewest; of one, all."""
+    """The smallest number of images that one of `folds` trainings learns from; all for one."""
     return num_images - (-(-num_images // folds) if folds > 1 else 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a method may find out between two epochs, or at the end; nothing is computed unless it
-    is called.
+    """What a method may query between epochs, or at the end; nothing is computed unless it is
+    called.
 
     Attributes:
       given: int32 [N], the given labels.
-      predict: the logits that given networks have for all training images, without augmentation, on
-        the host: one inference pass each.
-      predictions: the same of the networks that `Method.networks` names.
-      remembered: float32 [N, C] on the host, what was said of every image while it was learned
-        (methods/samples.py); zeros where it was in no batch yet. Where that is not kept, what the
-        networks say together.
-      noise: the noise of the labels, by what was remembered; of a training without some of the
-        images (methods/folds.py) by those that have not seen the labels.
-      is_remembered: whether it is kept.
+      predict: the logits of given networks for all training images, without augmentation, on the
+        host: one inference pass each.
+      predictions: the same for the networks that `Method.networks` returns.
+      remembered: float32 [N, C] on the host, the mean prediction for every image during training
+        (methods/samples.py); zeros for an image that was in no batch yet. If no memory is kept,
+        the networks' current joint prediction.
+      noise: the label noise, estimated from `remembered`; with folds (methods/folds.py), from the
+        networks that have not seen the labels.
+      is_remembered: whether a memory is kept.
+
+    Examples:
+      What `between_epochs` is given; in a test of a method, made by hand:
+
+      >>> import numpy as np
+      >>> from rmdnet_jax.methods.interface import Look, Prediction
+      >>> given = np.array([0, 1, 1], np.int32)
+      >>> said = Prediction(np.array([[4.0, 0.0], [0.0, 4.0], [4.0, 0.0]], np.float32), None)
+      >>> nothing = lambda: None
+      >>> look = Look(given, lambda _: (said,), lambda: (said,), nothing, nothing, False)
+      >>> (one,) = look.predictions()
+      >>> np.flatnonzero(one.logits.argmax(axis=1) != look.given)  # flagged labels
+      array([2])
     """
 
     given: np.ndarray
@@ -157,16 +214,16 @@ S = TypeVar("S", bound=State)
 
 
 class Method(Protocol[S]):
-    """A way to learn. Implementations derive from this and are frozen dataclasses of their
-    hyperparameters; those that a user may set state their range (base/ranges.py, `declared`).
+    """A training method. Implementations derive from this and are frozen dataclasses of their
+    hyperparameters; those that a user may set declare their range (base/ranges.py, `declared`).
 
     Attributes:
-      title: what pages and figures call it.
+      title: its name on pages and in figures.
       network: the architecture that predicts, of each of `networks`.
-      learners: number of its networks.
+      learners: its number of networks.
       needs_classifier: whether it learns from a teacher that is a trained classifier
-        (`Learner.guide`), and `needs_embedding` whether from its embeddings of new views, too.
-      takes_relation: whether the relation term can be added to it; it needs one network.
+        (`Learner.guide`); `needs_embedding`: whether from its embeddings of new views, too.
+      takes_relation: whether the relation term can be added to it, which needs a single network.
     """
 
     learners: ClassVar[int] = 1
@@ -176,7 +233,7 @@ class Method(Protocol[S]):
 
     @property
     def title(self) -> str:
-        """What pages and figures call it."""
+        """Its name on pages and in figures."""
         ...
 
     @property
@@ -186,22 +243,21 @@ class Method(Protocol[S]):
 
     @classmethod
     def of(cls, learner: Any, **parameters: Any) -> "Method":
-        """The method with its parameters; by default one of this class. A class whose parameters
-        choose between several makes the right one here.
+        """The method with its parameters, by default an instance of this class. A class whose
+        parameters select between several classes makes the right one here.
 
         Raises:
-          InputError: the parameters do not go together.
+          InputError: the parameters do not fit together.
         """
         return cls(learner, **parameters)  # type: ignore[call-arg]
 
     def check(self, task: Task) -> None:
-        """Raises InputError where the method can make nothing of this task; before anything is
-        compiled."""
+        """Raises InputError if the method cannot handle this task, before anything is compiled."""
         return
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> S:
         """Fresh state; `example` is an image, uint8 [1, H, W, 3] or float32 [1, D], that gives the
-        shapes. Compiles what it needs to itself."""
+        shapes. Does its own compilation."""
         ...
 
     def step(
@@ -210,35 +266,35 @@ class Method(Protocol[S]):
         """One update, pure.
 
         Args:
-          state: is given away.
-          batch: of the rows that `order` names.
+          state: is donated.
+          batch: the images of a row of `order`.
           key: of this step.
-          frozen: `self.frozen` on the devices: what is read and never changes.
+          frozen: `self.frozen` on the devices: read, never changed.
 
         Returns:
-          The state; metrics, float32 scalars, of which "loss" is one; and the probabilities
-          float32 [B, C] that the networks gave the batch's images, for who remembers them, or None.
+          The state; metrics, float32 scalars, one of which is "loss"; and the probabilities
+          float32 [B, C] of the batch's images for the memory, or None.
         """
         ...
 
     @property
     def frozen(self) -> Any:
-        """Arrays that every step reads and none changes, a teacher's weights say: kept on the
-        devices, and in no checkpoint."""
+        """Arrays that every step reads and none changes, such as a teacher's weights. They are
+        kept on the devices, and in no checkpoint."""
         return ()
 
     def between_epochs(self, state: S, epoch: int, look: Look) -> S:
-        """The state with what is to be decided before epoch number `epoch`, from 0, on the host. A
-        run that resumes inside an epoch does not decide again: the state holds it."""
+        """The state with what is decided before epoch number `epoch`, from 0, on the host. A run
+        that resumes within an epoch does not decide again: the state holds the decision."""
         return state
 
     def order(self, state: S, key: jax.Array, task: Task) -> jax.Array:
-        """The images of every step of an epoch: int32 [task.steps, rows], places in the training
-        set, none twice in one step whose probabilities are remembered. By default a permutation, of
-        `task.batch_size` a step.
+        """The images of every step of an epoch: int32 [task.steps, rows], positions in the training
+        set, none twice in a step whose probabilities are remembered. By default a permutation, with
+        `task.batch_size` per step.
 
-        A run that resumes inside an epoch asks again: the order may depend on the key and on what
-        `between_epochs` has decided, and on nothing that `step` changes.
+        A run that resumes within an epoch calls this again: the order may depend on the key and on
+        what `between_epochs` has decided, and on nothing that `step` changes.
         """
         return permutation(key, task.num_images, task.steps, task.batch_size)
 
@@ -249,9 +305,9 @@ class Method(Protocol[S]):
         )
 
     def belief(self, state: S, look: Look) -> np.ndarray | None:
-        """What label issues are judged by: probabilities float32 [N, C] of the training images, on
-        the host; zeros where nothing is known of an image. By default what was said of the images
-        while they were learned, if that was kept; None: what the networks say at the end.
+        """The probabilities that label issues are judged by, float32 [N, C] of the training images,
+        on the host; zeros where nothing is known of an image. By default the memory of predictions
+        during training, if it was kept; None: the networks' final predictions.
 
         Args:
           state: at the end of training.
@@ -262,36 +318,36 @@ class Method(Protocol[S]):
     def divided(
         self, state: S, index: np.ndarray, given: np.ndarray, said: np.ndarray | None
     ) -> Division | None:
-        """Which labels are right, of another class, or of images that show none of the classes, if
-        the method knows better than its belief says.
+        """Which labels are right, of another class, or on images of none of the classes, if the
+        method knows this better than its belief shows.
 
         Args:
           state: at the end of training.
-          index: int [n], the places of its images among all N, of which others were held out.
-          given: int32 [N], the given labels of all.
-          said: float32 [N, C], the guide's logits of all; None without a guide.
+          index: int [n], the positions of its images among all N; the others were held out.
+          given: int32 [N], the given labels of all images.
+          said: float32 [N, C], the guide's logits for all images; None without a guide.
         """
         return None
 
 
 def permutation(key: jax.Array, size: int, steps: int, rows: int) -> jax.Array:
-    """int32 [steps, rows], no index of [0, size) twice."""
+    """int32 [steps, rows], random indices in [0, size), none twice."""
     order = jax.random.permutation(key, size).astype(jnp.int32)
     return order[: steps * rows].reshape(steps, rows)
 
 
 class Teacher(Protocol):
-    """What guides a learner: an embedding of every image, from something that does not change.
+    """What guides a learner: an embedding of every image, from a fixed source.
 
     Attributes:
-      size: D, features of its embeddings.
+      size: D, the embedding size.
       reads_labels: whether labels were read to make it; SimSiam and an encoder read none.
       frozen: arrays that `embed` reads; in no state and in no learner's checkpoint.
     """
 
     @property
     def size(self) -> int:
-        """D, features of its embeddings."""
+        """D, the embedding size."""
         ...
 
     @property
@@ -310,7 +366,7 @@ class Teacher(Protocol):
         ...
 
     def of_images(self, index: np.ndarray) -> "Teacher":
-        """The same teacher for a training set that is these images of its own, int [n]."""
+        """The same teacher for a training set of only these of its images, int [n]."""
         ...
 
 
@@ -330,9 +386,9 @@ class Guide:
 
     Attributes:
       teacher: frozen.
-      train: what it says of the learner's clean training images, on the host: logits float32
+      train: its outputs for the learner's unaugmented training images, on the host: logits float32
         [N, C] and embeddings float32 [N, D], or None without them.
-      accuracy: of the teacher on held-out images of its own, in [0, 1]; None: nobody measured it.
+      accuracy: of the teacher on its own held-out images, in [0, 1]; None: not measured.
     """
 
     teacher: ClassifierTeacher

@@ -1,5 +1,5 @@
-"""Knowledge distillation: a network learns what a trained classifier says of the pictures (Hinton
-et al. 2015, arXiv 1503.02531)."""
+"""Knowledge distillation: a network learns a trained classifier's predictions (Hinton et al. 2015,
+arXiv 1503.02531)."""
 
 import dataclasses
 from typing import Annotated, Any, ClassVar
@@ -16,18 +16,18 @@ from rmdnet_jax.methods.learner import LearnerMethod
 @dataclasses.dataclass(frozen=True)
 class Distillation(LearnerMethod[State]):
     """weight L(student, given) + (1 - weight) T^2 KL(teacher || student), both softened by T; L is
-    the learner's loss (MODUL, equation 1). Without a weight the given labels are not read: the
-    control of every method that has such a teacher."""
+    the learner's loss (MODUL, equation 1). With weight 0 the given labels are not read: the control
+    for every method with such a teacher."""
 
-    weight: Annotated[float, SHARE, "of the given labels; 0.1 is MODUL's VKD, 0 reads none"] = 0.0
-    temperature: Annotated[float, number(0.01, 1000), "T, of both"] = 4.0
+    weight: Annotated[float, SHARE, "weight of given labels; 0.1 is MODUL's VKD, 0 uses none"] = 0.0
+    temperature: Annotated[float, number(0.01, 1000), "temperature T of both"] = 4.0
 
     needs_classifier: ClassVar[bool] = True
     takes_relation: ClassVar[bool] = False
 
     @property
     def title(self) -> str:
-        """KD without the given labels, as MODUL calls it with them VKD."""
+        """KD without the given labels, VKD (MODUL's name) with them."""
         return "VKD" if self.weight else "KD"
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> State:
@@ -37,7 +37,7 @@ class Distillation(LearnerMethod[State]):
     def step(
         self, state: State, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[State, Metrics, jax.Array]:
-        """One update. Metrics: distilled_loss, and label_loss where it has a weight."""
+        """One update. Metrics: distilled_loss, and label_loss if its weight is not 0."""
         view_key, _ = jax.random.split(key)
         view = self.learner.view(view_key, batch.image)
         said = self.guide.teacher.classify(frozen, view, batch.index).logits

@@ -1,5 +1,5 @@
-"""What every method on given labels learns with: the network, its optimiser, the view of a batch,
-and the relation term, if there is one. A method adds what is done with wrong labels."""
+"""What every method on given labels shares: the network, its optimiser, the view of a batch, and
+the relation term, if there is one. A method adds the handling of wrong labels."""
 
 import dataclasses
 import functools
@@ -19,10 +19,10 @@ from rmdnet_jax.methods.rgrl import Relation
 
 S = TypeVar("S", bound=State)
 
-# The logits [B, C] of each network -> the loss, and what to log beside it.
+# The logits [B, C] of each network -> the loss, and metrics to log.
 Objective = Callable[[Sequence[jax.Array]], tuple[jax.Array, Metrics]]
 
-# The parameters -> the loss; and the batch statistics afterwards, what to log, what else is made.
+# The parameters -> the loss; and the new batch statistics, metrics to log, and any other output.
 LossOfParams = Callable[[dict], tuple[jax.Array, tuple[dict, Metrics, Any]]]
 
 # The parameters and the predictions of each network -> the same.
@@ -31,18 +31,42 @@ _Loss = Callable[[dict, dict[str, Prediction]], tuple[jax.Array, Metrics]]
 
 @dataclasses.dataclass(frozen=True)
 class Learner:
-    """What learns.
+    """A network (or several) with everything that trains it.
 
     Attributes:
       network: backbone and classifier, with the statistics of the images.
       optimizer: over all parameters of the learner, and no others.
       loss: per-example robust loss of the config, (logits [B, C], labels [B]) -> [B].
-      loss_name: what pages call it.
+      loss_name: its name on pages.
       relation: the relation term; None without a teacher.
-      start: weights of the backbone to start from instead of fresh ones, a teacher's say.
-      pad, flip: the random crop's border in pixels, and whether views are mirrored half the time;
-        of pictures.
+      start: weights of the backbone to start from instead of fresh ones, e.g. a teacher's.
+      pad, flip: for images, the random crop's padding in pixels, and whether views are mirrored
+        half of the time.
       guide: a trained classifier that the method learns from; None without one.
+
+    Examples:
+      A linear model of three features, and one update by cross entropy:
+
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> import optax
+      >>> from rmdnet_jax.losses import robust
+      >>> from rmdnet_jax.methods.interface import Batch
+      >>> from rmdnet_jax.methods.learner import Learner
+      >>> from rmdnet_jax.methods.network import Classifier
+      >>> from rmdnet_jax.models.heads import Linear
+      >>> mean, std = np.zeros(3, np.float32), np.ones(3, np.float32)
+      >>> network = Classifier(None, Linear(2), mean, std)
+      >>> learner = Learner(network, optax.sgd(0.1), robust.get("ce"))
+      >>> batch = Batch(jnp.eye(3), jnp.array([0, 1, 1]), jnp.arange(3))
+      >>> state = learner.init(jax.random.key(0), batch.image[:1])
+      >>> def objective(logits):
+      ...     return learner.loss(logits[0], batch.label).mean(), {}
+      >>> key = jax.random.key(1)
+      >>> after, metrics, logits = learner.update(state, batch, key, (), objective)
+      >>> sorted(metrics), logits[0].shape
+      (['loss', 'train_accuracy'], (3, 2))
     """
 
     network: Classifier
@@ -57,7 +81,7 @@ class Learner:
 
     @property
     def frozen(self) -> Any:
-        """The arrays of the teacher, which guide and relation term have in common."""
+        """The arrays of the teacher, which the guide and the relation term share."""
         if self.guide:
             return self.guide.teacher.frozen
         return self.relation.teacher.frozen if self.relation else ()
@@ -66,7 +90,7 @@ class Learner:
         """Fresh networks "1", "2", ... and the state of the optimiser over all of them. The same
         key gives the same networks with and without the relation term."""
         keys = [key, *(jax.random.fold_in(key, number) for number in range(2, networks + 1))]
-        # What is given stays out of the compiled program, which would hold a copy of it.
+        # Given weights stay out of the compiled program, which would hold a copy of them.
         fresh = cpu.jit_once(self._fresh)
         params, batch_stats = {}, {}
         for number, one in enumerate(keys, 1):
@@ -81,18 +105,18 @@ class Learner:
     def update(
         self, state: S, batch: Batch, key: jax.Array, frozen: Any, objective: Objective
     ) -> tuple[S, Metrics, list[jax.Array]]:
-        """One update of all networks on one augmented view of the batch: the objective, and the
-        relation term, which goes with one network.
+        """One update of all networks on one augmented view of the batch: the objective, plus the
+        relation term, which needs a single network.
 
         Args:
-          state: of any method; its other fields stay.
-          batch: as it lies in memory.
+          state: of any method; its other fields are kept.
+          batch: as stored in memory.
           key: of the step.
           frozen: the learner's own, on the devices.
           objective: what is minimised.
 
         Returns:
-          The state; metrics, loss and train_accuracy (agreement with the given labels) among them;
+          The state; metrics, including loss and train_accuracy (agreement with the given labels);
           and the logits float32 [B, C] of each network, before the update.
         """
         view_key, teacher_key = jax.random.split(key)
@@ -118,17 +142,16 @@ class Learner:
     def update_each(
         self, state: S, views: Mapping[str, jax.Array], objective: Objective
     ) -> tuple[S, Metrics, list[jax.Array]]:
-        """One update of every network on a view of its own, which a method has made of the batch:
-        for one that mixes images, or that gives its networks different ones. There is no relation
-        term.
+        """One update of every network on its own view of the batch, made by the method: for methods
+        that mix images, or give their networks different ones. There is no relation term.
 
         Args:
-          state: of any method; its other fields stay.
+          state: of any method; its other fields are kept.
           views: by network, normalised (`as_input`), float32 [B, H, W, 3] or [B, D].
           objective: what is minimised; its logits are in the order of the networks' names.
 
         Returns:
-          The state; metrics, loss among them; and the logits of each network, before the update.
+          The state; metrics, including loss; and the logits of each network, before the update.
         """
 
         def loss(_: dict, said: dict[str, Prediction]) -> tuple[jax.Array, Metrics]:
@@ -137,30 +160,30 @@ class Learner:
         return self._descended(state, views, loss)
 
     def augmented(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        """One augmented view of every image, uint8 [B, H, W, 3]; feature vectors [B, D], which have
-        no sides to be cropped or mirrored, are their own views."""
+        """One augmented view of every image, uint8 [B, H, W, 3]; feature vectors [B, D], which
+        cannot be cropped or mirrored, are returned as they are."""
         if images.ndim == 4:
             images = augment.crop_flip(key, images, pad=self.pad, flip=self.flip)
         return images
 
     def as_input(self, images: jax.Array) -> jax.Array:
-        """What the networks read of images or of views of them: normalised, float32."""
+        """The networks' input for images or views of them: normalised, float32."""
         return augment.as_input(images, self.network.mean, self.network.std)
 
     def view(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        """One augmented view of every image, as the networks read it."""
+        """One augmented view of every image, as input of the networks."""
         return self.as_input(self.augmented(key, images))
 
     def minimised(self, state: S, loss: LossOfParams) -> tuple[S, Metrics, Any]:
-        """One step of the optimiser down a loss of all parameters: for a method that runs its
-        network more than once.
+        """One optimiser step on a loss of all parameters: for a method that runs its network more
+        than once.
 
         Args:
-          state: of any method; its other fields stay.
+          state: of any method; its other fields are kept.
           loss: what is minimised.
 
         Returns:
-          The state; the loss's metrics, with the loss; and what else it returns.
+          The state; the loss's metrics, including the loss; and its other output.
         """
 
         def with_metrics(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, Any]]:
@@ -181,7 +204,7 @@ class Learner:
     def _descended(
         self, state: S, views: Mapping[str, jax.Array], loss: _Loss
     ) -> tuple[S, Metrics, list[jax.Array]]:
-        """The state after one step of the optimiser, the metrics with the loss, and the logits."""
+        """The state after one optimiser step, the metrics with the loss, and the logits."""
 
         def loss_fn(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, list[jax.Array]]]:
             said: dict[str, Prediction] = {}
@@ -206,13 +229,38 @@ class Learner:
 
 @dataclasses.dataclass(frozen=True)
 class LearnerMethod(Method[S]):
-    """A method that learns with a learner: its network and its teacher are the learner's."""
+    """A method that trains a learner: its network and its teacher are the learner's.
+
+    Examples:
+      A method with one hyperparameter, whose range is stated where it is declared:
+
+      >>> import dataclasses
+      >>> from typing import Annotated
+      >>> from rmdnet_jax.base import ranges
+      >>> from rmdnet_jax.methods.interface import State
+      >>> from rmdnet_jax.methods.learner import LearnerMethod, probabilities
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Weighted(LearnerMethod[State]):
+      ...     weight: Annotated[float, ranges.number(0, 10), "of the loss"] = 1.0
+      ...     title = "Weighted"
+      ...
+      ...     def init(self, key, example, task):
+      ...         return self.learner.init(key, example)
+      ...
+      ...     def step(self, state, batch, key, frozen):
+      ...         def objective(logits):
+      ...             return self.weight * self.learner.loss(logits[0], batch.label).mean(), {}
+      ...         state, metrics, logits = self.learner.update(state, batch, key, frozen, objective)
+      ...         return state, metrics, probabilities(logits)
+      >>> print(ranges.declared(Weighted)["weight"].rule)
+      a number in [0, 10]
+    """
 
     learner: Learner
 
     @property
     def network(self) -> Classifier:
-        """The learner's, of each of its networks."""
+        """The learner's architecture, of each of its networks."""
         return self.learner.network
 
     @property
@@ -222,18 +270,29 @@ class LearnerMethod(Method[S]):
 
     @property
     def guide(self) -> Guide:
-        """The trained classifier of a method that needs one; without it a run is refused before."""
+        """The trained classifier of a method that needs one; a run without it is refused
+        earlier."""
         assert self.learner.guide
         return self.learner.guide
 
 
 def agreement(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """The share of a batch of which logits [B, C] favour the label, int [B]: float32 scalar."""
+    """The share of a batch whose logits [B, C] favour the label, int [B]: float32 scalar."""
     return (logits.argmax(axis=-1) == label).astype(jnp.float32).mean()
 
 
 def probabilities(logits: Sequence[jax.Array]) -> jax.Array:
-    """Of several networks together, float32 [B, C]: those of their mean logits."""
+    """The joint probabilities of several networks, float32 [B, C]: those of their mean logits.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.methods.learner import probabilities
+      >>> undecided = jnp.zeros((1, 2))
+      >>> print(probabilities([undecided]))
+      [[0.5 0.5]]
+      >>> print(probabilities([undecided + 1, jnp.array([[0.0, 200.0]])]))  # two networks
+      [[0. 1.]]
+    """
     return jax.nn.softmax(_mean(logits))
 
 

@@ -1,7 +1,7 @@
-"""A mixture of Gaussians in one dimension: which losses are small, and how surely.
+"""A one-dimensional Gaussian mixture: which losses are small, and with what probability.
 
-On the host, in float64, and without chance: it runs once an epoch, and the same losses always have
-the same mixture.
+Computed on the host, in float64, without randomness: it runs once per epoch, and the same losses
+always give the same mixture.
 """
 
 from typing import NamedTuple
@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-# Beyond these quantiles lie outliers.
+# Values beyond these quantiles are outliers.
 _STARTS = 0.05, 0.95
 
 
 class Mixture(NamedTuple):
-    """Gaussians in the order of their means.
+    """Gaussians in order of their means.
 
     Attributes:
-      means, variances, weights: float64 [K]; the weights, above 0, have the sum 1.
+      means, variances, weights: float64 [K]; the weights are above 0 and sum to 1.
     """
 
     means: np.ndarray
@@ -32,17 +32,17 @@ def fit(
     tolerance: float = 1e-2,
     floor: float = 5e-4,
 ) -> Mixture:
-    """By expectation and maximisation.
+    """Fits a mixture by expectation maximisation.
 
-    It starts from every value in the component whose quantile of the distinct values, from 5 to
-    95 %, is the nearest; scikit-learn's start, k-means, ends nearly the same, but needs a seed.
+    Initially each value is in the component whose quantile of the distinct values, from 5 to 95 %,
+    is nearest; scikit-learn's start, k-means, gives nearly the same result, but needs a seed.
 
     Args:
       values: float [N], finite.
       components: K, 2 or more.
-      steps: at most.
-      tolerance: a rise of the mean log likelihood that ends it.
-      floor: is added to every variance, so that a component of equal values keeps a density.
+      steps: largest number of iterations.
+      tolerance: a smaller rise of the mean log likelihood stops the fit.
+      floor: added to every variance, so that a component of equal values keeps a density.
     """
     values = np.asarray(values, np.float64)
     starts = np.quantile(np.unique(values), np.linspace(*_STARTS, components))
@@ -61,7 +61,7 @@ def fit(
 
 
 def responsibilities(mixture: Mixture, values: np.ndarray) -> np.ndarray:
-    """P(component | value), float64 [N, K], of values float [N]; rows have the sum 1."""
+    """P(component | value), float64 [N, K], of values float [N]; rows sum to 1."""
     return softmax(_log_joint(mixture, np.asarray(values, np.float64)), axis=1)
 
 
@@ -72,8 +72,8 @@ def _log_joint(mixture: Mixture, values: np.ndarray) -> np.ndarray:
 
 
 def _maximised(values: np.ndarray, shares: np.ndarray, floor: float) -> Mixture:
-    """The mixture that is likeliest where value n belongs to component k by shares[n, k]."""
-    counts = shares.sum(axis=0) + 10 * np.finfo(np.float64).eps  # one that has lost all its values
+    """The most likely mixture if value n belongs to component k with weight shares[n, k]."""
+    counts = shares.sum(axis=0) + 10 * np.finfo(np.float64).eps  # a component may be empty
     means = values @ shares / counts
     variances = ((values[:, None] - means) ** 2 * shares).sum(axis=0) / counts + floor
     return Mixture(means, variances, counts / counts.sum())

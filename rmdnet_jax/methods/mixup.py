@@ -1,4 +1,4 @@
-"""MixUp: images and their labels between those of two images (Zhang et al. 2018, arXiv
+"""MixUp: convex combinations of two images and of their labels (Zhang et al. 2018, arXiv
 1710.09412)."""
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ class Mixed(NamedTuple):
     """Attributes:
     x, y: the mixed batch.
     lam: float32 scalar, the share of each image itself.
-    partner: int32 [B], whom it is mixed with; a permutation.
+    partner: int32 [B], the image it is mixed with; a permutation.
     """
 
     x: jax.Array
@@ -20,21 +20,21 @@ class Mixed(NamedTuple):
     partner: jax.Array
 
     def blend(self, values: jax.Array) -> jax.Array:
-        """lam v + (1 - lam) v of the partner: what else there is of the batch, float32 [B, ...]."""
+        """lam v + (1 - lam) v of the partner, for other values of the batch, float32 [B, ...]."""
         return self.lam * values + (1 - self.lam) * values[self.partner]
 
 
 def mixup(
     key: jax.Array, x: jax.Array, y: jax.Array, alpha: float, at_least_half: bool = False
 ) -> Mixed:
-    """lam x + (1 - lam) x of the partner, and y likewise; one lam ~ Beta(alpha, alpha) a batch.
+    """lam x + (1 - lam) x of the partner, and y likewise; one lam ~ Beta(alpha, alpha) per batch.
 
     Args:
       key: PRNG key.
       x: float32 [B, ...], normalised views.
       y: float32 [B, C], labels as probabilities.
-      alpha: > 0; small is hardly mixed.
-      at_least_half: lam is the larger of lam and 1 - lam, so that an image stays the most of itself
+      alpha: > 0; a small value hardly mixes.
+      at_least_half: lam is the larger of lam and 1 - lam, so that each image stays dominant
         (MixMatch, arXiv 1905.02249, equation 9).
     """
     lam_key, partner_key = jax.random.split(key)

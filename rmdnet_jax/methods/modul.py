@@ -1,5 +1,5 @@
-"""MODUL: a trained classifier's knowledge moved into a smaller network, on pictures whose labels
-may be of another class or of none (Tang et al., IEEE TIP 2024)."""
+"""MODUL: distils a trained classifier into a smaller network, on images whose labels may be of
+another class or of none (Tang et al., IEEE TIP 2024)."""
 
 import dataclasses
 import functools
@@ -34,14 +34,14 @@ from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.models import chain
 from rmdnet_jax.models.heads import Linear
 
-# Features of the space that student and teacher are compared in (the authors' code).
+# Dimensions of the space in which student and teacher are compared (the authors' code).
 _PROJECTED = 128
 
 _INFONCE_TEMPERATURE = 0.3  # the authors' code
 
 _ROTATIONS = Rule("4 or 1", (rotations.TURNS, 1).__contains__)
 
-# Among the parameters; inference reads none of them.
+# Names among the parameters; inference reads none of them.
 _OF_STUDENT, _OF_TEACHER, _ROTATION, _ADAPTER = (
     "projection", "teacher_projection", "rotation", "distilled",
 )  # fmt: skip
@@ -49,15 +49,15 @@ _OF_STUDENT, _OF_TEACHER, _ROTATION, _ADAPTER = (
 
 @flax.struct.dataclass
 class ModulState(State):
-    """With `division`, decided before the first epoch: part int8 [N], label int32 [N] and clean
-    float32 [N] as data/label_kinds.py has them, and prototypes, float32 [K, 128]."""
+    """Adds `division`, decided before the first epoch: part int8 [N], label int32 [N] and clean
+    float32 [N] as in data/label_kinds.py, and prototypes, float32 [K, 128]."""
 
     division: dict[str, jax.Array]
 
 
 class _Mixed(NamedTuple):
-    """Of the category loss: x, mixed views float32 [B, ...], or None for the views themselves;
-    target float32 [B, C]; and known, the teacher's embeddings of x, float32 [B, D]."""
+    """Input of the category loss: x, mixed views float32 [B, ...], or None for the views
+    themselves; target float32 [B, C]; and known, the teacher's embeddings of x, float32 [B, D]."""
 
     x: jax.Array | None
     target: jax.Array
@@ -65,7 +65,7 @@ class _Mixed(NamedTuple):
 
 
 class _Turned(NamedTuple):
-    """Of the rotation loss: views x and their quarter turns, and whether any image is open."""
+    """Input of the rotation loss: views x, their quarter turns, and whether any image is open."""
 
     x: jax.Array
     turn: jax.Array
@@ -77,9 +77,9 @@ class _Lesson(NamedTuple):
 
     Attributes:
       view: float32 [B, ...] of the labelled images.
-      said: the teacher's word on it.
+      said: the teacher's outputs for it.
       given, label: int32 [B], the given and the refined labels.
-      mixed, turned: of the category and the rotation loss; None without it.
+      mixed, turned: input of the category and of the rotation loss; None without that loss.
     """
 
     view: jax.Array
@@ -91,7 +91,7 @@ class _Lesson(NamedTuple):
 
 
 class _Passes:
-    """Passes of one network, each on the running statistics that the one before left."""
+    """Forward passes of one network, each updating the running statistics of the previous one."""
 
     def __init__(self, network: Classifier, params: dict, stats: dict):
         self.params, self.stats = params, stats
@@ -108,36 +108,36 @@ _Term = tuple[Any, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Modul(LearnerMethod[ModulState]):
-    """The teacher divides the pictures once. On those with a label, its own or the teacher's, the
-    student learns alpha L_label + (1 - alpha) L_distilled + beta (L_category + L_instance); on the
-    others by how much they are turned, gamma L_rotation (equation 21).
+    """The teacher divides the images once. On those with a usable label, given or the teacher's,
+    the student learns alpha L_label + (1 - alpha) L_distilled + beta (L_category + L_instance); on
+    the others it learns to predict their rotation, gamma L_rotation (equation 21).
 
-    L_label is the learner's loss, cross entropy in the paper. Feature vectors cannot be turned:
-    of them there is no L_rotation.
+    L_label is the learner's loss, cross entropy in the paper. Feature vectors cannot be rotated, so
+    there is no L_rotation for them.
     """
 
     division: Annotated[
         str, one_of(*divisions.DIVISIONS), "sl: the paper's, for logits near 10; teacher: any scale"
     ] = "sl"
     refine: Annotated[
-        str, one_of("once", "view"), "when the teacher labels what is of another class"
+        str, one_of("once", "view"), "when the teacher relabels images of another class"
     ] = "once"
-    alpha: Annotated[float, SHARE, "weight of the labels' loss; the rest is distillation's"] = 0.1
-    beta: Annotated[float, number(0, 1000), "weight of the category and the instance loss"] = 0.1
-    gamma: Annotated[float, number(0, 1000), "weight of the rotations of open-set pictures"] = 0.01
-    temperature: Annotated[float, number(0.001, 1000), "t of the category loss"] = 0.3
+    alpha: Annotated[float, SHARE, "weight of the label loss; the rest is distillation's"] = 0.1
+    beta: Annotated[float, number(0, 1000), "weight of the category and instance losses"] = 0.1
+    gamma: Annotated[float, number(0, 1000), "weight of the rotation loss, open-set images"] = 0.01
+    temperature: Annotated[float, number(0.001, 1000), "temperature t of the category loss"] = 0.3
     delta: Annotated[
-        float, number(0, 1000), "of MixUp's Beta(delta, delta); 0 is no MixUp"
+        float, number(0, 1000), "parameter of MixUp's Beta(delta, delta); 0: no MixUp"
     ] = 8.0  # fmt: skip
-    category: Annotated[bool, OF_TYPE[bool], "the category loss"] = True
+    category: Annotated[bool, OF_TYPE[bool], "use the category loss"] = True
     instance: Annotated[
         str,
         one_of("npair", "infonce", "off"),
         "the instance loss: the paper's, its code's, or none",
     ] = "npair"
-    rotations: Annotated[int, _ROTATIONS, "turns of a picture: all, or one that is drawn"] = 4
+    rotations: Annotated[int, _ROTATIONS, "rotations per image: all, or one at random"] = 4
     stats: Annotated[
-        str, one_of("labelled", "all"), "passes that the running batch statistics come from"
+        str, one_of("labelled", "all"), "passes that update the running batch statistics"
     ] = "labelled"
 
     needs_classifier: ClassVar[bool] = True
@@ -145,34 +145,34 @@ class Modul(LearnerMethod[ModulState]):
 
     @property
     def needs_embedding(self) -> bool:  # type: ignore[override]
-        """Whether anything but the division and the labels is learned from the teacher."""
+        """Whether more than the division and the labels is learned from the teacher."""
         return self.alpha < 1 or self.beta > 0
 
     @property
     def title(self) -> str:
-        """The paper's; with the loss, where it is another than the paper's."""
+        """The paper's name; with the loss, if it is not the paper's."""
         loss = self.learner.loss_name
         return "MODUL" + ("" if loss == "ce" else f", {loss.upper()}")
 
     def check(self, task: Task) -> None:
-        """Raises InputError for too few images, or oblong pictures that are to be turned."""
+        """Raises InputError for too few images, or non-square images to be rotated."""
         if not self._turns(task.image_shape):
             return
         if task.num_images < 2 * task.batch_size:
             raise InputError(
-                f"{self.title} takes a batch of labelled and one of open-set images of "
-                f"{task.num_images} and train.batch_size is {task.batch_size}; expected at most "
-                "half of the images, or modul.gamma=0"
+                f"{self.title} draws a labelled and an open-set batch from {task.num_images} "
+                f"images and train.batch_size is {task.batch_size}; expected at most half of the "
+                "images, or modul.gamma=0"
             )
         height, width, _ = task.image_shape
         if height != width:
             raise InputError(
-                f"{self.title} turns pictures by quarters and these are {height}x{width}; expected "
-                "squares (dataset.image_size), or modul.gamma=0"
+                f"{self.title} rotates images by quarter turns and these are {height}x{width}; "
+                "expected square images (dataset.image_size), or modul.gamma=0"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ModulState:
-        """A fresh network, the same as other methods', with heads of its own."""
+        """A fresh network, the same as other methods', with additional heads."""
         state = self.learner.init(key, example)
         heads = cpu.jit_once(self._heads)(jax.random.fold_in(key, 1))
         params = {"1": state.params["1"] | heads}
@@ -187,7 +187,7 @@ class Modul(LearnerMethod[ModulState]):
         return ModulState(params, state.batch_stats, opt_state, division)
 
     def between_epochs(self, state: ModulState, epoch: int, look: Look) -> ModulState:
-        """Before the first, the division and the prototypes."""
+        """Before the first epoch, computes the division and the prototypes."""
         if epoch:
             return state
         said = self.guide.train
@@ -202,9 +202,9 @@ class Modul(LearnerMethod[ModulState]):
         return dataclasses.replace(state, division=division)
 
     def order(self, state: ModulState, key: jax.Array, task: Task) -> jax.Array:
-        """int32 [task.steps, 2 * batch size], a labelled and an open image in turn, or labelled
-        ones alone where none is turned; a part with fewer images than an epoch takes of it starts
-        again from its first."""
+        """int32 [task.steps, 2 * batch size], a labelled and an open image in turn, or only
+        labelled ones if none is rotated; a part with fewer images than an epoch needs is repeated
+        from its start."""
         is_open = state.division["part"] == OPEN
         parts = (~is_open, is_open) if self._turns(task.image_shape) else (~is_open,)
         keys = jax.random.split(key)
@@ -216,9 +216,9 @@ class Modul(LearnerMethod[ModulState]):
         self, state: ModulState, batch: Batch, key: jax.Array, frozen: Any
     ) -> tuple[ModulState, Metrics, None]:
         """One update. Metrics: label_loss, distilled_loss, category_loss, instance_loss and
-        rotation_loss, without their weights, those that have one; train_accuracy, agreement with
-        the given labels of clean and closed images, and refined_accuracy with their refined ones.
-        Nothing is said for the memory: the teacher's division judges the labels."""
+        rotation_loss, unweighted, those in use; train_accuracy, agreement with the given labels
+        of clean and closed images, and refined_accuracy, with their refined labels. Returns no
+        probabilities for the memory: the teacher's division judges the labels."""
         lesson = self._lesson(state, batch, key, frozen)
 
         def loss(params: dict) -> tuple[jax.Array, tuple[dict, Metrics, None]]:
@@ -248,7 +248,7 @@ class Modul(LearnerMethod[ModulState]):
     def divided(
         self, state: ModulState, index: np.ndarray, given: np.ndarray, said: np.ndarray | None
     ) -> Division | None:
-        """The teacher's division: of the images that were learned the one they were learned by."""
+        """The teacher's division: for training images, the one used in training."""
         own = Division(*(np.asarray(state.division[name]) for name in Division._fields))
         if len(index) == len(given):
             return own
@@ -281,7 +281,7 @@ class Modul(LearnerMethod[ModulState]):
         return params
 
     def _lesson(self, state: ModulState, batch: Batch, key: jax.Array, frozen: Any) -> _Lesson:
-        """What a step learns, by the teacher and the key."""
+        """What a step learns, from the teacher and the key."""
         turns = self._turns(batch.image.shape[1:])
         parts = jax.tree.map(lambda x: x.reshape(-1, 1 + turns, *x.shape[1:]), batch)
         labelled = jax.tree.map(lambda x: x[:, 0], parts)
@@ -313,7 +313,7 @@ class Modul(LearnerMethod[ModulState]):
         return self.alpha, self.learner.loss(student.logits, lesson.label).mean()
 
     def _distilled(self, params: dict, lesson: _Lesson, student: Prediction) -> _Term:
-        """Equation 20, through a linear layer where the embeddings have two sizes."""
+        """Equation 20, through a linear layer if the embeddings differ in size."""
         embedding = student.embedding
         if _ADAPTER in self._modules:
             embedding = _applied(_ADAPTER, self._modules[_ADAPTER], params, embedding)
@@ -322,7 +322,7 @@ class Modul(LearnerMethod[ModulState]):
     def _category(
         self, state: ModulState, mixed: _Mixed, passes: _Passes, student: Prediction
     ) -> _Term:
-        """Equations 15 and 16, of student and teacher."""
+        """Equations 15 and 16, for student and teacher."""
         of_student = student if mixed.x is None else passes.run(mixed.x)
         both = (_OF_STUDENT, of_student.embedding), (_OF_TEACHER, mixed.known)
         drawn_to = [
@@ -335,7 +335,7 @@ class Modul(LearnerMethod[ModulState]):
         return self.beta, functools.reduce(jnp.add, drawn_to)
 
     def _instance(self, params: dict, lesson: _Lesson, student: Prediction) -> _Term:
-        """Equation 13, over the whole batch wherever it lies."""
+        """Equation 13, over the whole batch of all devices."""
         own = self._projected(params, _OF_STUDENT, student.embedding)
         known = self._projected(params, _OF_TEACHER, lesson.said.embedding)
         own, known = sharding.whole((own, known))
@@ -344,7 +344,7 @@ class Modul(LearnerMethod[ModulState]):
         return self.beta, contrastive.infonce(own, known, _INFONCE_TEMPERATURE).mean()
 
     def _rotation(self, turned: _Turned, passes: _Passes) -> _Term:
-        """Equations 17 and 18; of no open image it has no weight."""
+        """Equations 17 and 18; the weight is 0 if no image is open."""
         embedding = passes.run(turned.x).embedding
         logits = _applied(_ROTATION, self._modules[_ROTATION], passes.params, embedding)
         recognised = optax.softmax_cross_entropy_with_integer_labels(logits, turned.turn)
@@ -355,7 +355,7 @@ class Modul(LearnerMethod[ModulState]):
         return contrastive.unit(_applied(name, self._modules[name], params, embedding))
 
     def _turns(self, image_shape: tuple[int, ...]) -> bool:
-        """Whether images of this shape are turned."""
+        """Whether images of this shape are rotated."""
         return self.gamma > 0 and len(image_shape) == 3
 
 
@@ -364,14 +364,14 @@ def _applied(name: str, module: Linear, params: dict, x: jax.Array) -> jax.Array
 
 
 def _prototypes(projected: np.ndarray, division: Division, classes: int) -> np.ndarray:
-    """The mean of each class over its clean and closed pictures, float32 [K, D] of norm 1; zeros
-    and a warning for a class without a picture (equations 8 and 9)."""
+    """The mean of each class over its clean and closed images, float32 [K, D] of norm 1; zeros and
+    a warning for a class without images (equations 8 and 9)."""
     used = division.part != OPEN
     empty = classes - len(np.unique(division.label[used]))
     if empty:
         hosts.warn(
-            f"{empty:,} of {classes:,} classes have no picture by the teacher's division; the "
-            "category loss does not know them"
+            f"{empty:,} of {classes:,} classes have no images in the teacher's division; the "
+            "category loss ignores them"
         )
     sums = np.zeros((classes, projected.shape[1]))
     np.add.at(sums, division.label[used], projected[used].astype(np.float64))

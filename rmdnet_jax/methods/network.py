@@ -1,4 +1,4 @@
-"""A classifier's network: backbone, then a linear layer; initialised, trained, predicted with."""
+"""A classifier's network, a backbone and a linear layer: initialisation, training, prediction."""
 
 import dataclasses
 from typing import Any
@@ -16,11 +16,11 @@ from rmdnet_jax.models.resnet import ResNet
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """An architecture, with the statistics that its input is normalised by.
+    """An architecture, with the statistics that normalise its input.
 
     Attributes:
-      backbone, classifier: its modules. Without a backbone the classifier reads the input itself,
-        which then is the embedding: a linear model of feature vectors.
+      backbone, classifier: its modules. Without a backbone, the classifier reads the input itself,
+        which then is the embedding: a linear model on feature vectors.
       mean, std: float32 [3], of the training images in [0, 1]; or [D], of feature vectors.
     """
 
@@ -31,13 +31,13 @@ class Classifier:
 
     @property
     def modules(self) -> dict[str, Any]:
-        """By name, in the order of the data's way."""
+        """By name, in order of the data flow."""
         below = {"backbone": self.backbone} if self.backbone else {}
         return below | {"classifier": self.classifier}
 
     @property
     def embedding_size(self) -> int:
-        """Number of features of the embedding."""
+        """The embedding size."""
         return self.backbone.embedding_size if self.backbone else len(self.mean)
 
     def init(self, key: jax.Array, example: jax.Array) -> Weights:
@@ -48,8 +48,8 @@ class Classifier:
         )
 
     def train(self, weights: Weights, view: jax.Array) -> tuple[Prediction, dict]:
-        """What it says of a normalised view float32 [B, H, W, 3] or [B, D] by the batch's own
-        statistics, and the running ones afterwards."""
+        """Outputs for a normalised view float32 [B, H, W, 3] or [B, D] with the batch's own
+        statistics, and the updated running statistics."""
         outputs, batch_stats = chain.apply(
             self.modules, weights.params, weights.batch_stats, view, train=True
         )

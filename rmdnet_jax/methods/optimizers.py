@@ -1,4 +1,4 @@
-"""Optimisers with coupled weight decay, as PyTorch's are, and the learning rates' schedules."""
+"""Optimisers with coupled weight decay, as in PyTorch, and learning rate schedules."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import optax
 
 
 def constant(lr: float) -> optax.Schedule:
-    """`lr` throughout."""
+    """Constant `lr`."""
     return optax.constant_schedule(lr)
 
 
@@ -19,7 +19,7 @@ def cosine(lr: float, total_steps: int) -> optax.Schedule:
 def step_decay(
     lr: float, total_steps: int, drops: Sequence[float], factor: float = 0.1
 ) -> optax.Schedule:
-    """`lr` times `factor` at each share of training in `drops`.
+    """`lr`, multiplied by `factor` at each fraction of training in `drops`.
 
     The paper's drops at epochs 150, 180 and 210 of 240 are (0.625, 0.75, 0.875).
     """
@@ -38,20 +38,20 @@ def build(
 def adam(
     schedule: optax.Schedule, beta1: float, weight_decay: float, grad_clip: float = 0.0
 ) -> optax.GradientTransformation:
-    """Adam as PyTorch's: the decay is added to the gradient before the moments are taken."""
+    """Adam as in PyTorch: the decay is added to the gradient before the moments are taken."""
     return _coupled(optax.adam(schedule, beta1), weight_decay, grad_clip)
 
 
 def sgd(
     schedule: optax.Schedule, momentum: float, weight_decay: float, grad_clip: float = 0.0
 ) -> optax.GradientTransformation:
-    """SGD as PyTorch's: the decay, on every parameter, is added to the gradient before momentum.
+    """SGD as in PyTorch: the decay, on every parameter, is added to the gradient before momentum.
 
     Args:
       schedule: learning rate by update.
-      momentum: in [0, 1), not dampened.
+      momentum: in [0, 1), without dampening.
       weight_decay: >= 0.
-      grad_clip: largest global norm of the gradient before the decay is added; 0 is no clipping.
+      grad_clip: largest global norm of the gradient before the decay is added; 0: no clipping.
     """
     return _coupled(optax.sgd(schedule, momentum), weight_decay, grad_clip)
 
@@ -59,9 +59,9 @@ def sgd(
 def with_constant_predictor(
     decayed: optax.GradientTransformation, constant: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    """`decayed` for all networks but the predictor, which gets `constant`.
+    """`decayed` for all networks except the predictor, which gets `constant`.
 
-    SimSiam's ImageNet recipe does so (Chen and He 2021, section 4.1): the predictor should follow
+    SimSiam's ImageNet recipe does this (Chen and He 2021, section 4.1): the predictor should follow
     the newest representation.
     """
 

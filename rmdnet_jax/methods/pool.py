@@ -1,8 +1,8 @@
-"""A pool of label weights for every image, which labels are drawn from (Yu et al., CVPR 2023, "How
-to Prevent the Continuous Damage of Noises to Model Training?", section 5.1).
+"""A pool of label weights per image, from which labels are drawn (Yu et al., CVPR 2023, "How to
+Prevent the Continuous Damage of Noises to Model Training?", section 5.1).
 
-What is added to a pool is kept, `added` here; the weight 1 of the given label, which it starts
-with, is not: the labels are there anyway.
+Only what is added to a pool is stored, `added` here; the initial weight 1 of the given label is
+not, since the labels are known.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,13 @@ from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Task
 
-# Make the keys of the draws, of unlabelled images too, of a step's key: "draw" in ASCII, and the
-# next. A small number would give one of the keys that a step splits it into.
+# Folded into a step's key to make the keys of the draws, and of those of unlabelled images: "draw"
+# in ASCII, and the next. A small number could give one of the keys that the step splits it into.
 DRAW, DRAW_UNLABELLED = 0x64726177, 0x64726178
 
 
 def check(task: Task) -> None:
-    """Raises InputError for a pool that is too large to lie on every device."""
+    """Raises InputError for a pool that is too large to be kept on every device."""
     size = 4 * task.num_images * task.num_classes
     if size > samples.LARGEST:
         raise InputError(
@@ -34,12 +34,12 @@ def check(task: Task) -> None:
 
 
 def fresh(names: Iterable[str], task: Task) -> dict[str, jax.Array]:
-    """Pools that nothing was added to, float32 [N, C] by name."""
+    """Empty pools, float32 [N, C] by name."""
     return {name: jnp.zeros((task.num_images, task.num_classes), jnp.float32) for name in names}
 
 
 def weights(added: jax.Array, given: jax.Array) -> jax.Array:
-    """All weights D of images, float32 [B, C], at least 0.
+    """The weights D in the pools of images, float32 [B, C], at least 0.
 
     Args:
       added: float32 [B, C], the sum of the increments so far.
@@ -49,12 +49,12 @@ def weights(added: jax.Array, given: jax.Array) -> jax.Array:
 
 
 def draw(key: jax.Array, weights: jax.Array) -> jax.Array:
-    """A label of every image, int32 [B]: k with probability D_k / sum D (equation 5). One without
-    weight, log 0, is never drawn.
+    """A label for every image, int32 [B]: k with probability D_k / sum D (equation 5). A label of
+    weight 0, log 0, is never drawn.
 
     Args:
       key: of the draw.
-      weights: float32 [B, C], at least 0; one of every row is above.
+      weights: float32 [B, C], at least 0, with a positive one in every row.
     """
     return jax.random.categorical(key, jnp.log(weights))
 
@@ -70,8 +70,8 @@ def share_of_given(shares: Sequence[jax.Array], given: jax.Array) -> jax.Array:
 
 
 def expected(loss: Loss, logits: jax.Array, shares: jax.Array) -> jax.Array:
-    """The mean of the loss over the draws, sum_k q_k loss(logits, k): float32 [B]. Of cross entropy
-    it is that to the soft label q.
+    """The expected loss over the draws, sum_k q_k loss(logits, k): float32 [B]. For cross entropy,
+    it is the one to the soft label q.
 
     Args:
       loss: per example, (logits [B, C], labels [B]) -> [B].
@@ -101,9 +101,9 @@ def increment(
     Args:
       logits: float32 [B, C]; no gradient goes through them.
       given: int32 [B], the given labels.
-      progress: float32 scalar in [0, 1], epochs done of all.
+      progress: float32 scalar in [0, 1], the share of epochs done.
       lambda1: weight of the predicted label, at least 0.
-      lambda2: weight of all labels alike, at least 0.
+      lambda2: equal weight of all labels, at least 0.
       weight_by: v: "predicted" for max p, "given" for p_y.
     """
     p = jax.nn.softmax(jax.lax.stop_gradient(logits))
@@ -122,14 +122,14 @@ def increment(
 def grown(added: jax.Array, index: jax.Array, more: jax.Array) -> jax.Array:
     """The pools of all images, float32 [N, C], after `more` [B, C] is added to those of the images
     `index` int32 [B]."""
-    # Every device keeps all of a pool, and so needs what is added for the whole batch.
+    # Every device keeps the whole pool, and so needs the additions of the whole batch.
     index, more = sharding.whole((index, more))
     return added.at[index].add(more)
 
 
 def shares_of_all(pools: Iterable[jax.Array], given: np.ndarray) -> np.ndarray:
-    """The labels' shares of the pools of all images, the mean of all pools: float32 [N, C] on the
-    host; zeros for an image that was in no batch.
+    """The labels' shares in the pools of all images, by the mean of all pools: float32 [N, C] on
+    the host; zeros for an image that was in no batch.
 
     Args:
       pools: what was added, float32 [N, C] each.

@@ -1,4 +1,4 @@
-"""The methods there are: a module of this folder with a METHOD, by the module's name."""
+"""The available methods: modules of this folder with a METHOD, by module name."""
 
 import functools
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ def _ours() -> dict[str, Any]:
 
 
 def names() -> tuple[str, ...]:
-    """Of the methods of this folder, in order of the alphabet."""
+    """The names of the methods in this folder, in alphabetical order."""
     return tuple(_ours())
 
 
 def groups() -> dict[str, dict[str, Field]]:
-    """The parameters of every method of this folder that has any, by its name."""
+    """The parameters of every method in this folder that has any, by method name."""
     return {name: fields for name in names() if (fields := ranges.declared(get(name)))}
 
 
@@ -53,11 +53,11 @@ def build(name: str, learner: Learner | None, parameters: Mapping[str, Any]) -> 
 
     Args:
       name: as `get` takes it.
-      learner: what it learns with; None for one that is only asked what it is.
-      parameters: values of its own fields; those of a user's own method are its defaults.
+      learner: what it trains; None if only its properties are read.
+      parameters: values of its own fields; a user's own method keeps its defaults.
 
     Raises:
-      InputError: there is no such method, or a value cannot be right.
+      InputError: there is no such method, or a value is invalid.
     """
     method = get(name)
     own = ranges.declared(method)

@@ -1,6 +1,6 @@
-"""Stage RGRL: the relation term, K (alpha node + beta edge), that any method with one network can
-carry. It holds the learner in place by the relation graphs of a frozen teacher (RMDNet, section
-3.3, equations 6 to 11)."""
+"""The relation term, K (alpha node + beta edge), that any method with one network can carry (RGRL
+in the paper). It regularises the learner by the relation graphs of a frozen teacher (RMDNet,
+section 3.3, equations 6 to 11)."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from rmdnet_jax.methods.interface import Metrics, Teacher
 from rmdnet_jax.models import chain
 from rmdnet_jax.models.heads import Linear
 
-# Of the adapter among a learner's parameters; inference does not read it.
+# Name of the adapter among a learner's parameters; inference does not read it.
 ADAPTER = "adapter"
 
 
@@ -23,12 +23,12 @@ class Relation:
     """The regulariser of equation 11.
 
     Attributes:
-      teacher: what guides.
-      embedding_size: features of the learner's embedding.
+      teacher: the source of target embeddings.
+      embedding_size: size of the learner's embedding.
       k: weight K; quoted for batches of 64.
       alpha, beta: weights of node and edge matching (equation 10).
       norm: "frobenius" (the paper's, grows with the batch) or "frobenius_per_sample" (divided by
-        the batch size, so that a K carries over).
+        the batch size, so that one K fits all batch sizes).
       view: "same" (the teacher sees the learner's augmented batch) or "own" (drawn independently).
     """
 
@@ -42,13 +42,13 @@ class Relation:
 
     @property
     def adapter(self) -> dict[str, Linear]:
-        """Maps the learner's embedding to the teacher's size where the two differ, for this term
-        alone (as EGA, arXiv 2211.13264, does for unequal networks)."""
+        """Maps the learner's embedding to the teacher's size if the two differ, for this term only
+        (as EGA, arXiv 2211.13264, does for unequal networks)."""
         same = self.teacher.size == self.embedding_size
         return {} if same else {ADAPTER: Linear(self.teacher.size)}
 
     def init(self, key: jax.Array) -> dict:
-        """Fresh parameters of the adapter, by its name; {} where none is needed."""
+        """Fresh parameters of the adapter, by its name; {} if none is needed."""
         embedding = jnp.zeros((1, self.embedding_size), jnp.float32)
         params, _ = chain.init(self.adapter, [key] * len(self.adapter), embedding)
         return params
@@ -57,13 +57,13 @@ class Relation:
         """The term and its parts, node_loss and edge_loss.
 
         Args:
-          params: the learner's, with the adapter's among them.
+          params: the learner's, including the adapter's.
           target: the teacher's embeddings of the batch, float32 [B, D].
           embedding: the learner's, float32 [B, embedding_size].
         """
         if self.adapter:
             embedding = chain.apply(self.adapter, params, {}, embedding, train=False)[0][ADAPTER]
-        # Every image relates to every other, wherever it lies.
+        # Every image relates to every other, on whichever device it is.
         pair = sharding.whole((target, embedding))
         node, edge = relation.node_loss(*pair), relation.edge_loss(*pair)
         scale = len(embedding) if self.norm == "frobenius_per_sample" else 1

@@ -1,4 +1,4 @@
-"""A robust loss on the given labels, every one of them: with the relation term it is RMDNet."""
+"""A robust loss on all given labels: with the relation term, this is RMDNet."""
 
 import dataclasses
 from typing import Any

@@ -1,27 +1,27 @@
-"""What a network says of every training image while it learns, kept as a mean.
+"""A network's mean prediction for every training image during training.
 
-By the end of training a network may know a wrong label by heart; what it said of the image in the
-views of many epochs is the better witness. The loop keeps such a memory of every method for its
-label issues; a method may keep one of its own, which then goes back into training.
+By the end of training, a network may have memorised a wrong label; its predictions for the image's
+views over many epochs are better evidence. The training loop keeps such a memory for every method's
+label issues; a method may keep its own, which then feeds back into training.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The mean's weights grow as the cube of the epoch: half of the weight lies on the last sixth of
-# training, however long that is (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3).
+# The mean's weights grow with the cube of the epoch: half of the weight is on the last sixth of
+# training, however long it is (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3).
 _ETA = 3
 
-# Larger than so many bytes it is not kept: a copy lies on every device.
+# A memory above this many bytes is not kept: every device holds a copy.
 LARGEST = 1 << 30
 
-# By name: probabilities float32 [N, C] and visits int32 [N]. A dict, as checkpoints hold states.
+# By name: probabilities float32 [N, C] and visits int32 [N]. A dict, since checkpoints need one.
 Memory = dict[str, jax.Array]
 
 
 def empty(images: int, classes: int) -> Memory:
-    """The memory of a network that has seen none of its `images` yet."""
+    """The memory before any of the `images` has been seen."""
     return {
         "probabilities": jnp.zeros((images, classes), jnp.float32),
         "visits": jnp.zeros(images, jnp.int32),
@@ -29,7 +29,7 @@ def empty(images: int, classes: int) -> Memory:
 
 
 def fits(images: int, classes: int) -> bool:
-    """Whether a memory of so many images is small enough to be kept."""
+    """Whether a memory of this size is small enough to be kept."""
     return 4 * images * (classes + 1) <= LARGEST
 
 
@@ -38,8 +38,8 @@ def remember(memory: Memory, index: jax.Array, probabilities: jax.Array) -> Memo
 
     Args:
       memory: of N images.
-      index: int32 [B], the images' places, none twice.
-      probabilities: float32 [B, C], what the network says of them.
+      index: int32 [B], the images' positions, none twice.
+      probabilities: float32 [B, C], the network's predictions.
     """
     visits = memory["visits"][index] + 1
     share = ((_ETA + 1) / (visits + _ETA)).astype(jnp.float32)
@@ -54,27 +54,27 @@ def remember(memory: Memory, index: jax.Array, probabilities: jax.Array) -> Memo
 def average(
     mean: jax.Array, index: jax.Array, probabilities: jax.Array, beta: float
 ) -> tuple[jax.Array, jax.Array]:
-    """An exponential average of every image after a batch: beta t + (1 - beta) p.
+    """An exponential average per image after a batch: beta t + (1 - beta) p.
 
     Args:
-      mean: float32 [N, C], t of all images; zeros at the start (ELR's way: rows then sum to less
+      mean: float32 [N, C], t of all images; zeros at the start (as in ELR: rows then sum to less
         than 1).
       index: int32 [B], the batch's images, none twice.
       probabilities: float32 [B, C], p.
       beta: in [0, 1).
 
     Returns:
-      All of it, float32 [N, C], and the batch's rows, float32 [B, C].
+      The whole average, float32 [N, C], and the batch's rows, float32 [B, C].
     """
     rows = beta * mean[index] + (1 - beta) * probabilities
     return mean.at[index].set(rows), rows
 
 
 def recalled(memory: Memory) -> np.ndarray:
-    """The mean of every image, float32 [N, C] on the host; zeros where it was in no batch."""
+    """The mean of every image, float32 [N, C] on the host; zeros for an image in no batch."""
     return np.asarray(jax.device_get(memory["probabilities"]))
 
 
 def known(belief: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """The rows of `belief` [N, C], and of `otherwise` where one is all zeros: nothing is known."""
+    """The rows of `belief` [N, C], or of `otherwise` where all are zeros, so nothing is known."""
     return np.where(belief.sum(axis=1, keepdims=True) > 0, belief, otherwise)

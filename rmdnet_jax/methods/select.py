@@ -1,5 +1,5 @@
-"""Which samples are taken: of a batch those of small loss, of a training set the surest, and of a
-part of it as many as an epoch asks for."""
+"""Sample selection: the smallest losses of a batch, the most certain of a training set, and as many
+of a part as an epoch needs."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ import numpy as np
 def smallest(losses: jax.Array, keep: jax.Array | int) -> jax.Array:
     """Weights float32 [B]: 1 for the `keep` smallest losses, 0 for the others.
 
-    No shape depends on `keep`, which may be traced. Of equal losses the first in the batch are
-    kept; no gradient goes through the choice.
+    No shape depends on `keep`, which may be traced. Among equal losses, the first in the batch are
+    kept; no gradient flows through the selection.
 
     Args:
       losses: float [B].
@@ -22,15 +22,15 @@ def smallest(losses: jax.Array, keep: jax.Array | int) -> jax.Array:
 
 
 def surest(clean: np.ndarray, count: int) -> np.ndarray:
-    """The `count` largest of float [N], as bool [N]; of equal ones the first."""
+    """The `count` largest of float [N], as bool [N]; the first among equal ones."""
     chosen = np.zeros(len(clean), bool)
     chosen[np.argsort(-clean, kind="stable")[:count]] = True
     return chosen
 
 
 def cycled(key: jax.Array, members: jax.Array, size: int) -> jax.Array:
-    """int32 [size]: the places of the members in an order that the key draws, as often as it takes;
-    of all, where none is a member.
+    """int32 [size]: the positions of the members in random order, repeated as needed; those of all
+    if there is no member.
 
     Args:
       key: PRNG key.

@@ -1,4 +1,5 @@
-"""Stage RM: SimSiam learns an encoder from two views of every image; labels are not read."""
+"""SimSiam learns an encoder from two views of every image; labels are not read (RM in the
+paper)."""
 
 import dataclasses
 from typing import Any
@@ -18,8 +19,8 @@ from rmdnet_jax.models.resnet import ResNet
 
 @dataclasses.dataclass(frozen=True)
 class SimSiam(Method[State]):
-    """SimSiam (Chen and He 2021; RMDNet, section 3.2.1); what predicts is the encoder f without its
-    projector.
+    """SimSiam (Chen and He 2021; RMDNet, section 3.2.1); predictions are those of the encoder f
+    without its projector.
 
     Attributes:
       backbone: the encoder; its output is the teacher's embedding.
@@ -48,7 +49,7 @@ class SimSiam(Method[State]):
 
     @property
     def modules(self) -> dict[str, Any]:
-        """By name, in the order of the data's way."""
+        """By name, in order of the data flow."""
         return {
             "backbone": self.backbone,
             "projector": self.projector,
@@ -62,7 +63,7 @@ class SimSiam(Method[State]):
     def step(
         self, state: State, batch: Batch, key: jax.Array, frozen: Any = ()
     ) -> tuple[State, Metrics, None]:
-        """One update on equation 3. Metrics: loss in [-1, 1], spread (1 spread, 0 collapsed)."""
+        """One update on equation 3. Metrics: loss in [-1, 1], spread (1 even, 0 collapsed)."""
         views = augment.two_views(key, batch.image, min_area=self.min_area, flip=self.flip)
         view1, view2 = (augment.normalise(view, self.mean, self.std) for view in views)
 
@@ -82,7 +83,7 @@ class SimSiam(Method[State]):
         return State(params, batch_stats, opt_state), metrics, None
 
     def networks(self, state: State) -> tuple[Weights]:
-        """The encoder with its heads, of which `predict` reads the encoder."""
+        """The encoder with its heads; `predict` reads only the encoder."""
         return (Weights(state.params, state.batch_stats),)
 
     def predict(self, weights: Weights, images: jax.Array) -> Prediction:

@@ -1,5 +1,5 @@
-"""What methods of two networks have in common that learn from the images of small loss alone: how
-many of a batch those are, in the course of training."""
+"""The common part of two-network methods that learn only from small-loss images: how many images of
+a batch are kept, over the course of training."""
 
 import abc
 import dataclasses
@@ -16,16 +16,16 @@ from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task
 from rmdnet_jax.methods.learner import LearnerMethod
 
-# A share of a batch that is a whole number but for float32's rounding is that number.
+# A number of images within float32 rounding of a whole number counts as that number.
 _ROUNDING = 1e-4
 
 
 @flax.struct.dataclass
 class SmallLossState(State):
-    """With `selection`, scalars by name.
+    """Adds `selection`, scalars by name.
 
-    updates and steps_an_epoch, int32, count the epochs; rate, float32, is the share of every batch
-    that is left out in the end, and first, int32, the epoch in which the first are left out.
+    updates and steps_an_epoch, int32, count the epochs; rate, float32, is the final share of every
+    batch that is left out; first, int32, is the epoch in which the first images are left out.
     """
 
     selection: dict[str, jax.Array]
@@ -34,25 +34,25 @@ class SmallLossState(State):
 @dataclasses.dataclass(frozen=True)
 class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
     """Two networks are updated on `keep` images of a batch: all in the first epoch, and a share
-    1 - rate in epoch number `ramp`. Which ones, and by what, is the method's own.
+    1 - rate in epoch number `ramp`. Which ones are kept, and how, is up to the method.
 
-    The rate of wrong labels is assumed to be known, as in the papers; where it is not given, all
-    are kept for `ramp` epochs, and it is estimated at their end from what was said of the images
-    meanwhile; where that tells nothing, it is the middle of what it may be.
+    The rate of wrong labels is assumed to be known, as in the papers. If it is not given, all
+    images are kept for `ramp` epochs, and then it is estimated from the predictions made in them;
+    if these are not informative, the middle of its possible range is used.
     """
 
-    rate: Annotated[float | None, BELOW_1, "share of wrong labels; None is estimated"] = None
-    ramp: Annotated[int, whole(1, 10**6), "epochs in which the share left out rises"] = 10
+    rate: Annotated[float | None, BELOW_1, "share of wrong labels; None: estimated"] = None
+    ramp: Annotated[int, whole(1, 10**6), "epochs over which the share left out rises"] = 10
 
     learners: ClassVar[int] = 2
-    # Of its group of fields.
+    # The name of its group of fields.
     name: ClassVar[str]
 
     @abc.abstractmethod
     def objective(
         self, logits: Sequence[jax.Array], label: jax.Array, keep: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        """What is minimised, and what to log beside it, robust_loss among it.
+        """The loss to minimise, and metrics to log, including robust_loss.
 
         Args:
           logits: float32 [B, C], of both networks.
@@ -61,7 +61,7 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
         """
 
     def check(self, task: Task) -> None:
-        """Raises InputError for a training that ends before anything is left out."""
+        """Raises InputError if training ends before anything is left out."""
         starts = 1 + (0 if self.rate is not None else self.ramp)
         if self.rate != 0 and task.epochs <= starts:
             raise InputError(
@@ -70,7 +70,7 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> SmallLossState:
-        """Two fresh networks, from keys of their own."""
+        """Two fresh networks, each from its own key."""
         state = self.learner.init(key, example, networks=2)
         is_known = self.rate is not None
         selection = {
@@ -99,7 +99,7 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
         return after, metrics, learners.probabilities(logits)
 
     def between_epochs(self, state: SmallLossState, epoch: int, look: Look) -> SmallLossState:
-        """At the end of the warm-up the rate, where it is not known."""
+        """Estimates the rate at the end of the warm-up, if it is not known."""
         if self.rate is not None or epoch != self.ramp:
             return state
         selection = state.selection | {"rate": jnp.full((), look.noise().guess, jnp.float32)}

@@ -1,4 +1,4 @@
-"""What a network is to say of an image, where the given label is not trusted alone."""
+"""Training targets for images whose given labels are not fully trusted."""
 
 import functools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def sharpen(p: jax.Array, temperature: float) -> jax.Array:
-    """p^(1/T) with rows of sum 1: the surer, the smaller T is; 1 changes nothing.
+    """p^(1/T), with rows normalised to sum 1: sharper for smaller T; T = 1 changes nothing.
 
     Args:
       p: float32 [B, C], probabilities.
@@ -17,7 +17,7 @@ def sharpen(p: jax.Array, temperature: float) -> jax.Array:
     References:
       Berthelot et al. 2019, arXiv 1905.02249, equation 7.
     """
-    # In logarithms no power becomes 0 in all classes.
+    # In logarithms, no power underflows to 0 in all classes.
     return jax.nn.softmax(jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)) / temperature)
 
 
@@ -27,7 +27,7 @@ def refine(given: jax.Array, w: jax.Array, p: jax.Array) -> jax.Array:
     Args:
       given: float32 [B, C], one-hot.
       w: float32 [B] in [0, 1], how far the label is trusted.
-      p: float32 [B, C], what networks say.
+      p: float32 [B, C], predictions.
     """
     return w[:, None] * given + (1 - w[:, None]) * p
 

@@ -1,7 +1,7 @@
-"""Networks one after the other, each on the output of the one before: backbone and head.
+"""Networks in sequence, each on the output of the one before: backbone and head.
 
-Parameters and batch statistics are dicts by the networks' names; the one place that initialises
-and applies them.
+Parameters and batch statistics are dicts by the networks' names; they are initialised and applied
+only here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ def init(
 
     Args:
       modules: called with (x, train).
-      keys: one a module, in order.
-      x: an input of the first, for its shape.
+      keys: one per module, in order.
+      x: an input of the first module, for its shape.
     """
     params, batch_stats = {}, {}
     out: Any = x
@@ -41,8 +41,8 @@ def apply(
 
     Args:
       modules: called with (x, train).
-      params, batch_stats: as `init` gives them; other names are not read.
-      x: the input of the first.
+      params, batch_stats: as `init` gives them; other names are ignored.
+      x: the input of the first module.
       train: whether batch norm uses the batch's statistics, and updates the running ones.
     """
     outputs: dict[str, Any] = {}

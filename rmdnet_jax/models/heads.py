@@ -1,4 +1,4 @@
-"""What sits on a backbone: SimSiam's projector and predictor, the classifier, the adapter."""
+"""Heads on a backbone: SimSiam's projector and predictor, the classifier, the adapter."""
 
 from typing import Any
 
@@ -43,11 +43,11 @@ class Predictor(nn.Module):
 
 
 class Linear(nn.Module):
-    """One float32 linear layer: the classifier, and the adapter between unequal embeddings.
+    """One float32 linear layer: the classifier, and the adapter between embeddings of unequal size.
 
     Attributes:
-      features: outputs.
-      alone: it is the whole network, so that its gradient is what learning spends its time on.
+      features: number of outputs.
+      alone: it is the whole network, so that its gradient takes most of the training time.
     """
 
     features: int
@@ -66,10 +66,11 @@ def _dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Arr
 
 @jax.custom_vjp
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [B, D] times a kernel [D, C] of a few columns.
+    """x [B, D] times a kernel [D, C] with few columns.
 
-    XLA's CPU compiler makes of the kernel's gradient x^T g, with the few columns last, a loop that
-    takes three times as long as the transpose of g^T x, which it may not see through.
+    XLA's CPU compiler turns the kernel's gradient x^T g, whose few columns come last, into a loop
+    that takes three times as long as the transpose of g^T x. The barriers keep it from
+    simplifying one into the other.
     """
     # Accelerators would otherwise multiply in tf32 or bfloat16.
     return jnp.matmul(x, kernel, precision=jax.lax.Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""A small network on feature vectors: an encoder's embeddings, or whatever describes a sample."""
+"""A small network on feature vectors: an encoder's embeddings, or any other features."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""ResNet backbones: images in, one embedding each out. Classifier and heads are heads.py's."""
+"""ResNet backbones: images in, one embedding each out. Classifier and heads are in heads.py."""
 
 import flax.linen as nn
 import jax
@@ -9,19 +9,19 @@ import jax.numpy as jnp
 # paper's learning rates it matters.
 default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
-# Channels that a block gives, in times of its `features`.
+# Output channels of a block, as a multiple of its `features`.
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 def batch_norm(train: bool, dtype: jnp.dtype, name: str | None = None) -> nn.BatchNorm:
-    """Batch normalisation as PyTorch's default has it; statistics are float32 in any `dtype`."""
+    """Batch normalisation with PyTorch's defaults; statistics are float32 in any `dtype`."""
     return nn.BatchNorm(
         use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
     )
 
 
 def _conv(features: int, size: int, stride: int, dtype: jnp.dtype) -> nn.Conv:
-    """A square convolution that keeps the sides but for its stride; batch norm has the bias."""
+    """A square convolution that keeps the image size up to its stride; batch norm has the bias."""
     return nn.Conv(
         features,
         (size, size),
@@ -52,14 +52,14 @@ class BasicBlock(nn.Module):
             shortcut = batch_norm(train, self.dtype)(conv(x, 1, self.stride))
         y = nn.relu(batch_norm(train, self.dtype)(conv(x, 3, self.stride)))
         y = batch_norm(train, self.dtype)(conv(y, 3, 1))
-        # Later blocks read this and do not compute it again (machine/cpu.py).
+        # Later blocks read this instead of computing it again (machine/cpu.py).
         return jax.lax.optimization_barrier(nn.relu(y + shortcut))
 
 
 class BottleneckBlock(nn.Module):
     """1x1, 3x3 and 1x1 convolutions with a shortcut (He et al. 2016, figure 5 right).
 
-    The stride is the 3x3 convolution's, as in torchvision ("v1.5"); the paper has it in the first.
+    The 3x3 convolution has the stride, as in torchvision ("v1.5"); in the paper the first has it.
     """
 
     features: int
@@ -88,15 +88,15 @@ BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
 
 
 class ResNet(nn.Module):
-    """ResNet-18, or another, without its classifier.
+    """ResNet-18, or another ResNet, without its classifier.
 
     Attributes:
-      width: channels of the first stage; each further one has twice as many (64 -> 512).
+      width: channels of the first stage; each further stage has twice as many (64 -> 512).
       stem: "cifar" (3x3 convolution, stride 1, no pooling) for small images or "imagenet"
         (7x7, stride 2, max pool) for large ones.
       dtype: of the convolutions; parameters, batch statistics and the embedding are float32.
-      blocks: of each stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) is ResNet-10.
-      block: "basic", or "bottleneck", which has four times the channels: ResNet-50 is of
+      blocks: number per stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) is ResNet-10.
+      block: "basic", or "bottleneck", which has four times the channels: ResNet-50 has
         (3, 4, 6, 3) bottlenecks.
     """
 

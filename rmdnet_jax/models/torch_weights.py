@@ -1,6 +1,6 @@
-"""Pretrained ResNets from a .safetensors file with torchvision's or timm's names. No pickle is
-read, and a file that is not wholly understood is refused: a network with one wrong tensor looks
-like one that works."""
+"""Pretrained ResNets from a .safetensors file with torchvision's or timm's names. Pickles are not
+read, and a file is rejected unless every tensor in it is understood: a network with one wrong
+tensor looks like one that works."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import one_line
 from rmdnet_jax.models.resnet import EXPANSION, ResNet
 
-_RIGHT = "expected a whole .safetensors file"
+_RIGHT = "expected a complete .safetensors file"
 _NAMES = "expected a ResNet with torchvision's names, conv1.weight, layer1.0.conv1.weight and so on"
-_FLOATS = ("F16", "BF16", "F32", "F64")  # of the file, in safetensors' words
+_FLOATS = ("F16", "BF16", "F32", "F64")  # in the file, as safetensors names them
 _STAGES = 4
 _BLOCK = re.compile(r"layer([1-4])\.(\d{1,3})\.")
 
-# A batch norm in PyTorch's words: whose collection and which array of ours each tensor is.
+# A batch norm, with PyTorch's names: the collection and the array of ours for each tensor.
 _NORM = {
     "weight": ("params", "scale"),
     "bias": ("params", "bias"),
@@ -36,7 +36,7 @@ class Pretrained:
     Attributes:
       backbone: the network, with the stem for large images.
       params, batch_stats: its NumPy arrays, named as by `backbone.init`.
-      classifier: kernel [D, C] and bias [C] on the embedding, where the file has them.
+      classifier: kernel [D, C] and bias [C] on the embedding, if the file has them.
     """
 
     backbone: ResNet
@@ -47,13 +47,13 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A convolution and the batch norm behind it.
+    """A convolution and the batch norm after it.
 
     Attributes:
       conv, norm: their names in the file.
       kernel: shape of the convolution in PyTorch's order, [O, I, H, W].
-      path: of the block in our network; empty for the stem.
-      number: of the convolution and of the norm in that block.
+      path: the block's path in our network; empty for the stem.
+      number: the number of the convolution and the norm in that block.
     """
 
     conv: str
@@ -64,21 +64,21 @@ class _Layer:
 
 
 def read(path: Path) -> Pretrained:
-    """The ResNet of a .safetensors file: ResNet-18, 34, 50, 101, 152, or one of other depths.
+    """The ResNet of a .safetensors file: ResNet-18, 34, 50, 101, 152, or one of another depth.
 
     Depth, block and width are read from the names and shapes. A prefix that all names have
-    ("module.", "backbone.") is left out. Strides stand in no file; they are taken to be those of
+    ("module.", "backbone.") is removed. Files do not contain strides; they are taken to be those of
     torchvision and timm.
 
     Raises:
-      InputError: there is no such file, it is not a whole .safetensors file, a tensor is missing,
-        unknown, of a wrong shape or not finite, or the package safetensors is missing.
+      InputError: there is no such file, it is not a complete .safetensors file, a tensor is
+        missing, unknown, of a wrong shape or not finite, or the package safetensors is missing.
     """
     try:
         from safetensors import safe_open
     except ImportError as error:
         raise InputError(
-            f"reading {path} takes the package safetensors, which is missing; expected "
+            f"reading {path} needs the package safetensors, which is missing; run "
             "pip install safetensors"
         ) from error
     try:
@@ -88,13 +88,13 @@ def read(path: Path) -> Pretrained:
             return _pretrained(_Tensors(path, file))
     except InputError:
         raise
-    except Exception as error:  # whatever somebody's bytes make the reader raise
+    except Exception as error:  # whatever an arbitrary file makes the reader raise
         reason = one_line(getattr(error, "strerror", None) or error or type(error).__name__)
         raise InputError(f"{path} cannot be read as safetensors ({reason}); {_RIGHT}") from error
 
 
 class _Tensors:
-    """The tensors of an open file, by name without a common prefix, and which were not taken."""
+    """The tensors of an open file, by name without a common prefix, that were not taken yet."""
 
     def __init__(self, path: Path, file: Any):
         self.path, self._file = path, file
@@ -115,20 +115,20 @@ class _Tensors:
         """A tensor as float32, of the shape that the network needs."""
         found = self.shape(name)
         if found != shape:
-            raise InputError(f"{name} of {self.path} has the shape {found}; expected {shape}")
+            raise InputError(f"{name} of {self.path} has shape {found}; expected {shape}")
         whole = self.left.pop(name)
         dtype = self._file.get_slice(whole).get_dtype()
         if dtype not in _FLOATS:
             raise InputError(f"{name} of {self.path} is {dtype}; expected one of {_FLOATS}")
-        with np.errstate(over="ignore"):  # a float64 that float32 does not hold becomes infinite
+        with np.errstate(over="ignore"):  # a float64 beyond float32's range becomes infinite
             tensor = self._file.get_tensor(whole).astype(np.float32)
         if not np.isfinite(tensor).all():
-            raise InputError(f"{name} of {self.path} holds NaN or infinite; expected numbers")
+            raise InputError(f"{name} of {self.path} has NaN or infinity; expected finite numbers")
         return tensor
 
 
 def _pretrained(tensors: _Tensors) -> Pretrained:
-    """The network, and every tensor in its place."""
+    """The network, with every tensor in its place."""
     backbone = _backbone(tensors)
     variables: dict[str, dict] = {"params": {}, "batch_stats": {}}
     for layer in _layers(backbone):
@@ -138,23 +138,23 @@ def _pretrained(tensors: _Tensors) -> Pretrained:
         for theirs, (collection, ours) in _NORM.items():
             array = tensors.take(f"{layer.norm}.{theirs}", layer.kernel[:1])
             _place(variables[collection], (*layer.path, norm, ours), array)
-        # How many batches the running statistics have seen: no weight.
+        # How many batches the running statistics have seen: not a weight.
         tensors.left.pop(f"{layer.norm}.num_batches_tracked", None)
     classifier = _classifier(tensors, backbone.embedding_size)
     if tensors.left:
         raise InputError(
-            f"{tensors.path} holds {one_line(min(tensors.left))}, which no ResNet of this kind "
+            f"{tensors.path} contains {one_line(min(tensors.left))}, which no ResNet of this kind "
             f"has; {_NAMES}"
         )
     return Pretrained(backbone, variables["params"], variables["batch_stats"], classifier)
 
 
 def _backbone(tensors: _Tensors) -> ResNet:
-    """The network that the names and the first shape tell of."""
+    """The network that the names and the first shape describe."""
     stem = tensors.shape("conv1.weight")
     if len(stem) != 4 or stem[0] < 1 or stem[1:] != (3, 7, 7):
         raise InputError(
-            f"conv1.weight of {tensors.path} has the shape {stem}; expected (width, 3, 7, 7)"
+            f"conv1.weight of {tensors.path} has shape {stem}; expected (width, 3, 7, 7)"
         )
     blocks = [1] * _STAGES
     for found in filter(None, map(_BLOCK.match, tensors.left)):
@@ -165,7 +165,8 @@ def _backbone(tensors: _Tensors) -> ResNet:
 
 
 def _layers(backbone: ResNet) -> Iterator[_Layer]:
-    """The convolutions with their norms, by both names; in a block, the shortcut's is our first."""
+    """The convolutions with their norms, under both names; in a block, the shortcut's comes first
+    in ours."""
     yield _Layer("conv1", "bn1", (backbone.width, 3, 7, 7))
     kind = {"basic": "BasicBlock", "bottleneck": "BottleneckBlock"}[backbone.block]
     channels, index = backbone.width, 0
@@ -198,7 +199,7 @@ def _classifier(tensors: _Tensors, features: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _place(tree: dict, path: tuple[str, ...], array: np.ndarray) -> None:
-    """Puts an array under its names, one dict a name."""
+    """Puts an array under its names, one nested dict per name."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = array

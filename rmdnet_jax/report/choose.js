@@ -1,7 +1,7 @@
-// Asks which class is right, in a dialog with a search field: for one of ten classes or of 10,000.
+// Asks for the right class in a dialog with a search field, for ten classes as for 10,000.
 "use strict";
 
-// So many classes are listed at once; typing leads to the others.
+// Classes that are listed at once; the search finds the others.
 const LISTED = 200;
 
 // classes: [{name, cell}, ...]. what: "image 7". take: called with the chosen class's cell.
@@ -37,7 +37,7 @@ function ask(classes, what, take) {
     if (key === "Enter") form.requestSubmit();
   };
   form.onsubmit = (event) => {
-    event.preventDefault(); // the dialog would close by itself, but say so only later
+    event.preventDefault(); // the dialog would close by itself, but its event comes later
     dialog.close();
     if (event.submitter?.value !== "cancel" && found.value) take(found.value);
   };

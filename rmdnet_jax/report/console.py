@@ -1,4 +1,4 @@
-"""What a run says on the terminal at its start and at its end."""
+"""What a run prints on the terminal at its start and at its end."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -13,22 +13,20 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.report import terms
 
-# Of the files that were skipped, so many are named.
+# Skipped files that are named.
 _NAMED = 3
 
-# Classes that are named, in their order.
+# Classes that are named, in order.
 _CLASSES = 12
 
 
 def opening(
     data: Dataset, budget: int, labels: Labels, precision: str, workdir: Path | None
 ) -> str:
-    """What is about to run, in a few lines; `budget` is what images may take in memory, bytes."""
+    """A summary of the run in a few lines; `budget` is the memory limit for images, in bytes."""
     place = f"images   {data.nbytes / 1e9:,.3g} GB decoded, "
     if data.is_on_disk:
-        place += (
-            f"streamed from disk: more than the {budget / 1e9:,.3g} GB of dataset.memory_budget"
-        )
+        place += f"streamed from disk: more than dataset.memory_budget, {budget / 1e9:,.3g} GB"
     else:
         place += "in memory"
     if data.not_cached:
@@ -36,11 +34,11 @@ def opening(
     if skipped := data.skipped_files:
         named = ", ".join(shown(file.path) for file in skipped[:_NAMED])
         named += ", ..." if len(skipped) > _NAMED else ""
-        place += f"\nskipped  {len(skipped):,} files ({named}); skipped_files.csv says why"
+        place += f"\nskipped  {len(skipped):,} files ({named}); see skipped_files.csv"
     place += "".join(f"\nchanged  {shown(line)}" for line in data.changes)
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
-        noise += f", {labels.rate_asked:.1%} asked"
+        noise += f", {labels.rate_asked:.1%} nominal"
     if labels.rate_realised is not None:
         noise += f", {labels.rate_realised:.1%} of the labels are wrong"
     if labels.rate_open:
@@ -49,7 +47,7 @@ def opening(
         seen = int(review.train.sum() + review.test.sum())
         noise += (
             f"\nreviewed {seen:,} labels, {review.corrected:,} of them corrected; "
-            f"{review.removed:,} images left out"
+            f"{review.removed:,} images removed"
         )
     return (
         f"data     {data.name}: {len(data.train_images):,} training and "
@@ -59,12 +57,12 @@ def opening(
         f"classes  {listed(data.class_names, _CLASSES)}\n"
         f"{noise}\n"
         f"device   {jax.device_count()} x {jax.devices()[0].device_kind}, {precision}\n"
-        f"workdir  {shown(str(workdir)) if workdir else 'none: nothing is kept'}"
+        f"workdir  {shown(str(workdir)) if workdir else 'none: nothing is saved'}"
     )
 
 
 def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
-    """A line for every field that was chosen from the data: its value and the reason."""
+    """A line for every field that was chosen from the data, with its value and the reason."""
     return [
         f"chosen   {field} {configuration.get(config, field)}: {reason}"
         for field, reason in reasons.items()
@@ -72,30 +70,31 @@ def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
 
 
 def _classifier(results: dict, percent: Callable[[str], str]) -> str:
-    """How good and how large the trained classifier is that teaches, beside the student."""
+    """Accuracy of the trained classifier that is the teacher, and its size and the student's."""
     sizes = {whose: results.get(f"{whose}_parameters") for whose in ("teacher", "student")}
-    told = ", ".join(f"{whose} {size:,}" for whose, size in sizes.items() if size)
+    counts = ", ".join(f"{whose} {size:,}" for whose, size in sizes.items() if size)
     accuracy = percent("teacher_test_accuracy")
-    return f"{accuracy}   (parameters: {told})" if told else accuracy
+    return f"{accuracy}   (parameters: {counts})" if counts else accuracy
 
 
 def closing(results: dict, workdir: Path | None, remark: str) -> str:
-    """The table at the end of a run, and what the config has to remark on it."""
+    """The table at the end of a run, and the config's remark on it."""
 
     def percent(name):
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
 
     called = terms.of(results)
+    words = {"asked": "nominal", "realised": "actual", "open": "open", "estimated": "estimated"}
     rates = [
-        f", {percent(f'noise_rate_{which}')} {which}"
-        for which in ("asked", "realised", "open", "estimated")
+        f", {percent(f'noise_rate_{which}')} {word}"
+        for which, word in words.items()
         if results.get(f"noise_rate_{which}") is not None
         and (which != "open" or results["noise_rate_open"])
     ]
     if results.get("noise_rate_estimated") is not None:
         rates.append(" (between {:.1%} and {:.1%})".format(*results["noise_rate_range"]))
     elif "noise_rate_range" in results:
-        rates.append(", how many cannot be told: what was learned agrees with too few labels")
+        rates.append(", rate not estimated: the predictions agree with too few labels")
     rows = [("noise", results["noise_kind"] + "".join(rates))]
     if results["teacher_kind"] != "none":
         beside = {
@@ -104,7 +103,7 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
         }
         if results["pixel_knn_accuracy"] is None:
             beside["pixels"] = "not measured: on disk"
-        if results["random_encoder_knn_accuracy"] is None:  # it is no network of ours
+        if results["random_encoder_knn_accuracy"] is None:  # its network is not built here
             del beside["random encoder"]
         if len(results["image_shape"]) == 1:
             del beside["pixels"]

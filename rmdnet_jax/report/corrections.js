@@ -1,5 +1,5 @@
-// The verdicts on labels: the rows of corrections.csv, kept by the browser until they are saved.
-// What a row may be data/corrections.py says: a file that a run accepts is accepted here.
+// The verdicts on labels: the rows of corrections.csv, stored by the browser until they are saved.
+// data/corrections.py defines what a row may be: a file that a run accepts is accepted here.
 "use strict";
 
 const HEADER = ["index", "path", "given_class", "verdict", "class"]; // what is written
@@ -12,8 +12,8 @@ function written(rows) {
   return rows.map((row) => `${row.map(quoted).join(",")}\n`).join("");
 }
 
-// The rows of a CSV, {line, cells}, an empty line without cells; an error where quotes are not
-// closed, or do not end their cell. A quote in a cell that does not begin with one is a letter.
+// The rows of a CSV, {line, cells}; an empty line has no cells. Quotes that are not closed, or do
+// not end their cell, are an error. A quote in a cell that does not begin with one is plain text.
 function parsed(text) {
   const cell = /("[^"]*(?:""[^"]*)*"|(?!")[^,\r\n]*)(,|\r\n|\n|\r|$)/y;
   const rows = [];
@@ -21,7 +21,7 @@ function parsed(text) {
   let line = 1; // where the row ends
   while (cell.lastIndex < text.length || cells.length) {
     const found = cell.exec(text);
-    if (!found) throw new Error(`line ${line} has a quote that does not belong there`);
+    if (!found) throw new Error(`line ${line} has a misplaced quote`);
     const [, content, end] = found;
     line += content.match(/\r\n|\n|\r/g)?.length ?? 0;
     const isQuoted = content.startsWith('"');
@@ -34,7 +34,7 @@ function parsed(text) {
   return rows;
 }
 
-// As base/text.py has it: a cell that a spreadsheet would compute has a ' before it.
+// As in base/text.py: a cell that a spreadsheet would evaluate is prefixed with '.
 const START = String.raw`(?:[=+@]|-(?!\p{Nd}+(?:\.\p{Nd}+)?$))`;
 const FORMULA = new RegExp(`^'*${START}`, "u");
 const KEPT = new RegExp(`^'+${START}`, "u");
@@ -43,12 +43,12 @@ const ofCell = (cell) => (KEPT.test(cell) ? cell.slice(1) : cell);
 const nameOf = (cell) => ofCell(cell).normalize("NFC");
 
 class Corrections {
-  // key: what the browser keeps them under. images: what is on the page, in its order,
-  // {index, path, given}, all texts as they stand in the CSV. classes: the cells of all classes.
+  // key: where the browser stores them. images: those on the page, in its order,
+  // {index, path, given}, all texts as in the CSV. classes: the cells of all classes.
   constructor(key, images, classes) {
     this.key = key;
     this.images = new Map(images.map((image) => [image.index, image]));
-    this.paths = new Map(); // path -> the images that are called so
+    this.paths = new Map(); // path -> the images with this path
     for (const image of images) {
       const path = ofCell(image.path);
       this.paths.set(path, [...(this.paths.get(path) ?? []), image]);
@@ -57,13 +57,13 @@ class Corrections {
     // Index, or "index path" where the image is not on the page -> [index, path, given_class,
     // verdict, class].
     this.rows = new Map();
-    this.steps = []; // [[index, the row that was there before or nothing], ...], the latest last
+    this.steps = []; // [[index, the previous row or nothing], ...], the latest last
     this.isSaved = true;
     this.isKept = true;
     try {
       this.#take(localStorage.getItem(key));
     } catch {
-      this.isKept = false; // the browser keeps nothing for this page, or not what we wrote
+      this.isKept = false; // the browser stores nothing for this page, or not what we wrote
     }
   }
 
@@ -71,12 +71,12 @@ class Corrections {
     return this.rows.get(index)?.[3] ?? "";
   }
 
-  // The cell of the class that comes out of the verdict.
+  // The cell of the class that results from the verdict.
   class(index) {
     return this.rows.get(index)?.[4] ?? "";
   }
 
-  // Gives verdicts as one step: [[index, verdict, class], ...]; "" takes a verdict back.
+  // Gives verdicts as one step: [[index, verdict, class], ...]; "" removes a verdict.
   give(verdicts) {
     this.#change(
       verdicts.map(([index, verdict, name]) => {
@@ -86,7 +86,7 @@ class Corrections {
     );
   }
 
-  // Takes the last step back; the indices that it was about, or nothing.
+  // Undoes the last step; returns the indices that it changed, or nothing.
   undo() {
     const step = this.steps.pop();
     if (!step) return undefined;
@@ -107,15 +107,15 @@ class Corrections {
     return [...this.rows.keys()].filter((index) => !this.images.has(index));
   }
 
-  // Adds the rows of a corrections.csv as one step, and returns their number; an error, and
-  // nothing is added, if it is none or is of other data.
+  // Adds the rows of a corrections.csv as one step, and returns their number. If it is invalid or
+  // of other data, it throws an error and adds nothing.
   load(text) {
     const rows = this.#read(text);
     this.#change([...rows]);
     return rows.size;
   }
 
-  // Another tab with this page wrote: its verdicts are taken.
+  // Another tab with this page stored verdicts: they replace these.
   follow(text) {
     this.#take(text);
     this.steps = [];
@@ -129,31 +129,31 @@ class Corrections {
     this.rows = text ? this.#read(text) : new Map();
   }
 
-  // The rows of a file as `rows` has them.
+  // The rows of a file, in the form of `rows`.
   #read(text) {
     const [header, ...lines] = parsed(text.replace(/^\ufeff/, ""));
     const columns = (header?.cells ?? []).map((name) => name.trim());
     const isTwice = HEADER.some((name) => columns.indexOf(name) !== columns.lastIndexOf(name));
     const namesImages = columns.includes("path") || columns.includes("index");
     if (!columns.includes("verdict") || !namesImages || isTwice) {
-      throw new Error("its columns are not verdict, class, path or index, each once");
+      throw new Error("it needs the columns verdict, class, and path or index, each once");
     }
     const places = HEADER.map((name) => columns.indexOf(name));
     const rows = new Map();
-    const labels = new Map(); // what each row makes of its image
+    const labels = new Map(); // the label that each row gives its image
     for (const { line, cells } of lines) {
       if (!cells.length) continue;
       try {
         if (cells.length !== columns.length) {
-          throw new Error(`it has ${cells.length} cells, and the first line ${columns.length}`);
+          throw new Error(`it has ${cells.length} cells, but the header has ${columns.length}`);
         }
         const [key, row] = this.#row(places.map((place) => cells[place] ?? ""));
         const [, , given, verdict, name] = row;
-        // Of an image that is not here it may not be known which class is kept.
+        // For an image that is not on the page, the class to keep may be unknown.
         const label = NAMES_A_CLASS.has(verdict) ? name || given : `no class: ${verdict}\n`;
         const other = labels.get(key);
         if (other && label && other !== label) {
-          throw new Error(`${verdict} ${name} disagrees with another row of the image`);
+          throw new Error(`${verdict} ${name} contradicts another row of this image`);
         }
         if (!rows.has(key)) rows.set(key, row);
         labels.set(key, other || label);
@@ -164,26 +164,29 @@ class Corrections {
     return rows;
   }
 
-  // The key and the row that five cells come to; an error says what is wrong with them.
+  // The key and the row for five cells; an error says what is wrong with them.
   #row(cells) {
     const [path, given, name] = [ofCell(cells[1]), this.#class(cells[2]), this.#class(cells[4])];
     const verdict = cells[3].trim();
     let index = cells[0].trim();
     if (!VERDICTS.includes(verdict)) {
-      throw new Error(`${verdict || "nothing"} is no verdict (${VERDICTS.join(", ")})`);
+      throw new Error(`the verdict is ${verdict || "empty"}; expected one of ${VERDICTS.join(", ")}`);
     }
     if (!path && !index) throw new Error("it has neither a path nor an index");
-    if (index && !/^\d{1,18}$/.test(index)) throw new Error(`${index} is no index`);
+    if (index && !/^\d{1,18}$/.test(index)) throw new Error(`${index} is not an index`);
     index = index.replace(/^0+(?=\d)/, "");
     const takes = { remove: !name, unsure: !name, keep: true }[verdict] ?? name;
-    if (!takes) throw new Error(`${name || "nothing"} is no class that ${verdict} can have`);
+    if (!takes) {
+      const what = name ? `the class ${name}` : "an empty class";
+      throw new Error(`the verdict ${verdict} cannot have ${what}`);
+    }
     const image = this.#image(path, index);
     const label = image?.given ?? given;
     if (given && given !== label) {
       throw new Error(`the label of image ${image.index} is ${label} here, not ${given}`);
     }
     if (verdict === "keep" && label && name && name !== label) {
-      throw new Error(`keep is of ${label}, not of ${name}`);
+      throw new Error(`keep means ${label} here, not ${name}`);
     }
     if (image) {
       const chosen = verdict === "keep" ? label : name;
@@ -193,20 +196,20 @@ class Corrections {
     return [key, [index, cellOf(path), given, verdict, name]];
   }
 
-  // The cell of a class, as this page has it.
+  // The cell of a class, as on this page.
   #class(cell) {
     const found = cell && this.classes.get(nameOf(cell));
-    if (found === undefined) throw new Error(`${cell} is no class of this run`);
+    if (found === undefined) throw new Error(`${cell} is not a class of this run`);
     return found;
   }
 
-  // The image of the page that a row is of, or nothing. A path goes before an index, which may be
-  // of a test picture; names that look the same are told apart by it.
+  // The image on the page that a row is about, or nothing. A path takes precedence over an index,
+  // which may be of a test image; the index distinguishes paths that look the same.
   #image(path, index) {
     if (!path) return this.images.get(index);
     const found = (this.paths.get(path) ?? []).filter((image) => !index || image.index === index);
-    if (found.length > 1) throw new Error(`${found.length} images are called ${path}`);
-    if (!found.length && this.paths.has("")) throw new Error("images have no paths here");
+    if (found.length > 1) throw new Error(`${found.length} images have the path ${path}`);
+    if (!found.length && this.paths.has("")) throw new Error("the images on this page have no paths");
     return found[0];
   }
 

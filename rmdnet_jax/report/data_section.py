@@ -1,4 +1,4 @@
-"""The page's section on the images themselves: how many issues there are, and some of each."""
+"""The page's section on the images themselves: the number of issues, and examples of each."""
 
 import textwrap
 from pathlib import Path
@@ -11,50 +11,50 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.evaluation.audit import Audit, Finding
 from rmdnet_jax.report.page import Figure, Section
 
-_SHOWN = 6  # pictures of an issue
+_SHOWN = 6  # images per issue
 
-# What follows the number of images.
+# The words after the number of images.
 _SAID = {
-    "exact_duplicate": "are there more than once, the same to a pixel",
-    "near_duplicate": "are nearly the same as another",
-    "leak": "test images are also among the training images",
-    "label_conflict": "are in a group of duplicates that has several labels",
-    "outlier": "are unlike all others",
+    "exact_duplicate": "exact duplicates",
+    "near_duplicate": "near duplicates",
+    "leak": "test images that are also training images",
+    "label_conflict": "in groups of duplicates with different labels",
+    "outlier": "unlike all others",
     "blank": "blank",
     "dark": "too dark",
     "bright": "too bright",
     "blurry": "blurry",
-    "tiny": "tiny beside the others",
+    "tiny": "much smaller than the others",
     "oblong": "oblong",
 }
 
 
 def section(folder: Path, audit: Audit, data: Dataset) -> Section:
-    """What the audit found, in words and, of pictures, in a PNG in `folder`."""
+    """The findings of the audit as text and, for pictures, as a PNG in `folder`."""
     counts = {issue: count for issue, count in audit.counts().items() if count}
     said = ", ".join(f"{count:,} {_SAID[issue]}" for issue, count in counts.items())
-    looked_at = f"Of {audit.looked_at:,} images"
+    checked = f"{audit.looked_at:,} images were checked"
     if audit.looked_at < audit.images:
-        looked_at += f" ({audit.images:,} there are; these are evenly spaced)"
-    text = f"{looked_at} {said}: data_issues.csv lists them." if said else f"{looked_at} none is"
+        checked += f" (of {audit.images:,}; evenly spaced)"
+    text = f"{checked}: {said}. They are listed in data_issues.csv." if said else f"{checked}: none"
     if not said:
-        text += " there twice, unlike all others, blank, dark, bright, blurry, tiny or oblong."
+        text += " is a duplicate, unlike all others, blank, dark, bright, blurry, tiny or oblong."
     if audit.passed_over:
         text += (
-            f" {audit.passed_over:,} pairs that are alike at a glance were not looked at closely:"
-            " they are too many, and only the most alike were; near duplicates may be missing."
+            f" {audit.passed_over:,} pairs of similar images were not compared in detail: there"
+            " were too many, so only the most similar were. Near duplicates may be missing."
         )
     drawn = []
     if counts and data.are_pictures:
         path = folder / "data_issues.png"
         _draw(path, {issue: examples(audit, issue) for issue in counts}, data)
         named = ", ".join(issue.replace("_", " ") for issue in counts)
-        drawn.append(Figure(f"Examples, a row an issue: {named}.", path))
-    return Section("data", "The images themselves", text, tuple(drawn))
+        drawn.append(Figure(f"Examples, one row per issue: {named}.", path))
+    return Section("data", "Image issues", text, tuple(drawn))
 
 
 def examples(audit: Audit, issue: str) -> list[Finding]:
-    """The findings of an issue to show: of groups the first two of each, of others the worst."""
+    """The findings of an issue to show: the first two of each group, or the worst if ungrouped."""
     found = [finding for finding in audit.findings if finding.issue == issue]
     if found[0].group is None or issue == "leak":
         return found[:_SHOWN]
@@ -65,7 +65,7 @@ def examples(audit: Audit, issue: str) -> list[Finding]:
 
 
 def _draw(path: Path, rows: dict[str, list[Finding]], data: Dataset) -> None:
-    """A row of pictures by issue."""
+    """Draws a row of images per issue."""
     figure = matplotlib_figure.Figure(figsize=(7.2, 1.45 * len(rows)))
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     axes = figure.subplots(len(rows), _SHOWN, squeeze=False)

@@ -1,4 +1,4 @@
-"""What of a run is drawn, and the words that go with it: an outcome -> the sections of its page."""
+"""The figures of a run and their captions: an outcome -> the sections of its page."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from rmdnet_jax.report import figures, names, terms
 from rmdnet_jax.report.outcome import Outcome
 from rmdnet_jax.report.page import Figure, Section
 
-# Of fewer t-SNE draws nothing.
+# With fewer points no t-SNE is drawn.
 _FEWEST_POINTS = 10
 
-# Where the collapse monitor changes its words, beside losses.simsiam.COLLAPSED.
+# Threshold of the collapse monitor for its wording, besides losses.simsiam.COLLAPSED.
 _HEALTHY = 0.5
 _SPREADS = {1.0: "1: spread evenly", 0.0: "0: collapsed"}
 
-# Confusions that are named.
+# Number of confusions that are listed.
 _NAMED = 3
 
 _TEACHER_CURVES = {
@@ -30,22 +30,22 @@ _STUDENT_CURVES = {
     "test_accuracy": "{test}",
     "validation_accuracy": "agreement with held-out labels",
     "train_accuracy": "agreement with the training labels",
-    "loss": "loss, all parts",
+    "loss": "total loss",
     "robust_loss": "robust loss",
     "node_loss": "node loss",
     "edge_loss": "edge loss",
 }
-# Of a line of metrics.jsonl.
+# Fields of metrics.jsonl without a curve.
 _NOT_DRAWN = {"stage", "epoch", "time", "seconds", "images_per_second"}
 
 
 def draw(folder: Path, outcome: Outcome, results: dict, config: dict) -> list[Section]:
-    """Draws what there is to draw as PNG files.
+    """Draws all figures of the outcome as PNG files.
 
     Args:
-      folder: for the files; is made.
-      outcome: what the run found out.
-      results: what results.json holds.
+      folder: for the files; created if missing.
+      outcome: the results of the run.
+      results: the content of results.json.
       config: the resolved config, JSON-able.
     """
     folder.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> 
         return None
     stages = _titles(outcome)
     rate = outcome.labels.rate_realised
-    noise = "labels as they are"
+    noise = "labels as given"
     if rate is not None:
         noise = f"{outcome.labels.kind} noise, {rate:.0%} wrong labels"
     path = folder / "comparison.png"
@@ -75,10 +75,10 @@ def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> 
         (stages["baseline"], stages["student"]), called.test, noise, path,
     )  # fmt: skip
     caption = f"{_sentence(called.test)} of {' and of '.join(stages.values())}, by epoch."
-    heading = "Beside the baseline"
-    text = "Both start from one seed and have the same budget."
+    heading = "Comparison with the baseline"
+    text = "Both use the same seed and the same training budget."
     if outcome.teacher and outcome.teacher.train_logits is None:  # both may learn from a classifier
-        text += f" {stages['student']} heeds the teacher, {stages['baseline']} does not."
+        text += f" {stages['student']} is guided by the teacher, {stages['baseline']} is not."
     return Section("comparison", heading, text, (Figure(caption, path),))
 
 
@@ -94,7 +94,7 @@ def _teacher_training(
         text += f" {_collapse(history)}"
     elif source.trains and not history:
         path = config["teacher"]["path"]
-        text += f" This one was trained by an earlier run, {path}: see its page."
+        text += f" It was trained by an earlier run, {path}: see the page of that run."
     if warning := outcome.teacher.warning():
         text += f" Warning: {warning}."
     drawn = _curves(folder, history, _TEACHER_CURVES, {"teacher": "teacher"}, results)
@@ -109,16 +109,16 @@ def _student_training(
         return None
     history = [line for student in students.values() for line in student.history]
     text = (
-        "A student learns from the given labels. If some of them are wrong, an agreement with them "
-        "that rises towards 100 % means that it learns the wrong ones by heart."
+        "A student learns from the given labels. If some of them are wrong, and its agreement with "
+        "them rises towards 100 %, it is memorising the wrong ones."
     )
-    # What a method logs beside these goes by its own name.
+    # Other quantities that a method logs are drawn under their own names.
     own = dict.fromkeys(name for line in history for name in line if name not in _NOT_DRAWN)
     quantities = _STUDENT_CURVES | {
         name: name.replace("_", " ") for name in own if name not in _STUDENT_CURVES
     }
     if "baseline" in students:
-        del quantities["test_accuracy"]  # is the comparison's
+        del quantities["test_accuracy"]  # drawn in the comparison
     drawn = _curves(folder, history, quantities, _titles(outcome), results)
     return Section("student", "Stage 2: the student", text, drawn)
 
@@ -130,7 +130,7 @@ def _curves(
     stages: dict[str, str],
     results: dict,
 ) -> tuple[Figure, ...]:
-    """A figure a quantity that the history has, with a line a stage."""
+    """One figure per quantity in the history, with one line per stage."""
     called, drawn = terms.of(results), []
     for quantity, what in quantities.items():
         if not any(quantity in line for line in history):
@@ -148,20 +148,18 @@ def _curves(
 
 
 def _collapse(history: list[dict]) -> str:
-    """What the collapse monitor shows, for somebody who never heard of it."""
+    """The result of the collapse monitor, for readers who do not know it."""
     spreads = [line["spread"] for line in history]
     if spreads[-1] >= _HEALTHY:
         verdict = "It has not collapsed"
     elif spreads[-1] >= COLLAPSED:
-        verdict = "It has partly collapsed, and its relations say less than they could"
+        verdict = "It has partly collapsed: its relations are less informative than they could be"
     else:
-        verdict = (
-            "It has collapsed: its relations say nothing, and the student should not heed them"
-        )
+        verdict = "It has collapsed: its relations carry no information and should not be used"
     return (
-        f"{verdict}: the spread of its embeddings ended at {spreads[-1]:.2f} (1 is spread evenly "
-        f"in all directions, 0 is the same embedding for every image; lowest {min(spreads):.2f}, "
-        f"in epoch {history[int(np.argmin(spreads))]['epoch']})."
+        f"{verdict}. The spread of its embeddings ended at {spreads[-1]:.2f} (1: evenly spread in "
+        f"all directions, 0: the same embedding for every image; minimum {min(spreads):.2f}, in "
+        f"epoch {history[int(np.argmin(spreads))]['epoch']})."
     )
 
 
@@ -184,9 +182,9 @@ def _predictions(folder: Path, outcome: Outcome, results: dict) -> Section | Non
         for i, j in worst
         if apart[i, j]
     ]
-    text = "Most often taken for another: " + ", ".join(said) + "." if said else ""
+    text = "Most frequent confusions: " + ", ".join(said) + "." if said else ""
     caption = (
-        f"Confusion matrix of the {labels.size:,} test images: each row, a {label}, sums to 1."
+        f"Confusion matrix of the {labels.size:,} test images: each row (a {label}) sums to 1."
     )
     heading = "Test predictions"
     return Section("predictions", heading, text, (Figure(caption, path),))
@@ -195,8 +193,8 @@ def _predictions(folder: Path, outcome: Outcome, results: dict) -> Section | Non
 def _estimate(suspicion: Suspicion) -> str:
     if suspicion.rate is None:
         return (
-            "How many are wrong cannot be told: what was learned agrees with too few labels. No "
-            "label is marked; the order of suspicion still holds."
+            "The share of wrong labels cannot be estimated: the predictions agree with too few "
+            "labels. No label is marked as an issue; the ranking by suspicion is still valid."
         )
     lowest, highest = suspicion.range
     return (
@@ -209,8 +207,8 @@ def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
     labels, suspicion = outcome.labels, outcome.suspicion
     estimated = suspicion.transition if suspicion else None
     matrices = {
-        "transition": (labels.transition, "Realised: given labels by true class."),
-        "transition_estimated": (estimated, "Estimated: the same, worked out without true labels."),
+        "transition": (labels.transition, "Actual: given labels by true class."),
+        "transition_estimated": (estimated, "Estimated: the same, without using true labels."),
     }
     drawn = []
     for name, (matrix, caption) in matrices.items():
@@ -224,33 +222,33 @@ def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
         text.append(f"{labels.rate_realised:.1%} of the training labels are wrong.")
     if labels.rate_open:
         text.append(
-            f"{labels.rate_open:.1%} of the training images show none of the classes; what is "
-            "realised is of the others."
+            f"{labels.rate_open:.1%} of the training images show none of the classes; the actual "
+            "matrix is of the others."
         )
     if suspicion:
         text.append(_estimate(suspicion))
     if "noise_transition_error" in results:
         gap = results["noise_transition_error"]
-        text.append(f"A row of one is {gap:.3f} from that of the other (total variation, mean).")
+        text.append(f"The rows of the two differ by {gap:.3f} on average (total variation).")
     if "label_kinds" in results:
         text.append(_kinds(results["label_kinds"]))
     return Section("noise", "Label noise", " ".join(text), tuple(drawn)) if drawn else None
 
 
 def _kinds(quality: dict) -> str:
-    """How well the three kinds of labels are told apart."""
+    """How well the three kinds of labels are distinguished."""
     words = {"clean": "right labels", "closed": "labels of another class",
-             "open": "pictures of none"}  # fmt: skip
+             "open": "labels of images of none"}  # fmt: skip
     found = [
         f"{share:.1%} of the {words[kind]}"
         for kind, share in quality["recall"].items()
         if share is not None
     ]
-    return f"Taken for what they are: {', '.join(found)}."
+    return f"Kind identified correctly: {', '.join(found)}."
 
 
 def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
-    """t-SNE of the first images given either of two labels, in every embedding there is."""
+    """t-SNE of the first images with either of two given labels, in every available embedding."""
     data, given, true = outcome.data, outcome.labels.given, outcome.labels.true
     points = config["report"]["tsne_points"]
     if true is None or not points:
@@ -264,7 +262,7 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
         embeddings["teacher"] = outcome.teacher.source.title, outcome.teacher.train_embedding
     titles = _titles(outcome)
     model = config["model"]
-    is_linear = model["kind"] == "mlp" and not model["hidden"]  # on what the teacher has already
+    is_linear = model["kind"] == "mlp" and not model["hidden"]  # same embedding as the teacher
     students = {} if is_linear and embeddings else outcome.students
     for stage, student in students.items():
         embeddings[stage] = titles[stage], student.train.embedding
@@ -282,13 +280,13 @@ def _embeddings(folder: Path, outcome: Outcome, config: dict) -> Section | None:
     first, second = (names.short(data.class_names[c], 40) for c in pair)
     text = (
         f"Training images labelled {first} or {second}, as in Figures 5 to 7 of the paper. Where a "
-        "wrong label lies apart from the right ones, the embedding has not been misled by it."
+        "wrong label is separated from the right ones, it has not misled the embedding."
     )
     return Section("embeddings", "Embeddings", text, tuple(drawn))
 
 
 def _titles(outcome: Outcome) -> dict[str, str]:
-    """What to call each student."""
+    """The display name of each student."""
     return {stage: names.short(one.title, 40) for stage, one in outcome.students.items()}
 
 

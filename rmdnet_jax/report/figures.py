@@ -1,4 +1,4 @@
-"""The pictures of a run, from plain values to PNG files. No pyplot, no global state."""
+"""The figures of a run, from plain values to PNG files. No pyplot, no global state."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from rmdnet_jax.base.atomic import open_atomic
 
-# Okabe and Ito's colours: told apart with any colour vision, and in grey.
+# Okabe and Ito's colours: distinguishable with any colour vision, and in greyscale.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"
 
 _STAGE_COLOURS = {"baseline": ORANGE, "student": BLUE, "teacher": GREEN}
 
-# Up to so many classes a heat map has names and numbers.
+# Maximum number of classes for which a heat map has names and numbers.
 _NAMED = 12
 
 
 class Point(NamedTuple):
-    """Where something was trained: x, a number or a name, and accuracies in percent of the last and
-    the best epoch, one a seed; none as long as it was not run."""
+    """A point at x, a number or a name: accuracies in percent of the last and the best epoch, one
+    per seed; empty until it has been run."""
 
     x: float | str
     last: Sequence[float]
@@ -43,9 +43,9 @@ def comparison(
 
     Args:
       baseline, student: lines of metrics.jsonl with epoch and test_accuracy.
-      names: what to call the two, in this order.
-      measure: what test_accuracy is to be called.
-      noise: what the labels suffered, for the heading.
+      names: of the two, in this order.
+      measure: the name of test_accuracy.
+      noise: the label noise, for the heading.
       path: the PNG.
     """
     figure, axes = _panels(1, width=5.6, height=3.6)
@@ -76,16 +76,16 @@ def curve(
     is_share: bool = False,
     levels: Mapping[float, str] = MappingProxyType({}),
 ) -> None:
-    """One quantity by epoch, small enough to stay readable on a phone.
+    """One quantity by epoch, small enough to be readable on a phone.
 
     Args:
       history: lines of metrics.jsonl.
       quantity: a field that some of them have.
-      names: what to call each stage to draw.
-      title: what to call the quantity.
+      names: of each stage to draw.
+      title: the name of the quantity.
       path: the PNG.
-      is_share: values in [0, 1] are drawn as per cent.
-      levels: values that mean something, with what they mean; they are drawn and always in sight.
+      is_share: draw values in [0, 1] as per cent.
+      levels: reference values and their meaning; always drawn and in view.
     """
     figure, (ax,) = _panels(1, width=3.6, height=2.7)
     for level, meaning in levels.items():
@@ -109,13 +109,13 @@ def curve(
 
 
 def points(panels: Mapping[str, Sequence[Point]], title: str, measure: str, path: Path) -> None:
-    """The mean of last and best epochs over a parameter or by name, with the standard deviation
-    over seeds; all panels have one scale.
+    """The mean accuracy of last and best epochs by a parameter or by name, with the standard
+    deviation over seeds; all panels have the same scale.
 
     Args:
-      panels: by heading, in the order of x; what was not run keeps its place.
-      title: above them all.
-      measure: what the accuracy is to be called.
+      panels: by heading, in the order of x; points that were not run keep their place.
+      title: above all panels.
+      measure: the name of the accuracy.
       path: the PNG.
     """
     figure, axes = _panels(len(panels), width=5.6, height=2.8)
@@ -123,7 +123,7 @@ def points(panels: Mapping[str, Sequence[Point]], title: str, measure: str, path
     for ax, (heading, found) in zip(axes, panels.items(), strict=True):
         are_names = isinstance(found[0].x, str)
         places = [float(i if isinstance(x, str) else x) for i, (x, *_) in enumerate(found)]
-        # The best first and larger, so that it is seen around a last epoch that is the best.
+        # The best first and larger, so that it stays visible where the last epoch is the best.
         for name, colour, size, fill in (("best", ORANGE, 8, "white"), ("last", BLUE, 5, BLUE)):
             values = [getattr(point, name) for point in found]
             known = [(x, np.mean(v), np.std(v, ddof=1) if len(v) > 1 else 0)
@@ -149,12 +149,12 @@ def points(panels: Mapping[str, Sequence[Point]], title: str, measure: str, path
 def heat_map(
     matrix: np.ndarray, class_names: Sequence[str], rows: str, columns: str, path: Path
 ) -> None:
-    """Shares [C, C] as a heat map; 0 is white and 1 dark in every one, so that two compare.
+    """Shares [C, C] as a heat map, always from white at 0 to dark at 1, for comparison.
 
     Args:
       matrix: float [C, C] in [0, 1].
-      class_names: short ones, that Matplotlib's font can draw.
-      rows, columns: what they stand for.
+      class_names: short, and drawable with Matplotlib's font.
+      rows, columns: the axis labels.
       path: the PNG.
     """
     count = len(class_names)
@@ -191,10 +191,10 @@ def embedding(
 
     Args:
       points: float [N, 2].
-      label: [N] of 0 or 1, the given one.
+      label: [N] of 0 or 1, the given labels.
       is_wrong: bool [N].
-      class_names: of the given labels 0 and 1: one panel each.
-      title: what the embedding is.
+      class_names: of the given labels 0 and 1; each has a panel.
+      title: the name of the embedding.
       path: the PNG.
     """
     figure, axes = _panels(2, width=3.6, height=3.3)
@@ -215,8 +215,8 @@ def embedding(
 
 
 def tsne(embedding: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE of [N, D] to float32 [N, 2], after PCA to 50 features; N of a few thousand at most."""
-    # Imported here: scikit-learn takes a second that runs without this figure need not pay.
+    """t-SNE of [N, D] to float32 [N, 2], after PCA to 50 features; for N up to a few thousand."""
+    # Imported here: scikit-learn takes a second to load, and not every run draws this figure.
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -229,7 +229,7 @@ def tsne(embedding: np.ndarray, seed: int) -> np.ndarray:
 def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels of `width` x `height` inches each, one below the other."""
     figure = Figure(figsize=(width, height * count))
-    # Room to the edge: on the page every figure is a card of its own.
+    # A margin: on the page every figure is a separate card.
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     axes = list(figure.subplots(count, 1, squeeze=False).flat)
     for ax in axes:

@@ -1,4 +1,4 @@
-"""The most suspicious training images, small enough to put on a page."""
+"""The most suspicious training images, small enough for the page."""
 
 import base64
 import dataclasses
@@ -13,16 +13,16 @@ from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.evaluation.label_issues import LabelIssues
 
-# Up to so many pixels a side a picture is kept as it is, every pixel of it.
+# Images of at most so many pixels per side are kept as they are.
 _SMALL = 48
 
-# Characters of all pictures of a page together, so that one of 2,000 cards stays below 20 MB; and
-# what each may have, however few there are.
+# Characters of all images of a page together, so that one of 2,000 cards stays below 20 MB; and the
+# maximum for each, however few there are.
 _ALL = 15_000_000
 _MOST = 20_000
 
-# (longest side in pixels, JPEG's quality), from what a picture has to what it comes to where even
-# the least is too much.
+# (longest side in pixels, JPEG quality), from the preferred form to the one that is used if all
+# others are too long.
 _FORMS = ((96, 85), (96, 70), (80, 65), (64, 60), (48, 50), (32, 40))
 
 
@@ -31,14 +31,14 @@ class Suspect:
     """A training image whose label looks wrong.
 
     Attributes:
-      index: its place in the training set.
-      picture: a data URI; None where the data is feature vectors.
+      index: its position in the training set.
+      picture: a data URI; None if the data is feature vectors.
       given, suggested: class numbers.
-      kind: of label_kinds.KINDS; an open one shows none of the classes, and what is suggested is
-        the class that it is most like.
-      true: class number, dataset.NO_CLASS for none of the classes, or None where nobody knows it.
+      kind: one of label_kinds.KINDS; an open one shows none of the classes, and the suggested class
+        is the most similar one.
+      true: class number, dataset.NO_CLASS for none of the classes, or None if it is unknown.
       score, student_score, neighbour_score: as in LabelIssues.
-      file: its path as the user knows it, or None.
+      file: its path as given by the user, or None.
     """
 
     index: int
@@ -54,7 +54,7 @@ class Suspect:
 
 
 def suspects(issues: LabelIssues, data: Dataset, labels: Labels, count: int) -> list[Suspect]:
-    """The `count` most suspicious images, or all there are, most suspicious first."""
+    """The `count` most suspicious images, or all if there are fewer, most suspicious first."""
     chosen = label_issues.ranking(issues)[:count]
     neighbours = issues.neighbour_score
     pictures = thumbnails(data, chosen) if data.are_pictures else [None] * len(chosen)
@@ -76,16 +76,16 @@ def suspects(issues: LabelIssues, data: Dataset, labels: Labels, count: int) -> 
 
 
 def thumbnails(data: Dataset, chosen: np.ndarray) -> list[str]:
-    """Data URIs of training images, int [n]; of many each is perhaps smaller."""
+    """Data URIs of training images, int [n]; each may be smaller if there are many."""
     most = min(_MOST, _ALL // max(1, len(chosen)))
     images = lazy_images.subset(data.train_images, chosen)
     return [thumbnail(pixels, most) for block in lazy_images.blocks(images) for pixels in block]
 
 
 def thumbnail(pixels: np.ndarray, most: int = _MOST) -> str:
-    """The data URI of uint8 [H, W, 3]: a small picture whole as PNG, a larger one, or one whose PNG
-    is too long, as a JPEG of at most 96 pixels a side. It has at most `most` characters if that can
-    be had at all (an image of noise at 32 pixels has 1,000). The page enlarges what is smaller."""
+    """The data URI of uint8 [H, W, 3]: a small image in full as PNG; a larger one, or one whose PNG
+    is too long, as a JPEG of at most 96 pixels per side. It has at most `most` characters if that
+    is possible (32 pixels of pure noise take 1,000). The page enlarges small ones."""
     image = Image.fromarray(pixels)
     if max(image.size) <= _SMALL:
         uri = _uri(image, "png", optimize=True)

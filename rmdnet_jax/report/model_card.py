@@ -1,4 +1,4 @@
-"""model_card.md: what somebody has to know who gets the classifier without the run."""
+"""model_card.md: what a user of the classifier needs to know who does not have the run."""
 
 import html
 import re
@@ -16,7 +16,7 @@ NAME = "model_card.md"
 
 _NAMED = 20  # classes
 
-# What Markdown, or a renderer's idea of it, would not show as it stands.
+# Characters that Markdown, or a dialect of it, would not show literally.
 _SPECIAL = re.compile(r"[\\`*_\[\]#|!~$]")
 
 
@@ -32,11 +32,11 @@ def write(
 
     Args:
       path: the Markdown file.
-      results: what results.json holds.
+      results: the content of results.json.
       config: the resolved config, JSON-able.
       issues: of the training labels.
-      class_names: one a class.
-      command: what started the run.
+      class_names: one per class.
+      command: the command that started the run.
     """
     is_unseen = config["train"]["folds"] > 1
     are_pictures = len(results["image_shape"]) == 3
@@ -49,11 +49,11 @@ def write(
         remarks=[_plain(text) for text in (caution, config["report"]["remark"]) if text],
         facts=[tuple(map(_plain, row)) for row in page.facts(results, config)],
         classes=_plain(listed(class_names, _NAMED)),
-        doubted=f"{int(issues.is_issue.sum()):,}",
+        flagged=f"{int(issues.is_issue.sum()):,}",
         judged=f"{len(issues.given):,}",
-        certainty="judged by networks that had not seen them"
+        certainty="scored by networks that were not trained on them"
         if is_unseen
-        else "judged by the network that learned from them",
+        else "scored by the network that was trained on them",
         inputs="pictures" if are_pictures else "feature vectors",
         example=Markup('["new/picture.jpg"]' if are_pictures else "features"),
         command=_block(command),
@@ -63,13 +63,13 @@ def write(
 
 
 def _plain(text: str) -> Markup:
-    """A text as one line of Markdown that shows it as it is; no HTML is left in it."""
+    """A text as one line of Markdown that shows it literally; HTML is escaped."""
     escaped = _SPECIAL.sub(lambda found: "\\" + found[0], shown(text))
     return Markup(html.escape(escaped, quote=False))
 
 
 def _block(text: str) -> Markup:
-    """A text as a block of code, behind a fence that is longer than any in it."""
+    """A text as a code block, with a fence that is longer than any in the text."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markup(f"{fence}bash\n{shown(text)}\n{fence}")

@@ -1,4 +1,4 @@
-"""Class names and paths for pages and pictures, where there is little room and not every glyph."""
+"""Class names and paths for pages and figures, where space and glyphs are limited."""
 
 import functools
 
@@ -8,7 +8,7 @@ from rmdnet_jax.base.text import shown
 
 
 def short(name: str, length: int) -> str:
-    """A shown name of at most `length` characters; of a longer one both ends are kept."""
+    """A printable name of at most `length` characters; a longer one is cut in the middle."""
     name = shown(name)
     if len(name) <= length:
         return name
@@ -17,7 +17,7 @@ def short(name: str, length: int) -> str:
 
 
 def drawable(class_names: tuple[str, ...], length: int = 14) -> list[str]:
-    """Short class names for a figure; "class 3" where Matplotlib's font lacks a character."""
+    """Short class names for a figure; "class 3" if Matplotlib's font lacks a character."""
     font = get_font(_font_file())
     names = [short(name, length) for name in class_names]
     return [

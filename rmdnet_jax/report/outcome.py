@@ -1,4 +1,4 @@
-"""All that a run found out, as it is handed to what writes and draws it."""
+"""All results of a run, as they are passed to the code that writes and draws them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from rmdnet_jax.teachers.judged import Judged
 
 @dataclasses.dataclass(frozen=True)
 class Student:
-    """A trained classifier's predictions, without augmentation, and its training's record.
+    """A trained classifier's predictions, without augmentation, and its training history.
 
     Attributes:
-      title: what to call it: "CE + RMDNet".
-      train, test: of all training images [N], held out or not, and the test images [M].
-      history: the lines of metrics.jsonl, one an epoch.
-      parameters: their number, of all its networks, without what serves training alone.
+      title: its name, such as "CE + RMDNet".
+      train, test: for all training images [N], held out or not, and the test images [M].
+      history: the lines of metrics.jsonl, one per epoch.
+      parameters: their number, in all its networks, without those that only training needs.
     """
 
     title: str
@@ -32,17 +32,17 @@ class Student:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """All that a run found out.
+    """All results of a run.
 
     Attributes:
-      data, labels: of all training images, those held out among them.
+      data, labels: of all training images, including those held out.
       teacher: None without one.
       teacher_history: lines of metrics.jsonl; empty where the teacher was not trained here.
-      students: "student" and perhaps "baseline"; none if only a teacher was asked for.
-      suspicion: of the labels, by "student" and teacher; None without a student.
+      students: "student" and possibly "baseline"; empty if only a teacher was trained.
+      suspicion: of the labels, according to "student" and teacher; None without a student.
       validation_size: number of training images that no student learned from.
-      belief: float32 [N, C], probabilities of the training images that their labels were judged
-        by; None without a student.
+      belief: float32 [N, C], probabilities of the training images that their labels were scored
+        with; None without a student.
     """
 
     data: Dataset

@@ -1,5 +1,5 @@
-// The gallery: cards to sort, filter, look at page by page, and give verdicts on. Without this
-// script the first of them stand in order of suspicion. What a verdict is: corrections.js.
+// The gallery: cards to sort, filter, page through and review. Without this script only the first
+// of them are shown, in order of suspicion. Verdicts are defined in corrections.js.
 "use strict";
 {
   const find = (selector) => document.querySelector(selector);
@@ -28,11 +28,11 @@
   let sorted = rows;
   let shown = rows; // those that the filters let through
   let page = 0;
-  let current = rows[0]; // the card that Tab leads to
+  let current = rows[0]; // the card that Tab moves to
   let anchor = rows[0]; // where a selection with Shift begins
   const selected = new Set();
 
-  // ---- what is seen
+  // ---- display
 
   const fits = (row) => {
     const { index, given, suggested, kind } = row.dataset;
@@ -52,7 +52,7 @@
   const said = ({ length, 0: first }) =>
     length > 1 ? `${length} images` : `image ${first.trim()}`;
 
-  // Brings a card up to date.
+  // Updates a card.
   const dress = (row) => {
     if (!row.querySelector(".verdict")) {
       row.append(find("#controls").content.cloneNode(true));
@@ -60,7 +60,7 @@
     }
     const { index } = row.dataset;
     const verdict = corrections.verdict(index);
-    const stop = row === current ? 0 : -1; // one stop for Tab, and its controls after it
+    const stop = row === current ? 0 : -1; // only this card and its controls are reached with Tab
     row.tabIndex = stop;
     row.classList.toggle("reviewed", verdict !== "");
     row.setAttribute("aria-selected", selected.has(row));
@@ -85,15 +85,15 @@
     find("#count").value =
       `${done} of ${rows.length} reviewed` +
       (parts.length ? `: ${parts.map((part) => part.join(" ")).join(", ")}` : "") +
-      (away ? `; ${away} of images not on this page` : "");
+      (away ? `; ${away} for images not on this page` : "");
     find("#undo").disabled = !corrections.steps.length;
     find("#save").disabled = !corrections.rows.size;
     find("#kept").textContent = corrections.isKept
-      ? "This browser keeps them until you save them."
-      : "This browser does not keep them: save the file before you close this page.";
+      ? "This browser stores them until you save them."
+      : "This browser does not store them: save the file before you close this page.";
   };
 
-  // Shows the page of cards that `page` says, as the filters and the order want it.
+  // Shows page number `page` of the cards, filtered and sorted.
   const render = () => {
     shown = sorted.filter(fits);
     const pages = Math.max(1, Math.ceil(shown.length / size));
@@ -113,13 +113,13 @@
     find("#selection output").value = `${selected.size} selected:`;
     find("#all").disabled = !shown.length;
     count();
-    // Focus is never lost with what had it.
+    // Focus is not lost when the element that had it disappears.
     const isLost = hadFocus && !body.contains(document.activeElement);
     const isHidden = !selected.size && find("#selection").contains(document.activeElement);
     if (isLost || isHidden) (here.length ? current : find("#start")).focus({ preventScroll: true });
   };
 
-  // Goes to a card of those shown, on whichever page it is.
+  // Goes to one of the shown cards, on any page.
   const go = (row, takesFocus = true) => {
     current = row;
     page = Math.floor(shown.indexOf(row) / size);
@@ -145,9 +145,9 @@
     render();
   };
 
-  // ---- what is done
+  // ---- actions
 
-  // What a verdict comes to. An image that shows none of the classes has no other class to take.
+  // The result of a verdict. For an image of none of the classes, the suggestion is its removal.
   const outcome = (row, verdict, name) => {
     const { index, given, suggested, kind } = row.dataset;
     if (verdict === "suggestion" && kind === "open") return [index, "remove", ""];
@@ -155,7 +155,7 @@
     return [index, verdict, cells[verdict] ?? ""];
   };
 
-  // Gives a verdict to a card, and to all selected ones if it is one of them, and goes on.
+  // Gives a verdict to a card, or to all selected ones if it is one of them, and advances.
   const give = (row, verdict, name, goesOn) => {
     const them = selected.has(row) || !row ? [...selected] : [row];
     const what = said(them.map((one) => one.dataset.index));
@@ -170,7 +170,7 @@
     const word = them.length > 1 ? verdict : outcomes[0][1];
     tell(`${what}: ${word === "class" ? names.get(name) : word || "no verdict"}`);
     render();
-    // The filters may no longer let this card through, nor others of the selected ones.
+    // The filters may now exclude this card, and others of the selected ones.
     const next = later.find((one) => shown.includes(one)) ?? shown.at(-1);
     if (goesOn && next) go(next);
   };
@@ -203,7 +203,7 @@
     link.href = URL.createObjectURL(new Blob([corrections.csv()], { type: "text/csv" }));
     link.download = "corrections.csv";
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // not before the browser has read it
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser must have read it by then
     corrections.saved();
     tell(`${corrections.rows.size} verdicts written to corrections.csv`);
   };
@@ -217,7 +217,7 @@
     render();
   };
 
-  // ---- keys, on a card alone: elsewhere a letter is a letter
+  // ---- keys, only on a card: elsewhere a letter is typed text
 
   const letters = Object.fromEntries(
     [...find("#controls").content.querySelectorAll("button")].map((button) => {
@@ -258,7 +258,7 @@
   });
 
   body.addEventListener("mousedown", (event) => {
-    if (event.shiftKey) event.preventDefault(); // selects cards, and no text
+    if (event.shiftKey) event.preventDefault(); // select cards, not text
   });
 
   body.addEventListener("click", (event) => {
@@ -267,7 +267,7 @@
     if (!row) return;
     if (button) {
       const isPressed = button.getAttribute("aria-pressed") === "true";
-      const isMouse = event.detail > 0; // who points does not want the page to move
+      const isMouse = event.detail > 0; // with a mouse the page should not move
       if (isPressed) give(row, "", undefined, false);
       else give(row, button.dataset.verdict, undefined, !isMouse);
     } else if (event.target.type === "checkbox" || event.shiftKey) {
@@ -292,7 +292,7 @@
   on("#start", () => {
     const open = shown.find((row) => !corrections.verdict(row.dataset.index));
     if (open) go(open);
-    else tell("all that are shown are reviewed");
+    else tell("all shown images are reviewed");
   });
   on("#all", () => {
     shown.forEach((row) => selected.add(row));
@@ -323,7 +323,7 @@
   form.addEventListener("change", refilter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {
-    event.preventDefault(); // the browser's own reset comes after this, and would empty the count
+    event.preventDefault(); // the browser's own reset comes after this, and would clear the count
     for (const field of form.querySelectorAll("select")) field.value = "";
     refilter();
   });

@@ -1,4 +1,4 @@
-"""report.html: one self-contained page about a run, to be opened anywhere and sent to anybody."""
+"""report.html: a self-contained page about a run, which can be opened offline and shared."""
 
 import base64
 import dataclasses
@@ -16,16 +16,16 @@ from rmdnet_jax.data.dataset import NO_CLASS, Dataset
 from rmdnet_jax.report import templates, terms
 from rmdnet_jax.report.gallery import Suspect
 
-# Cards that are shown at once; without JavaScript there are no more.
+# Cards per page; without JavaScript only the first page is shown.
 _CARDS = 50
 
-# Pixels of a figure's file for one on the page: sharp on fine screens.
+# Pixels of a figure's file per pixel on the page: sharp on high-resolution screens.
 _DENSITY = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A PNG file and what it shows, in words that do without it."""
+    """A PNG file and a caption that also serves as its text alternative."""
 
     caption: str
     path: Path
@@ -62,13 +62,13 @@ def write(
 
     Args:
       path: the HTML file.
-      results: what results.json holds.
+      results: the content of results.json.
       config: the resolved config, JSON-able.
-      sections: in the order to show.
-      suspects: the gallery, most suspicious first; none is no gallery.
-      class_names: one a class.
-      command: what started the run.
-      kept_under: what `key` says of the run's data.
+      sections: in display order.
+      suspects: the gallery, most suspicious first; if empty there is no gallery.
+      class_names: one per class.
+      command: the command that started the run.
+      kept_under: the `key` of the run's data.
     """
     present = {
         field: sorted({getattr(suspect, field) for suspect in suspects})
@@ -99,13 +99,13 @@ def write(
 
 
 def key(data: Dataset, given: np.ndarray) -> str:
-    """What a browser keeps the verdicts on a run's labels under: other training images, classes or
-    given labels make another one. What is suspected of them, and how many are shown, does not: a
-    page that is written again finds its verdicts.
+    """The key under which a browser stores the verdicts on a run's labels. It depends on the
+    training images, classes and given labels, but not on their scores or how many are shown, so
+    that a page that is written again finds its verdicts.
 
     Args:
       data: the run's.
-      given: int [N], the labels that were learned.
+      given: int [N], the labels that were trained on.
     """
     digest = hashlib.sha256(repr((data.name, data.class_names, data.train_files)).encode())
     if data.train_files is None:
@@ -117,12 +117,12 @@ def key(data: Dataset, given: np.ndarray) -> str:
 
 
 def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
-    """(what, figure, remark) of the numbers that a reader looks for first."""
+    """(what, number, remark) of the most important results."""
     called = terms.of(results)
     is_measured = results.get("pixel_knn_accuracy") is not None
     pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (images on disk)"
     pixels = f"raw pixels {pixels}; " if len(results["image_shape"]) == 3 else ""
-    # A teacher that is no network of ours has no untrained form.
+    # A teacher whose network is not built here has no untrained form.
     has_random = results.get("random_encoder_knn_accuracy") is not None
     random = "random encoder {random_encoder_knn_accuracy:.1%}, " if has_random else ""
     lowest, highest = results.get("noise_rate_range", (0, 1))
@@ -132,7 +132,7 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
         (
             "test accuracy on reviewed labels",
             "test_accuracy_reviewed",
-            "{test_images_reviewed:,} test images whose label a person has looked at",
+            "{test_images_reviewed:,} test images whose label has been reviewed",
         ),
         (results.get("baseline_title", ""), "baseline_test_accuracy", "same seed, same budget"),
         (
@@ -140,14 +140,22 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
             "teacher_knn_accuracy",
             f"{random}{pixels}neighbours vote with {{knn_labels}} labels",
         ),
-        (f"{called.test} of the teacher", "teacher_test_accuracy", "a classifier trained before"),
+        (
+            f"{called.test} of the teacher",
+            "teacher_test_accuracy",
+            "a classifier from an earlier run",
+        ),
         ("wrong labels", "noise_rate_realised", "noise: {noise_kind}"),
         (
             "wrong labels, estimated",
             "noise_rate_estimated",
-            f"{between}without looking at true labels",
+            f"{between}without using true labels",
         ),
-        ("calibration error", "expected_calibration_error", f"confidence beside {called.test}"),
+        (
+            "calibration error",
+            "expected_calibration_error",
+            f"confidence vs {called.test}",
+        ),
     ]
     rows = [
         (what, f"{results[name]:.1%}", remark.format(**results))
@@ -156,15 +164,15 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
     ]
     if results.get("label_issue_auroc") is not None:
         auroc = f"{results['label_issue_auroc']:.3f}"
-        rows.append(("AUROC of the wrong labels", auroc, "0.5 is guessing; label_issues.csv"))
+        rows.append(("AUROC of the wrong labels", auroc, "0.5 is chance; see label_issues.csv"))
     if results.get("train_seconds") is not None:
-        speed = f"{results['images_per_second']:,.0f} images a second in the last stage"
+        speed = f"{results['images_per_second']:,.0f} images per second in the last stage"
         rows.append(("training time", f"{results['train_seconds']:,.0f} s", speed))
     return rows
 
 
 def facts(results: dict, config: dict) -> list[tuple[str, str]]:
-    """(what, text) of what was run, for somebody who wants to judge or repeat it."""
+    """(what, text) about the setup of the run, to assess or repeat it."""
     rows = [
         (
             "data",
@@ -175,16 +183,16 @@ def facts(results: dict, config: dict) -> list[tuple[str, str]]:
     ]
     if results.get("skipped_files"):
         rows.append(("skipped", f"{results['skipped_files']:,} files (skipped_files.csv)"))
-    asked = results.get("noise_rate_asked")
-    noise = results["noise_kind"] + ("" if asked is None else f", {asked:.1%} asked")
+    nominal = results.get("noise_rate_asked")
+    noise = results["noise_kind"] + ("" if nominal is None else f", {nominal:.1%} nominal")
     if results["noise_kind"] == "none":
-        noise = "none added: the labels as they are"
+        noise = "none added: the labels as given"
     rows.append(("noise", noise))
     if results.get("test_accuracy") is not None:
         teacher = results["teacher_kind"]
         weight = "" if teacher == "none" else f" with K = {config['rgrl']['k']:g}"
-        told = f"{results['title']}, teacher {teacher}{weight}, seed {config['seed']}"
-        rows.append(("method", told))
+        method = f"{results['title']}, teacher {teacher}{weight}, seed {config['seed']}"
+        rows.append(("method", method))
     times = [f"{stage} {time:,.0f} s" for stage, time in results.get("stage_seconds", {}).items()]
     if times:
         rows.append(("training time", ", ".join(times)))

@@ -1,4 +1,4 @@
-"""What a run leaves behind: results.json, label_issues.csv, figures, report.html."""
+"""The files that a run writes: results.json, label_issues.csv, figures, report.html."""
 
 import importlib.metadata
 import json
@@ -18,8 +18,8 @@ from rmdnet_jax.machine import hosts
 from rmdnet_jax.report import data_section, drawing, gallery, model_card, page
 from rmdnet_jax.report.outcome import Outcome
 
-# Classes up to which transition matrices are in results.json, where a number is a line. Those of
-# more are in a file of their own, arrays "realised" and "estimated".
+# Maximum number of classes for which transition matrices are in results.json, where each number
+# takes a line. Larger ones are in a separate file, arrays "realised" and "estimated".
 _IN_JSON = 100
 TRANSITIONS = "transitions.npz"
 
@@ -34,13 +34,13 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
 
     Args:
       workdir: this run's folder.
-      outcome: what to write.
+      outcome: the results to write.
       config: the resolved config, JSON-able.
-      command: what the user typed.
+      command: as the user typed it.
     """
     data, suspicion = outcome.data, outcome.suspicion
     results = summarise(outcome)
-    # The numbers first: nothing that goes wrong in drawing can lose them.
+    # The numbers first: an error in drawing cannot lose them.
     _write_json(workdir, results)
     if suspicion and data.num_classes > _IN_JSON:
         with open_atomic(workdir / TRANSITIONS, "wb") as file:
@@ -54,8 +54,8 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
             label_issues.write_csv(
                 workdir / "test_label_issues.csv", suspicion.test, data.class_names, data.test_files
             )
-    if suspicion and (told := _consensus(outcome)):
-        consensus.write(workdir, told, data, outcome.labels)
+    if suspicion and (agreed := _consensus(outcome)):
+        consensus.write(workdir, agreed, data, outcome.labels)
     if suspicion and outcome.belief is not None:
         pred_probs.write(
             workdir / pred_probs.NAME, outcome.belief, suspicion.train.given,
@@ -84,9 +84,9 @@ def _write_json(workdir: Path, results: dict) -> None:
 
 
 def _audit(workdir: Path, outcome: Outcome) -> tuple[dict[str, int], page.Section] | None:
-    """Writes what is wrong with the images themselves; returns the counts of it and the page's
-    section. None where there are no embeddings, or where it fails: it comes last and asks for much
-    memory, and hours of training are not to be lost to it."""
+    """Writes the issues of the images themselves; returns their counts and the page's section. None
+    if there are no embeddings, or if it fails: it comes last and needs much memory, and a failure
+    must not lose hours of training."""
     try:
         if (found := _audited(outcome)) is None:
             return None
@@ -96,13 +96,13 @@ def _audit(workdir: Path, outcome: Outcome) -> tuple[dict[str, int], page.Sectio
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         hosts.warn(
-            f"the images themselves were not looked at, there is no {DATA_ISSUES} ({reason})"
+            f"the images were not checked for issues, so {DATA_ISSUES} is missing ({reason})"
         )
         return None
 
 
 def _audited(outcome: Outcome) -> Audit | None:
-    """What is wrong with the images themselves, by the embeddings that there are; None without."""
+    """The issues of the images themselves, by the available embeddings; None if there are none."""
     data, teacher, student = outcome.data, outcome.teacher, outcome.students.get("student")
     if not data.are_pictures:
         embeddings = np.asarray(data.train_images), np.asarray(data.test_images)
@@ -116,7 +116,7 @@ def _audited(outcome: Outcome) -> Audit | None:
 
 
 def summarise(outcome: Outcome) -> dict:
-    """What results.json holds; accuracies in [0, 1], times in seconds."""
+    """The content of results.json; accuracies in [0, 1], times in seconds."""
     data, labels, teacher = outcome.data, outcome.labels, outcome.teacher
     suspicion = outcome.suspicion
     results: dict = {"dataset": data.name, "skipped_files": len(data.skipped_files)}
@@ -140,8 +140,8 @@ def summarise(outcome: Outcome) -> dict:
             "labels_corrected": review.corrected,
             "images_removed": review.removed,
         }
-    if told := _consensus(outcome):
-        results |= consensus.summarise(told, labels)
+    if agreed := _consensus(outcome):
+        results |= consensus.summarise(agreed, labels)
     results["teacher_kind"] = teacher.kind if teacher else "none"
     for encoder in ("knn_accuracy", "random_encoder_knn_accuracy", "pixel_knn_accuracy"):
         name = "teacher_knn_accuracy" if encoder == "knn_accuracy" else encoder
@@ -151,8 +151,8 @@ def summarise(outcome: Outcome) -> dict:
         results["teacher_test_accuracy"] = teacher.verdict.test_accuracy
         results["teacher_parameters"] = known.parameters if known else None
     results["knn_labels"] = "given" if labels.true is None else "true"
-    # Unless the source says more, who does not know the true labels of the training images does not
-    # know those of the test ones.
+    # Unless the source states otherwise, the test labels are true if and only if the true labels of
+    # the training images are known.
     is_known = labels.true is not None if data.tests_truth is None else data.tests_truth
     results["test_labels"] = "true" if is_known else "given"
     results |= {"test_accuracy": None, "best_test_accuracy": None, "label_issue_auroc": None}
@@ -200,7 +200,7 @@ def summarise(outcome: Outcome) -> dict:
 
 
 def _consensus(outcome: Outcome) -> Consensus | None:
-    """What annotators and the student say together, where there are both."""
+    """The consensus of the annotators and the student, if there are both."""
     if outcome.belief is None:
         return None
     return consensus.found(outcome.data, outcome.labels, outcome.belief)
@@ -212,7 +212,7 @@ def _in_json(matrix: np.ndarray | None) -> list | None:
 
 
 def _transitions(outcome: Outcome) -> dict[str, np.ndarray]:
-    """The transition matrices that are known, float [C, C]."""
+    """The available transition matrices, float [C, C]."""
     suspicion = outcome.suspicion
     found = {
         "realised": outcome.labels.transition,

@@ -1,4 +1,4 @@
-"""A sweep's trials as sweep.json, as sweep.md and on the terminal."""
+"""The trials of a sweep as sweep.json, sweep.md and terminal output."""
 
 import dataclasses
 import json
@@ -15,17 +15,17 @@ CRITERION = "agreement with held-out given labels"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is known of a trial; shares in [0, 1], None as long as they are not known.
+    """The record of a trial; shares in [0, 1], None until they are known.
 
     Attributes:
       values: of the swept fields.
       workdir: the trial's.
       agreement: share of the held-out given labels that the student agrees with.
-      standard_error: of that.
-      test_accuracy: chooses nothing.
+      standard_error: of the agreement.
+      test_accuracy: reported only; never used for selection.
       test_labels: results.json's, "true" or "given".
-      diverged: why it has no results and will have none.
-      is_chosen: whether it is the one.
+      diverged: the reason why it has no results, if it diverged.
+      is_chosen: whether it is the chosen trial.
     """
 
     values: dict[str, Any]
@@ -50,13 +50,13 @@ def write(workdir: Path, rows: Sequence[Row], command: str | None) -> None:
         json.dump(record, file, indent=2)
     parts = ["# Sweep", table(rows), _legend(rows)]
     if command:
-        parts.append(f"The chosen one, on all training images:\n\n```bash\n{shown(command)}\n```")
+        parts.append(f"The chosen trial, on all training images:\n\n```bash\n{shown(command)}\n```")
     with open_atomic(workdir / "sweep.md") as file:
         file.write("\n\n".join(parts) + "\n")
 
 
 def closing(rows: Sequence[Row], results: dict | None, workdir: Path, command: str) -> str:
-    """What the terminal says at the end; `results` are those of the chosen one on all images."""
+    """The terminal output at the end; `results` are those of the chosen trial on all images."""
     (chosen,) = (row.values for row in rows if row.is_chosen)
     said = ", ".join(f"{field} = {value}" for field, value in chosen.items())
     ended = ", which diverged"
@@ -71,7 +71,7 @@ def closing(rows: Sequence[Row], results: dict | None, workdir: Path, command: s
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The trials in Markdown."""
+    """The trials as a Markdown table."""
     fields = list(rows[0].values)
     header = [*fields, CRITERION, _test(rows), ""]
     lines = [header, ["---"] * len(header)]
@@ -86,20 +86,20 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _test(rows: Sequence[Row]) -> str:
-    """What the share of test images predicted as labelled is called; all trials have the same."""
+    """The term for the share of test images predicted as labelled, the same for all trials."""
     known = (terms.of({"test_labels": row.test_labels}).test for row in rows if row.test_labels)
     return next(known, "test")
 
 
 def _legend(rows: Sequence[Row]) -> str:
     return (
-        f"Chosen by {CRITERION} of the last epoch (± its standard error), never by {_test(rows)}. "
-        "Trials were trained without the held-out images."
+        f"Chosen by {CRITERION} after the last epoch (± its standard error), never by "
+        f"{_test(rows)}. Trials were trained without the held-out images."
     )
 
 
 def _remark(row: Row, rows: Sequence[Row]) -> str:
-    """Whether a trial was chosen, could as well have been, or diverged."""
+    """Whether a trial was chosen, is not clearly worse than the chosen one, or diverged."""
     if row.is_chosen or row.diverged:
         return "**chosen**" if row.is_chosen else "diverged"
     for best in (other for other in rows if other.is_chosen):

@@ -1,5 +1,5 @@
-"""A table of a paper, ours beside the paper's: Markdown, HTML, results.jsonl, and of a figure its
-picture."""
+"""A paper's table with our results beside the paper's: Markdown, HTML, results.jsonl, and a plot if
+it is a figure."""
 
 import dataclasses
 import json
@@ -12,9 +12,9 @@ from rmdnet_jax.report import figures, templates
 from rmdnet_jax.report.page import Figure
 
 LEGEND = (
-    "Test accuracy in percent: ours · the paper's, where it prints one. Ours is that of the last "
-    "epoch, in brackets that of the best one, which the test images chose: the mean ± standard "
-    "deviation over seeds [their number]; - has not been run. Noise and student vary with the seed."
+    "Test accuracy in percent: ours · the paper's, if stated. Ours is that of the last epoch, and "
+    "in brackets that of the best epoch, selected on the test images: mean ± standard deviation "
+    "over seeds [their number]; - means not run. Noise and student vary with the seed."
 )
 _NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -24,12 +24,12 @@ class Score:
     """An entry of a table.
 
     Attributes:
-      row: what tells its row from others, with the headings: (("data set", "cifar10"), ...).
-      column: of it, the heading.
-      last, best: accuracies in percent of the last and the best epoch, one a seed.
+      row: the headings and cells that identify its row: (("data set", "cifar10"), ...).
+      column: the heading of its column.
+      last, best: accuracies in percent of the last and the best epoch, one per seed.
       diverged: number of seeds that diverged.
-      paper, spread: the paper's accuracy in percent and its deviation; None is not printed.
-      panel, x: of a figure: which of its panels the entry is a point of, and where.
+      paper, spread: the paper's accuracy in percent and its deviation; None if not stated.
+      panel, x: for a figure, the panel and the position of the entry's point.
     """
 
     row: tuple[tuple[str, str], ...]
@@ -63,16 +63,17 @@ def write(
     scores: Sequence[Score],
     lines: Sequence[dict],
 ) -> str:
-    """Writes NAME.md, NAME.html, results.jsonl and, of a figure of which there is something to
-    draw, NAME.png; returns the Markdown.
+    """Writes NAME.md, NAME.html, results.jsonl and, for a figure with results, NAME.png.
+
+    Returns the Markdown.
 
     Args:
-      folder: where to.
-      name: "table1" or "gss_figure3", say.
-      heading: what every heading says of the scale.
-      remark: what else is to be known of this table.
+      folder: the output folder.
+      name: such as "table1" or "gss_figure3".
+      heading: the scale of the experiments, for all headings.
+      remark: further remarks on this table.
       scores: the table's entries in the paper's order.
-      lines: of results.jsonl.
+      lines: those of results.jsonl.
     """
     scaled = f"{called(name)} · {heading}"
     title = f"{scaled} · last epoch (best epoch)"
@@ -104,7 +105,7 @@ def called(name: str) -> str:
 
 
 def layout(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows as text, in the order in which the scores have them."""
+    """The header and the rows as text, in the order of the scores."""
     columns = list(dict.fromkeys(score.column for score in scores))
     by_place = {(score.row, score.column): str(score) for score in scores}
     header = [*(heading for heading, _ in scores[0].row), *columns]
@@ -116,7 +117,7 @@ def layout(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
 
 
 def _draw(path: Path, title: str, scores: Sequence[Score]) -> Figure | None:
-    """The picture of a figure's panels; None of a table, and where nothing was run."""
+    """The plot of a figure's panels; None for a table, or if nothing was run."""
     panels: dict[str, list[figures.Point]] = {}
     for score in scores:
         if score.panel is not None and score.x is not None:

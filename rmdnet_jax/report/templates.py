@@ -1,6 +1,6 @@
 """The package's HTML templates, filled in.
 
-What they show may be anything: names of files and classes are somebody else's.
+Their values are untrusted: the names of files and classes come from outside.
 """
 
 import jinja2
@@ -19,5 +19,5 @@ _ENVIRONMENT.filters |= {"cell": cell, "shown": shown, "short": names.short}
 
 
 def render(template: str, **values: object) -> str:
-    """The text of a template, "page.html.j2", with all the values that it names."""
+    """The text of a template, such as "page.html.j2", with the values that it uses."""
     return _ENVIRONMENT.get_template(template).render(values)

@@ -1,5 +1,5 @@
-"""What numbers are called. Accuracy is only what is measured on labels known to be true; on labels
-that may be wrong themselves it is agreement with them, and says so."""
+"""What the measures are called. Only if the labels are known to be true is it accuracy; if they may
+be wrong themselves, it is called agreement with them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """Words of a run.
+    """The terms for a run.
 
     Attributes:
-      test: the share of the test images that are predicted as labelled.
-      knn: the same by a vote of nearest neighbours.
-      label: of the test images.
-      caution: what to keep in mind, or nothing.
+      test: for the share of the test images that are predicted as labelled.
+      knn: for the same by a vote of nearest neighbours.
+      label: for a label of the test images.
+      caution: a caveat, or "".
     """
 
     test: str
@@ -23,20 +23,20 @@ class Terms:
 
 
 def shape(image_shape: Sequence[int]) -> str:
-    """Of an image: "32x32", or "1,280 features"."""
+    """An image's shape as text: "32x32", or "1,280 features"."""
     if len(image_shape) == 1:
         return f"{image_shape[0]:,} features"
     return f"{image_shape[0]}x{image_shape[1]}"
 
 
 def of(results: dict) -> Terms:
-    """The words that fit results.json's `test_labels`, "true" or "given"."""
+    """The terms for results.json's `test_labels`, "true" or "given"."""
     if results["test_labels"] == "true":
         return Terms("test accuracy", "kNN accuracy", "true class", "")
     return Terms(
         "agreement with the given test labels",
         "kNN agreement with the given test labels",
         "given test label",
-        "Nobody vouches for the test labels: where one is wrong, a right prediction counts as a "
-        "mistake. Read the numbers as agreement with the given labels, not as accuracy.",
+        "The test labels have not been verified: where one is wrong, a right prediction counts as "
+        "a mistake. Read the numbers as agreement with the given labels, not as accuracy.",
     )

@@ -1,5 +1,5 @@
-"""The trained classifier that config.teacher.path names, before anything is trained: a run's or a
-saved model, an ONNX file, or a table of logits."""
+"""The trained classifier at config.teacher.path, read before anything is trained: the model of a
+run, a saved model, an ONNX file, or a table of logits."""
 
 import dataclasses
 import json
@@ -29,19 +29,19 @@ from rmdnet_jax.training import handover
 _FIELD = "config.teacher.path"
 
 _RIGHT = (
-    "expected the workdir of a finished run, a folder that Model.save wrote, an .onnx classifier, "
+    "expected the workdir of a finished run, a folder written by Model.save, an .onnx classifier, "
     "or a .npy or .npz of logits"
 )
 
-# Rows whose sums are this near to 1, and that have nothing below 0, are probabilities.
+# Rows whose sums are this close to 1, and without negative values, are probabilities.
 _ROUNDING = 1e-3
-# Probabilities are kept above this before their logarithm: float32's least normal number.
+# Lower limit of probabilities before their logarithm: the smallest normal float32.
 _LEAST = float(np.finfo(np.float32).tiny)
 
 
 class Said(NamedTuple):
-    """What a classifier says of the clean training and test images; nothing of these where that is
-    not known."""
+    """A classifier's predictions for the unaugmented training and test images; those for the test
+    images may be missing."""
 
     train: Prediction
     test: Prediction
@@ -49,13 +49,13 @@ class Said(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What the path names, for a data set.
+    """The classifier at the path, for a data set.
 
     Attributes:
-      origin, digest, accuracy, parameters: as Trained has them.
-      model: the network that is asked of every view; None of a table.
-      said: the table, perhaps with zeros in place of what `compute` computes; None of a network.
-      compute: None where everything is known.
+      origin, digest, accuracy, parameters: as in Trained.
+      model: the network that is applied to every view; None for a table.
+      said: the table, possibly with zeros until `compute` is called; None for a network.
+      compute: None if everything is known.
     """
 
     origin: str
@@ -67,10 +67,10 @@ class Found:
     compute: Callable[[], Said] | None = None
 
     def finished(self) -> "Found":
-        """With what it says itself: a network sees every picture now.
+        """The classifier with its actual predictions: a network now reads every image.
 
         Raises:
-          InputError: that is no logits.
+          InputError: the predictions are not logits.
         """
         if self.compute is None:
             return self
@@ -80,8 +80,8 @@ class Found:
         """The teacher of a run.
 
         Args:
-          data: what the run learns from; its mean and standard deviation are those of the views.
-          train_rows, test_rows: places of its images among those that a table is of.
+          data: the data of the run; its mean and standard deviation are those of the views.
+          train_rows, test_rows: rows of its images in a table.
         """
         facts = self.origin, self.digest
         more = {"accuracy": self.accuracy, "parameters": self.parameters}
@@ -95,17 +95,17 @@ class Found:
 
 
 def find(config: ConfigDict, data: Dataset, given: np.ndarray, workdir: Path | None) -> Found:
-    """The classifier, as far as it can be known without seeing all pictures.
+    """The classifier, as far as it can be determined without reading all images.
 
     Args:
       config: of the run.
       data: its images.
-      given: int [N], their given labels, by which the normalisation of an ONNX file is chosen where
-        nobody says it.
-      workdir: where what was computed is kept; None: nowhere.
+      given: int [N], their given labels, by which the normalisation of an ONNX file is chosen if it
+        is not stated.
+      workdir: where computed predictions are stored; None: nowhere.
 
     Raises:
-      InputError: there is nothing, or it is no classifier of these images and classes.
+      InputError: there is nothing, or it is not a classifier of these images and classes.
     """
     path = Path(os.path.expanduser(config.teacher.path))
     cache = Path(os.path.expanduser(config.encoder.cache)) if config.encoder.cache else None
@@ -122,13 +122,13 @@ def find(config: ConfigDict, data: Dataset, given: np.ndarray, workdir: Path | N
     if found.model is None and config.rgrl.teacher_view != "same":
         raise InputError(
             f"config.rgrl.teacher_view is {config.rgrl.teacher_view!r} with {cut(path)}, which is "
-            "asked of the clean pictures; expected 'same'"
+            "only applied to unaugmented images; expected 'same'"
         )
     return found
 
 
 def as_logits(rows: np.ndarray) -> tuple[np.ndarray, str]:
-    """Logits float32 [N, C] of rows that may be probabilities, and which they are."""
+    """Logits float32 [N, C] of rows that may be probabilities, and which of the two they were."""
     are_probabilities = (
         len(rows) and rows.min() >= 0 and np.abs(rows.sum(axis=1) - 1).max() <= _ROUNDING
     )
@@ -151,14 +151,14 @@ def _of_model(
     is_same = model.image_shape == data.image_shape
     if not (is_same or (model.picture_shape and data.are_pictures)):
         raise InputError(
-            f"{where}, reads {reads} and {data.name} is {has}; expected a classifier of what the "
-            "student sees, or a .npz of its logits"
+            f"{where}, reads {reads} and {data.name} has {has}; expected a classifier of the "
+            "student's inputs, or a .npz of its logits"
         )
     accuracy = _accuracy(path)
-    told = dataclasses.replace(model, issues=None, files=None)
-    origin = f"{cut(path)}: {told!r}, trained with labels"
+    alone = dataclasses.replace(model, issues=None, files=None)
+    origin = f"{cut(path)}: {alone!r}, trained with labels"
     if accuracy is not None:
-        origin += f"; {accuracy:.1%} right on test images of its own"
+        origin += f"; accuracy {accuracy:.1%} on its own test images"
     asked = _network(model, model.network.mean, model.network.std)
     digest = fingerprint(asked.frozen)
     facts = origin, digest, accuracy, asked.parameters
@@ -189,7 +189,7 @@ def _of_model(
 def _features(
     model: Model, data: Dataset, cache: Path | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the model's encoder sees of the pictures; None without one."""
+    """The images as embedded by the model's encoder; None without one."""
     encoder = model.encoder
     if encoder is None:
         return None
@@ -205,7 +205,7 @@ def _of_table(path: Path, data: Dataset) -> Found:
     _check_columns(train.shape[1], data, where)
     (train, what), (test, _) = as_logits(train), as_logits(test)
     known = f"{len(train):,} training and {len(test):,} test images"
-    origin = f"{cut(path)}: {what} of {known}, made elsewhere"
+    origin = f"{cut(path)}: {what} of {known}, computed elsewhere"
     of_test = Prediction(test if len(test) else None, None)
     digest = fingerprint((train, test))
     return Found(origin, digest, said=Said(Prediction(train, None), of_test))
@@ -215,7 +215,7 @@ def _of_onnx(path: Path, data: Dataset, given: np.ndarray, cache: Path | None) -
     where = f"{_FIELD}, {cut(path)}"
     if not data.are_pictures:
         raise InputError(
-            f"{where}, reads pictures and {data.name} is feature vectors; expected a .npy or .npz "
+            f"{where}, reads pictures and {data.name} has feature vectors; expected a .npy or .npz "
             "of its logits"
         )
     encoder = onnx_file.read(path, Asked(), data.num_classes)
@@ -238,12 +238,12 @@ def _of_onnx(path: Path, data: Dataset, given: np.ndarray, cache: Path | None) -
 
 
 def _network(model: Model, mean: np.ndarray, std: np.ndarray) -> ClassifierNetwork:
-    """That sees views of this mean and standard deviation."""
+    """The model as a network for views with this mean and standard deviation."""
     return ClassifierNetwork(model.network, model.weights, model.image_shape, mean, std)
 
 
 def _zeros(data: Dataset, classes: int, size: int) -> Said:
-    """In place of what is not computed yet; takes no memory."""
+    """Placeholders for predictions that are not computed yet; they take no memory."""
 
     def of(count: int) -> Prediction:
         zero = np.float32(0)
@@ -254,7 +254,7 @@ def _zeros(data: Dataset, classes: int, size: int) -> Said:
 
 
 def _names(text: str | None) -> tuple | None:
-    """Class names that an ONNX file's metadata has as JSON, if it has."""
+    """The class names in an ONNX file's metadata, as JSON; None if there are none."""
     try:
         names = json.loads(text or "")
     except ValueError:
@@ -264,8 +264,8 @@ def _names(text: str | None) -> tuple | None:
 
 
 def _accuracy(workdir: Path) -> float | None:
-    """On the test images of the run that left a model, as it measured it; None where it left no
-    such number."""
+    """The test accuracy of the run that wrote a model, as it measured it; None if it is not
+    recorded."""
     try:
         found = json.loads((workdir / "results.json").read_text())["test_accuracy"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -275,7 +275,7 @@ def _accuracy(workdir: Path) -> float | None:
 
 
 def _values(names: tuple[str, ...]) -> tuple[Decimal | str, ...] | None:
-    """The values of names that are numbers, all of them; None if one is not."""
+    """The values of names that are all numbers; None if one is not."""
     try:
         values = tuple(map(Decimal, names))
     except InvalidOperation:
@@ -286,16 +286,16 @@ def _values(names: tuple[str, ...]) -> tuple[Decimal | str, ...] | None:
 def _check_columns(columns: int, data: Dataset, where: str) -> None:
     if columns != data.num_classes:
         raise InputError(
-            f"{where}, knows {columns:,} classes and {data.name} has {data.num_classes:,}; "
-            "expected a classifier of the same classes"
+            f"{where}, has {columns:,} classes and {data.name} has {data.num_classes:,}; expected "
+            "a classifier of the same classes"
         )
 
 
 def _check_classes(classes: tuple, data: Dataset, where: str) -> None:
     """Raises InputError for other classes than the data's, or another order.
 
-    Numbers are compared by value. Those that merely number classes, 0 to C - 1, where a source has
-    no names, are taken to be in the order of names that are words.
+    Numbers are compared by value. Plain class numbers, 0 to C - 1, of a source without names are
+    assumed to be in the order of the other source's names.
     """
     _check_columns(len(classes), data, where)
     theirs, ours = (

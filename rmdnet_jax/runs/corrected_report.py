@@ -1,5 +1,5 @@
-"""What is said of a corrected data set: applied.json, the lines on the terminal, and how to go on
-with it."""
+"""The report on a corrected data set: applied.json, terminal output, and the flags to continue with
+it."""
 
 import shlex
 
@@ -13,10 +13,10 @@ from rmdnet_jax.data.corrected import Applied
 # In the folder: the report.
 REPORT = "applied.json"
 
-# Pairs of classes that the terminal tells of; the report has all.
+# Pairs of classes that are printed; the report has all.
 _TOLD = 5
 
-# Fields that have done their work: what was written has the images that they chose, and the labels.
+# Fields that no longer apply: the written data already has their images and labels.
 _DONE = {
     "dataset": ("corrections", "skip", "train_size", "test_size", "open_classes", "root"),
     "noise": ("kind", "field", "map", "matrix", "rho2", "open_path", "open_share"),
@@ -24,7 +24,7 @@ _DONE = {
 
 
 def report(after: Applied, sizes: tuple[int, int], rate: float | None) -> dict:
-    """What applied.json says: counts of images, shares in [0, 1]."""
+    """The content of applied.json: counts of images, shares in [0, 1]."""
     return {
         "verdicts": {name: after.verdicts.get(name, 0) for name in corrections.VERDICTS},
         "changed": [
@@ -41,8 +41,7 @@ def report(after: Applied, sizes: tuple[int, int], rate: float | None) -> dict:
 
 
 def told(report: dict, out: str) -> list[str]:
-    """The same in lines for the terminal; of the files that were written, too, where it counts
-    them."""
+    """The same as lines for the terminal, including the counts of written files, if any."""
     changed = report["changed"]
     count = sum(pair["labels"] for pair in changed)
     most = ", ".join(f"{p['from']} -> {p['to']} {p['labels']:,}" for p in changed[:_TOLD])
@@ -51,7 +50,7 @@ def told(report: dict, out: str) -> list[str]:
     lines = [
         f"verdicts   {verdicts}",
         f"corrected  {count:,} labels" + (f" ({most})" if most else ""),
-        "images     {:,} to train on of {:,}, {:,} to test on of {:,}".format(
+        "images     {:,} of {:,} training images kept, {:,} of {:,} test images".format(
             *(report[name] for name in (
                 "train_images", "train_images_before", "test_images", "test_images_before"
             ))
@@ -59,17 +58,17 @@ def told(report: dict, out: str) -> list[str]:
     ]  # fmt: skip
     if report["wrong_labels"] is not None:
         shares = "{wrong_labels_before:.2%} before, {wrong_labels:.2%} now".format(**report)
-        lines.append(f"wrong      {shares}, of the training labels")
+        lines.append(f"wrong      {shares} (share of the training labels)")
     files = "".join(f", {number:,} {what}" for what, number in report["files"].items())
-    return [*map(shown, lines), f"written    {shown(out)}, {REPORT} in it{files}"]
+    return [*map(shown, lines), f"written    {shown(out)}, with {REPORT}{files}"]
 
 
 def going_on(config: ConfigDict, fields: dict[str, str]) -> str:
-    """The flags of the run that goes on with what was written.
+    """The flags for a run on the written data.
 
     Args:
       config: that of the run whose labels were corrected, with all its values.
-      fields: of `dataset`, that say what was written and where.
+      fields: those of `dataset` that describe what was written and where.
     """
     fields = {f"dataset.{name}": value for name, value in fields.items()}
     usual = default()
@@ -78,6 +77,6 @@ def going_on(config: ConfigDict, fields: dict[str, str]) -> str:
         for name in names:
             if config[group][name] != usual[group][name]:
                 fields.setdefault(f"{group}.{name}", str(usual[group][name]))
-    return "to go on   " + " ".join(
+    return "continue   " + " ".join(
         shlex.quote(f"--config.{name}={shown(value)}") for name, value in fields.items()
     )

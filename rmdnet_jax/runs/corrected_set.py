@@ -1,4 +1,4 @@
-"""A corrected data set in a folder of its own (--apply): the originals stay as they are."""
+"""A corrected data set in a new folder (--apply); the originals are not changed."""
 
 import csv
 import json
@@ -25,30 +25,30 @@ from rmdnet_jax.data.picture_reader import progress
 from rmdnet_jax.runs import corrected_report, preparation
 from rmdnet_jax.runs.corrected_report import REPORT
 
-# In the folder that is written, beside the report: what is the data set.
+# The data set in the written folder, beside the report.
 MANIFEST, ARRAYS = "manifest.csv", "data.npz"
 
-# Of a manifest's rows: the file in the data set's folder, its class, split and true class.
+# A row of a manifest: the file in the data set's folder, its class, split and true class.
 _Row = tuple[str, str, str, str]
 
 
 def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
-    """Writes what a config's data is after corrections; returns what to say of it, in lines.
+    """Writes the data of a config after corrections; returns a summary in lines.
 
-    Pictures in files: manifest.csv, whose paths are in the folder where the pictures are
+    For pictures in files: manifest.csv, with paths relative to the folder of the pictures
     (dataset.root); with `how` also the pictures, as train/CLASS/FILE and test/CLASS/FILE, and the
-    manifest is of these. Other data: data.npz, as dataset.name=npz reads it. applied.json counts
-    what was done.
+    manifest lists these. For other data: data.npz, for dataset.name=npz. applied.json counts the
+    changes.
 
     Args:
-      config: that of the run whose labels were looked at. Its labels are those that the run gave,
-        corrected by dataset.corrections, if there are any.
-      files: the corrections, as `corrections.files` takes them.
-      out: a folder that is new or empty. It appears whole or not at all.
-      how: "copy", "link" (hard links, copies where there can be none) or "".
+      config: that of the run whose labels were reviewed. Its labels are those that the run used,
+        corrected by dataset.corrections, if any.
+      files: the corrections, as in `corrections.files`.
+      out: a new or empty folder. It is written completely or not at all.
+      how: "copy", "link" (hard links, or copies where links are not possible) or "".
 
     Raises:
-      InputError: the config, the data or a correction cannot be used, or `out` is there, cannot be
+      InputError: the config, the data or a correction is invalid; or `out` exists, cannot be
         written, or cannot hold a name.
     """
     if not isinstance(config, ConfigDict) or "table" in config:
@@ -65,12 +65,12 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
         _check_place(place, found, out, how, config.dataset.cache)
     elif how:
         raise InputError(
-            f"--{how} with {found.name}, which is no pictures in files; expected --apply without it"
+            f"--{how} with {found.name}, which has no picture files; expected --apply without it"
         )
     if isinstance(found, PictureFiles) and config.noise.open_path:
         raise InputError(
             f"--apply with config.noise.open_path = {cut(config.noise.open_path)}, whose pictures "
-            "are not the data set's; expected the config without it"
+            "are not part of the data set; expected the config without it"
         )
     config, _, data = preparation.load(config, found)
     data, labels = preparation.labelled(config, data)
@@ -100,26 +100,26 @@ def write(config: ConfigDict, files: str, out: str, how: str = "") -> str:
             "path": os.path.join(out, MANIFEST) if is_listed else out,
             **({} if how else {"root": str(found.root)}),
         }
-    elif config.dataset.image_size:  # as large as that are the arrays
+    elif config.dataset.image_size:  # the arrays already have that size
         fields["image_size"] = "0"
-    going_on = corrected_report.going_on(config, fields)
-    return "\n".join([*corrected_report.told(report, out), going_on])
+    flags = corrected_report.going_on(config, fields)
+    return "\n".join([*corrected_report.told(report, out), flags])
 
 
 def _check_new(place: Path, out: str) -> None:
     if os.path.lexists(place) and not (os.path.isdir(place) and not os.listdir(place)):
-        raise InputError(f"{cut(out)!r} (--out) is there already; expected a new or empty folder")
+        raise InputError(f"{cut(out)!r} (--out) already exists; expected a new or empty folder")
 
 
 def _check_place(place: Path, found: PictureFiles, out: str, how: str, cache: str) -> None:
-    """Raises InputError for a place in a folder of classes, of which it would be one itself, and
-    for pictures that are in the cache alone, from which they may go."""
+    """Raises InputError for a place in a folder of classes, where it would count as a class, and
+    for pictures that exist only in the cache, where they may be deleted."""
     kept = os.path.realpath(os.path.expanduser(cache)) if cache else None
     root = Path(os.path.realpath(found.root))
     if kept and not how and root.is_relative_to(kept):
         raise InputError(
-            f"the pictures of {found.name} have been taken out of their file into the cache; "
-            "expected --copy or --link, which make them files of the corrected data set"
+            f"the pictures of {found.name} were extracted from their file into the cache; expected "
+            "--copy or --link, which make them files of the corrected data set"
         )
     if found.place == found.root and place.is_relative_to(os.path.realpath(found.root)):
         raise InputError(
@@ -129,7 +129,7 @@ def _check_place(place: Path, found: PictureFiles, out: str, how: str, cache: st
 
 
 def _write_pictures(folder: Path, found: PictureFiles, after: Applied, how: str) -> Counter[str]:
-    """Writes the manifest, and with `how` the pictures; returns how many files are of what kind."""
+    """Writes the manifest, and with `how` the pictures; returns how many files were put how."""
     rows = _rows(found, after)
     written: Counter[str] = Counter()
     if how:
@@ -145,25 +145,25 @@ def _write_pictures(folder: Path, found: PictureFiles, after: Applied, how: str)
     is_known = any(row[3] for row in rows)
     votes = _votes(after, found)
     with open(folder / MANIFEST, "w", encoding="utf-8", newline="") as manifest:
-        # With "\r\n" a name with either in it gets quotes.
+        # With "\r\n" a name that contains either character is quoted.
         writer = csv.writer(manifest, lineterminator="\r\n")
         columns = ("path", "label", "split", "true_label")[: 4 if is_known else 3]
         writer.writerow([*columns, *votes])
-        for number, row in enumerate(rows):  # training first, of which alone votes are kept
+        for number, row in enumerate(rows):  # training first: only their votes are kept
             said = (column[number] if number < len(column) else "" for column in votes.values())
             writer.writerow([*row[: len(columns)], *said])
     return written
 
 
 def _is_more_than_a_folder(after: Applied) -> bool:
-    """Whether the manifest has what a folder of classes cannot have: true labels, or what
-    annotators say."""
+    """Whether the manifest has more than a folder of classes can have: true labels, or annotators'
+    labels."""
     knows = after.labels.true is not None or after.data.tests_truth
     return bool(knows or annotators.of(after.data.label_sets))
 
 
 def _rows(found: PictureFiles, after: Applied) -> list[_Row]:
-    """A row a picture that stays, training first."""
+    """One row per remaining picture, training first."""
     data, labels = after.data, after.labels
     raw = {shown(name): name for name in found.class_names}
     names = [raw[name] for name in data.class_names]
@@ -177,20 +177,20 @@ def _rows(found: PictureFiles, after: Applied) -> list[_Row]:
         ("train", data.train_files, labels.given, truth),
         ("test", data.test_files, data.test_labels, data.test_labels if knows_test else None),
     ):
-        # Where the true class is none of those that there are, a manifest has no true label.
+        # For images of none of the classes, a manifest has no true label.
         known = ["" for _ in given] if true is None else [names[n] if n >= 0 else "" for n in true]
         for path, label, right in zip(files or (), given, known, strict=True):
             if len(listed.get(path, ())) != 1:
                 raise InputError(
-                    f"{len(listed.get(path, ()))} files of {found.name} are called {cut(path)}; "
-                    "expected one: to rename others, or no pictures that a noise adds"
+                    f"{len(listed.get(path, ()))} files of {found.name} are named {cut(path)}; "
+                    "expected one: rename the others, and add no pictures by the noise"
                 )
             rows.append((listed[path][0], names[label], split, right))
     return rows
 
 
 def _votes(after: Applied, found: PictureFiles) -> dict[str, list[str]]:
-    """What annotators say of the training pictures, by column of a manifest."""
+    """The annotators' labels of the training pictures, by column of a manifest."""
     raw = {shown(name): name for name in found.class_names}
     names = [raw[name] for name in after.data.class_names]
     return {
@@ -201,40 +201,40 @@ def _votes(after: Applied, found: PictureFiles) -> dict[str, list[str]]:
 
 
 def _unlisted(row: _Row) -> str:
-    """Why a row cannot be in a manifest; "" of most."""
+    """Why a row cannot be in a manifest; "" if it can."""
     path, label, *_ = row
     try:
         "".join(row).encode()
     except UnicodeEncodeError:
-        return f"{cut(path)} is a name, or of a class, that is no UTF-8"
+        return f"{cut(path)}, or its class, has a name that is not UTF-8"
     is_other = label != unicodedata.normalize("NFC", label.strip())
     return f"the class {brief(label)} would lose characters" if is_other else ""
 
 
 def _placed(rows: Sequence[_Row]) -> list[str]:
-    """Where each picture goes in a folder of classes: its file's name, with a number where another
-    of the class is called so.
+    """The path of each picture in a folder of classes: its file's name, with a number if another
+    of the class has that name.
 
     Raises:
-      InputError: a class or a file has a name that such a folder cannot have.
+      InputError: a class or a file has a name that is not possible in such a folder.
     """
     taken: set[str] = set()
     places = []
     for file, label, split, _ in rows:
         if "/" in label or label.startswith(".") or len(os.fsencode(label)) > 255:
             raise InputError(
-                f"the class {brief(label)} cannot be a folder's name; expected the manifest alone, "
+                f"the class {brief(label)} cannot be a folder's name; expected only the manifest, "
                 "without --copy and --link"
             )
         name = os.path.basename(file)
         if not pictures.is_picture(name) or name.startswith("."):
             raise InputError(
-                f"{cut(file)} is no picture by its name, and would be passed over in a folder; "
-                "expected the manifest alone, without --copy and --link"
+                f"{cut(file)} is not named as a picture, and would be skipped in a folder; "
+                "expected only the manifest, without --copy and --link"
             )
         stem, suffix = os.path.splitext(name)
         number = 1
-        # Names that differ in case alone are one on some systems.
+        # Names that differ only in case are the same on some systems.
         while (key := f"{split}/{label}/{unicodedata.normalize('NFC', name).casefold()}") in taken:
             number += 1
             name = f"{stem}-{number}{suffix}"
@@ -244,20 +244,20 @@ def _placed(rows: Sequence[_Row]) -> list[str]:
 
 
 def _put(source: Path, target: Path, how: str) -> str:
-    """Makes a picture be in another place, too; returns how: "linked" or "copied"."""
+    """Links or copies a picture to another place; returns which: "linked" or "copied"."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if how == "link":
         try:
             os.link(os.path.realpath(source), target)
             return "linked"
-        except OSError:  # on another disk, or one without links: a copy, or else its error
+        except OSError:  # another disk, or one without links: copy instead
             pass
     shutil.copy2(source, target)
     return "copied"
 
 
 def _write_arrays(file: Path, after: Applied) -> None:
-    """Writes a .npz as sources.load_npz reads it; the labels are those that training reads."""
+    """Writes a .npz for sources.load_npz; the labels are those used for training."""
     data, labels = after.data, after.labels
     arrays: dict[str, np.ndarray] = {
         **data.label_sets,
@@ -269,7 +269,7 @@ def _write_arrays(file: Path, after: Applied) -> None:
     }
     if labels.true is not None:
         arrays["y_train_true"] = labels.true
-    # Not numpy.savez, for which a label set cannot be called "file".
+    # Not numpy.savez, where a label set cannot be named "file".
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

@@ -1,4 +1,4 @@
-"""What a pretrained encoder sees of a run's pictures, before anything is trained."""
+"""Embeds a run's pictures with a pretrained encoder, before anything is trained."""
 
 import dataclasses
 import math
@@ -17,21 +17,21 @@ from rmdnet_jax.encoders import extraction, opening, table_file
 from rmdnet_jax.encoders.interface import PRESETS, Asked, Encoder
 from rmdnet_jax.evaluation import knn
 
-# Training pictures on which the normalisations are compared, where nobody says which is right, and
-# neighbours of each.
+# Training images on which normalisations are compared if none is stated, and neighbours of each.
 _COMPARED, _NEIGHBOURS = 400, 10
 
-# Share of one class above which neighbours in right rows need not agree more often than by chance.
+# Above this share of one class, neighbours may agree no more often than by chance even if the rows
+# are right.
 _NEARLY_ALL = 0.75
 
 
 class Encoded(NamedTuple):
-    """The pictures of a data set as an encoder sees them.
+    """The embeddings of a data set's pictures.
 
     Attributes:
-      encoder: None where the embeddings were made elsewhere.
+      encoder: None if the embeddings were computed elsewhere.
       train, test: float32 [N, D] and [M, D].
-      story: a line on where they are from.
+      story: a line on their origin.
     """
 
     encoder: Encoder | None
@@ -40,7 +40,7 @@ class Encoded(NamedTuple):
     story: str
 
     def take(self, train_rows: np.ndarray, test_rows: np.ndarray) -> "Encoded":
-        """Those of some pictures of each split, int [n] without repeats."""
+        """Those of some rows of each split, int [n] without repeats."""
         train, test = (
             part if len(rows) == len(part) else part[rows]
             for part, rows in ((self.train, train_rows), (self.test, test_rows))
@@ -50,13 +50,13 @@ class Encoded(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What config.encoder names, found and read, before there is any data.
+    """The encoder of config.encoder, located and read before the data.
 
     Attributes:
       path: the file on this machine.
-      asked: what the config says of it.
-      encoder: the network; None of a table.
-      cache: where embeddings are kept; None: nowhere.
+      asked: its settings in the config.
+      encoder: the network; None for a table.
+      cache: where embeddings are stored; None: nowhere.
     """
 
     path: Path
@@ -70,21 +70,20 @@ class Source:
         return self.encoder.size if self.encoder else table_file.size(self.path)
 
     def begun(self, data: Dataset, given: np.ndarray) -> tuple[Encoded, str | None]:
-        """What can be known of the embeddings of a data set of pictures without seeing all of them:
-        of a network's zeros stand for the numbers. And where the normalisation was chosen here, the
-        reason.
+        """The embeddings of a data set of pictures, as far as known without reading all of them:
+        those of a network are zeros. And the reason for the normalisation, if it was chosen here.
 
         Args:
           data: the pictures.
           given: int [N], their given labels, by which normalisations are compared.
 
         Raises:
-          InputError: the embeddings are none, or not of these pictures.
+          InputError: they are not embeddings, or not of these pictures.
         """
         if self.encoder is None:
             train, test = table_file.read(self.path, data)
             _check_order(train, given, f"config.encoder.path, {self.path}")
-            story = f"{self.path.name}: embeddings made elsewhere, {train.shape[1]} features"
+            story = f"{self.path.name}: embeddings computed elsewhere, {train.shape[1]} features"
             return Encoded(None, train, test, story), None
         encoder, reason = self._normalised(self.encoder, data, given)
         train, test = (
@@ -94,10 +93,10 @@ class Source:
         return Encoded(encoder, train, test, encoder.story), reason
 
     def finished(self, begun: Encoded, data: Dataset) -> Encoded:
-        """With the embeddings themselves: a network sees every picture now.
+        """With the actual embeddings: a network now reads every picture.
 
         Raises:
-          InputError: the embeddings are none.
+          InputError: its outputs are not embeddings.
         """
         encoder = begun.encoder
         if encoder is None:
@@ -113,16 +112,16 @@ class Source:
         if self.cache is None:
             return None
         of_files = ""
-        if data.originals:  # two pictures may look the same once they are small
+        if data.originals:  # two pictures may be equal once they are resized
             of_files = fingerprint((data.train_digests, data.test_digests))
         return self.cache / text_digest(data.fingerprint_of_all(), of_files, encoder.digest, name)
 
     def _normalised(
         self, encoder: Encoder, data: Dataset, given: np.ndarray
     ) -> tuple[Encoder, str | None]:
-        """The encoder with the normalisation under which neighbours agree best, where neither its
-        file nor the user says which it was trained with: a wrong one costs much, and shows in
-        nothing else."""
+        """The encoder with the normalisation for which neighbours agree best, if neither its file
+        nor the user states the one it was trained with: a wrong one costs much accuracy without any
+        other sign."""
         if encoder.normalised is not None:
             return encoder, None
         rows = np.linspace(0, len(given) - 1, min(_COMPARED, len(given))).astype(int)
@@ -134,18 +133,19 @@ class Source:
             seen = extraction.embeddings(one, pictures, folder, f"a sample, {name}")
             agreement[name] = _agreement(seen, given[rows])
         chosen = _clearly_best(agreement)
-        told = ", ".join(f"{name} {agrees.mean():.1%}" for name, agrees in agreement.items())
-        return self._asked(chosen), f"neighbours of {len(rows)} pictures share labels: {told}"
+        shares = ", ".join(f"{name} {agrees.mean():.1%}" for name, agrees in agreement.items())
+        reason = f"neighbours of {len(rows)} pictures share labels: {shares}"
+        return self._asked(chosen), reason
 
     def _asked(self, normalisation: str) -> Encoder:
         return opening.read(self.path, dataclasses.replace(self.asked, normalisation=normalisation))
 
 
 def source(config: ConfigDict) -> Source | None:
-    """What config.encoder names; None where it names nothing.
+    """The encoder of config.encoder; None if there is none.
 
     Raises:
-      InputError: there is no such file, or it is no encoder.
+      InputError: there is no such file, or it is not an encoder.
     """
     given = config.encoder
     if not given.path:
@@ -158,15 +158,15 @@ def source(config: ConfigDict) -> Source | None:
             if given[name]:
                 raise InputError(
                     f"config.encoder.{name} is {given[name]!r} with {path.name}, which holds "
-                    "embeddings; expected to leave it out"
+                    "embeddings; leave it out"
                 )
         return Source(path, asked, None, cache)
     return Source(path, asked, opening.read(path, asked), cache)
 
 
 def _clearly_best(agreement: dict[str, np.ndarray]) -> str:
-    """The normalisation under which neighbours agree most often, if that is by two standard errors
-    of the difference (McNemar); else ImageNet's, with which most are trained."""
+    """The normalisation for which neighbours agree most often, if its lead exceeds two standard
+    errors (McNemar); otherwise ImageNet's, with which most encoders are trained."""
     usual, best = "imagenet", max(agreement, key=lambda name: agreement[name].mean())
     gained = int((agreement[best] & ~agreement[usual]).sum())
     lost = int((agreement[usual] & ~agreement[best]).sum())
@@ -179,14 +179,14 @@ def _agreement(embeddings: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def _votes(embeddings: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """What each image's neighbours say its label is: float32 [N, C], rows sum to 1."""
+    """The votes of each image's neighbours on its label: float32 [N, C], rows sum to 1."""
     labels = np.eye(int(given.max()) + 1, dtype=np.float32)[given]
     return knn.neighbours_mean(embeddings, labels, k=_NEIGHBOURS)
 
 
 def _check_order(train: np.ndarray, given: np.ndarray, where: str) -> None:
-    """Raises InputError for rows whose neighbours know no more of the labels than chance: they are
-    in another order, or of other pictures."""
+    """Raises InputError for rows whose neighbours predict labels no better than chance: they are in
+    another order, or of other pictures."""
     rows = np.linspace(0, len(given) - 1, min(2000, len(given))).astype(int)
     given = given[rows]
     shares = np.bincount(given) / len(given)
@@ -194,13 +194,13 @@ def _check_order(train: np.ndarray, given: np.ndarray, where: str) -> None:
         return
     votes = _votes(train[rows], given).astype(np.float64)
     found = votes[np.arange(len(rows)), given].mean()
-    # As it would be of labels that have nothing to do with the votes.
+    # The expectation for labels that are independent of the votes.
     expected = votes @ shares
     variance = (votes**2 @ shares - expected**2).sum()
-    spread = math.sqrt(max(variance, 0)) / len(rows)  # rounding may leave less than none
+    spread = math.sqrt(max(variance, 0)) / len(rows)  # rounding may make it negative
     if found <= expected.mean() + 2 * spread:
         raise InputError(
             f"{where}: neighbours among its rows share the given labels no more often than by "
-            f"chance ({found:.1%}); expected rows of these pictures in their order, or joined by "
-            "paths or index"
+            f"chance ({found:.1%}); expected rows of these pictures in the same order, or with "
+            "paths or index to join them by"
         )

@@ -1,4 +1,4 @@
-"""What a finished run found, written for other people's tools: `--export=FORMAT`."""
+"""Exports the results of a finished run for other tools: `--export=FORMAT`."""
 
 import os
 import shutil
@@ -12,49 +12,48 @@ from rmdnet_jax.base.text import cut, shown
 from rmdnet_jax.export import fiftyone, labelstudio, pred_probs
 from rmdnet_jax.model import Model
 
-# What a format's file ends with.
+# The file suffix of each format.
 FORMATS = {"onnx": ".onnx", "fiftyone": ".json", "labelstudio": ".json", "cleanlab": ".npz"}
 
 
 def write(form: str, workdir: str | Path, out: str | Path) -> str:
-    """Writes the classifier of a run, or what it says of the training labels; returns one line that
-    says so.
+    """Writes the classifier of a run, or its results for the training labels; returns a one-line
+    summary.
 
     Args:
-      form: of FORMATS. onnx is the classifier (Model.to_onnx); fiftyone and labelstudio are label
-        issues of pictures that have files; cleanlab is the run's pred_probs.npz.
+      form: one of FORMATS. onnx is the classifier (Model.to_onnx); fiftyone and labelstudio are
+        label issues of pictures in files; cleanlab is the run's pred_probs.npz.
       workdir: of a finished run with a student.
-      out: the file, which takes the place of another; labelstudio writes a labelling interface
-        beside it, which takes the place of such a one alone.
+      out: the file, which is overwritten; labelstudio also writes a labelling interface beside it,
+        which overwrites only such an interface.
 
     Raises:
-      InputError: there is no such format, no model in the workdir, or not what the format needs; or
-        the file cannot be written.
+      InputError: there is no such format, or no model in the workdir; the run lacks what the format
+        needs; or the file cannot be written.
     """
     if form not in FORMATS:
         raise InputError(f"--export is {cut(form)!r}; expected one of {', '.join(FORMATS)}")
     workdir, path = (Path(os.path.expanduser(place)) for place in (workdir, out))
     try:
         _check_writable(path, form)
-        told = {"onnx": _model, "cleanlab": _arrays}.get(form, _issues(form))(workdir, path)
+        written = {"onnx": _model, "cleanlab": _arrays}.get(form, _issues(form))(workdir, path)
     except OSError as error:
         raise InputError(f"cannot write {cut(path)} ({error.strerror}) (--out)") from error
-    return f"{told}: {' and '.join(shown(str(file)) for file in _written(path, form))}"
+    return f"{written}: {' and '.join(shown(str(file)) for file in _written(path, form))}"
 
 
 def _written(path: Path, form: str) -> list[Path]:
-    """The files that a format is written to."""
+    """The files of a format."""
     return [path, labelstudio.interface_of(path)] if form == "labelstudio" else [path]
 
 
 def _check_writable(path: Path, form: str) -> None:
-    """Raises InputError for a place where no such files can be written, and leaves nothing
-    there."""
+    """Raises InputError for a path where such files cannot be written; creates nothing there."""
     suffix = FORMATS[form]
-    right = f"expected --out=FILE{suffix}, in a folder that you may write to"
+    right = f"expected --out=FILE{suffix} in a writable folder"
     is_other = os.path.exists(path) and not os.path.isfile(path)
     if path.suffix.lower() != suffix or is_other:
-        raise InputError(f"{cut(path)} (--out) is no {suffix} file; {right}")
+        raise InputError(f"{cut(path)} (--out) is not a {suffix} file; {right}")
     try:
         with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
             pass
@@ -74,9 +73,9 @@ def _model(workdir: Path, path: Path) -> str:
 def _arrays(workdir: Path, path: Path) -> str:
     given = workdir / pred_probs.NAME
     if not given.is_file():
-        Model.load(workdir)  # says what is missing where there is no run
+        Model.load(workdir)  # raises the better error if there is no run at all
         raise InputError(
-            f"{cut(workdir)} has no {pred_probs.NAME} (a run from before there was one, or of too "
+            f"{cut(workdir)} has no {pred_probs.NAME} (the run is of an older version, or has too "
             "many images and classes); expected the workdir of a new run"
         )
     with open(given, "rb") as source, open_atomic(path, "wb") as copy:
@@ -89,8 +88,8 @@ def _issues(form: str) -> Callable[[Path, Path], str]:
         model = Model.load(workdir)
         if model.issues is None or model.files is None:
             raise InputError(
-                f"the label issues in {cut(workdir)} are of no files, which --export={form} needs; "
-                "expected a run on a folder or a list of pictures"
+                f"the label issues in {cut(workdir)} have no file paths, which --export={form} "
+                "needs; expected a run on a folder or a list of pictures"
             )
         writer = fiftyone if form == "fiftyone" else labelstudio
         writer.write(path, model.issues, model.classes, model.files)

@@ -1,10 +1,10 @@
 """Many experiments in one folder, one after the other: the cells of a grid.
 
-A cell is an experiment with a workdir of its own. It is finished when its report.html is there, the
-last file that a run writes, and has diverged when diverged.json is: either way it is not started
-again, so a grid may be stopped and started, and several processes may work on one folder, each on
+A cell is an experiment with its own workdir. It is finished when its report.html exists, the last
+file that a run writes, and has diverged when diverged.json exists. Either way it is not started
+again, so a grid can be stopped and restarted, and several processes can work on one folder, each on
 the cells that no other holds.
-What the cells are is for sweep.py and paper_tables.py to say.
+sweep.py and paper_tables.py define the cells.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from rmdnet_jax.runs import preparation, single, workdirs
 from rmdnet_jax.teachers import registry
 from rmdnet_jax.training.progress import clock
 
-# Seconds between two looks at what other processes hold.
+# Seconds between checks of what other processes hold.
 _POLL = 5.0
 
 
@@ -38,11 +38,11 @@ class Cell:
     """An experiment of a grid.
 
     Attributes:
-      name: what the terminal calls it.
+      name: its name on the terminal.
       config: of the experiment.
       workdir: its folder.
-      teacher: the cell that trains the teacher it reads; None where it needs none, or was given
-        one that there is.
+      teacher: the cell that trains the teacher that it uses; None if it needs none, or was given an
+        existing one.
     """
 
     name: str
@@ -51,29 +51,29 @@ class Cell:
     teacher: "Cell | None" = None
 
     def results(self) -> dict | None:
-        """What its results.json holds; None as long as it is not finished."""
+        """The content of its results.json; None until it is finished."""
         is_finished = (self.workdir / "report.html").exists()
         return _read(self.workdir / "results.json") if is_finished else None
 
     def divergence(self) -> str | None:
-        """Why it has no results and will have none: it, or its teacher, diverged."""
+        """Why it will never have results, if it or its teacher diverged; else None."""
         if record := _read(self.workdir / "diverged.json"):
             return record["reason"]
         reason = self.teacher.divergence() if self.teacher else None
         return f"its teacher: {reason}" if reason else None
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do: it is finished, or diverged."""
+        """Whether it is finished or has diverged."""
         return self.results() is not None or self.divergence() is not None
 
 
 def with_teachers(cells: Iterable[Cell], folder: Path, seed: int) -> list[Cell]:
-    """The cells, each with the teacher that it needs; cells that can share one, share it.
+    """The cells, each with the teacher that it needs; cells share a teacher if they can.
 
     Args:
       cells: without teachers.
-      folder: where teachers' workdirs go.
-      seed: of the teachers, whatever the cells' own.
+      folder: for the teachers' workdirs.
+      seed: of the teachers, whatever the cells' own seeds.
     """
     teachers: dict[Path, Cell] = {}
     complete = []
@@ -91,7 +91,7 @@ def with_teachers(cells: Iterable[Cell], folder: Path, seed: int) -> list[Cell]:
 
 
 def check(cells: Sequence[Cell]) -> None:
-    """Raises InputError for the first cell that cannot be run, or is done but of another config;
+    """Raises InputError for the first cell that cannot be run, or was done with another config;
     compiles and writes nothing."""
     loaded: dict[str, Dataset] = {}  # one at a time
     for cell in _with_their_teachers(cells):
@@ -105,20 +105,20 @@ def check(cells: Sequence[Cell]) -> None:
         config = cell.config
         if cell.teacher and not cell.teacher.results():
             config = config.copy_and_resolve_references()
-            config.teacher.path = ""  # it is not there yet
+            config.teacher.path = ""  # it does not exist yet
         preparation.prepare(config, cell.workdir, loaded[key])
 
 
 def run(cells: Sequence[Cell], command: str) -> Iterator[Cell]:
-    """Runs what is open of the cells and of their teachers, until all are done, by whichever
-    process; yields each cell that was done here.
+    """Runs the remaining cells and teachers until all are done, by this or other processes; yields
+    each cell that was done here.
 
     Args:
-      cells: checked before.
-      command: what the user typed, for the cells' reports.
+      cells: already checked.
+      command: as the user typed it, for the cells' reports.
 
     Raises:
-      InputError: as single.run; what is finished stays.
+      InputError: as single.run; finished cells stay.
     """
     everything = _with_their_teachers(cells)
     open_cells, started, done_here = everything, time.monotonic(), 0
@@ -126,7 +126,7 @@ def run(cells: Sequence[Cell], command: str) -> Iterator[Cell]:
         before = done_here
         for cell in open_cells:
             waits = cell.teacher is not None and not cell.teacher.is_done()
-            # Another process may be at it, or have done it since; in this order nothing is between.
+            # Another process may hold it, or have done it since; this order leaves no gap.
             if waits or workdirs.is_held(cell.workdir) or cell.is_done():
                 continue
             left = sum(not other.is_done() for other in open_cells)
@@ -136,12 +136,12 @@ def run(cells: Sequence[Cell], command: str) -> Iterator[Cell]:
                 single.run(cell.config, cell.workdir, command)
             except WorkdirInUseError:
                 continue
-            except CollapsedError:  # rm.on_collapse=stop: all that the teacher guides would be lost
+            except CollapsedError:  # rm.on_collapse=stop: all students of this teacher would suffer
                 raise
             except DivergedError as error:
                 with open_atomic(cell.workdir / "diverged.json") as file:
                     json.dump({"reason": str(error)}, file, indent=2)
-                print(f"cell {cell.name}: {error}; the others go on", file=sys.stderr, flush=True)
+                print(f"cell {cell.name}: {error}; others continue", file=sys.stderr, flush=True)
             done_here += 1
             yield cell
         if done_here == before and any(not cell.is_done() for cell in open_cells):
@@ -149,7 +149,7 @@ def run(cells: Sequence[Cell], command: str) -> Iterator[Cell]:
 
 
 def _announcement(cell: Cell, cells: Sequence[Cell], left: int, each: float | None) -> str:
-    """ "cell 3 of 45: NAME, about 1:02:03 left", where a cell has taken `each` seconds so far."""
+    """ "cell 3 of 45: NAME, about 1:02:03 left", if each cell has taken `each` seconds so far."""
     number = len(cells) - left + 1
     about = "" if each is None else f", about {clock(left * each)} left"
     return f"\ncell {number} of {len(cells)}: {shown(cell.name)}{about}"
@@ -165,8 +165,8 @@ def _with_their_teachers(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def _teacher(config: ConfigDict, folder: Path, seed: int) -> Cell:
-    """The cell that trains the teacher of `config`. Nothing that a teacher does not depend on is
-    in its config, so that it is the same for all that can share it."""
+    """The cell that trains the teacher of `config`. Its config has only what a teacher depends on,
+    so that it is the same for all cells that can share it."""
     alone = default()
     alone.seed = seed
     alone.checkpoint_every, alone.tensorboard = config.checkpoint_every, config.tensorboard
@@ -176,9 +176,9 @@ def _teacher(config: ConfigDict, folder: Path, seed: int) -> Cell:
     alone.dataset.validation_fraction = 0.0
     alone.noise.kind = "none"
     noise = config.noise
-    if asked := open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share):
-        # It learns from the pictures that its students see, open ones with them.
-        alone.noise.open_share, alone.noise.open_path = asked, noise.open_path
+    if share := open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share):
+        # It learns from the pictures that its students see, including open ones.
+        alone.noise.open_share, alone.noise.open_path = share, noise.open_path
         alone.noise.seed = noise.seed
     alone.model.width = config.teacher.width or config.model.width
     alone.augment.flip = config.augment.flip
@@ -195,5 +195,5 @@ def _read(path: Path) -> Any:
         return None
     except ValueError as error:
         raise InputError(
-            f"{path} is not JSON ({error}); remove it, and its experiment is run again"
+            f"{path} is not JSON ({error}); remove it to run its experiment again"
         ) from error

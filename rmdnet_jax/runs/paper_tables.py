@@ -1,7 +1,7 @@
-"""The papers' tables as grids of experiments: which cells they have, what each runs, what came out.
+"""The papers' tables as grids of experiments: their cells, the experiment of each, and the results.
 
-A figure that compares trained networks is a table that is drawn, too. How they are laid out is
-report/tables.py's; configs/paper_tables.py holds the recipes.
+A figure that compares trained networks is a table that is also drawn. report/tables.py lays them
+out; configs/paper_tables.py holds the recipes.
 """
 
 import dataclasses
@@ -19,25 +19,25 @@ from rmdnet_jax.report import tables
 from rmdnet_jax.runs import grid, workdirs
 from rmdnet_jax.runs.grid import Cell
 
-# By name, with the number of their classes.
+# The data sets, with their numbers of classes.
 DATASETS = {"cifar10": 10, "cifar100": 100}
 _FILTERS = ("dataset", "method", "loss", "noise", "rate", "k")
 _PAPER = Path(__file__).parent / "paper_tables.json"
 
-# What RMDNet's paper trained, in the words of `_size`. GSS's began with weights that we have not.
+# The scale of RMDNet's paper, as `_size` states it. GSS's started from weights that we do not have.
 _PAPER_SIZE = "all images, width 64, 240 epochs, teacher of 1,000 epochs"
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What an entry of a table is, seed aside; entries of several tables may be one setting.
+    """The experiment of a table's entry, without the seed; several entries may share one setting.
 
     Attributes:
-      dataset, loss, noise, rate: the config's words.
-      method: of the config's recipes; "robust" is the loss, alone or guided.
+      dataset, loss, noise, rate: as in the config.
+      method: one of the config's recipes; "robust" is the loss, alone or guided by a teacher.
       teacher: teacher.kind.
       k: 0 is no relation term, for which the teacher is "none".
-      changes: fields of the method that have another value than in its recipe.
+      changes: fields of the method whose values differ from its recipe.
       rho2: of the noise universal, whose rate is rho1.
     """
 
@@ -53,7 +53,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The name of its cells, without their seed."""
+        """The name of its cells, without the seed."""
         if self.method == "robust":
             guide = f"{self.teacher}-k{self.k:g}" if self.k else "alone"
             what = f"{self.loss}-{guide}"
@@ -71,22 +71,22 @@ class Setting:
 
 
 def run(config: ConfigDict, workdir: Path, command: str) -> None:
-    """Runs the cells that the filters leave, and writes all that the folder has of the table.
+    """Runs the selected cells, and writes all results of the table in the folder.
 
-    Writes TABLE.md, TABLE.html, of a figure TABLE.png, and results.jsonl. What is finished is not
-    done again, also after a stop and by several processes in one workdir; all tables of a paper may
+    Writes TABLE.md, TABLE.html, TABLE.png for a figure, and results.jsonl. Finished cells are not
+    repeated after a stop, nor by other processes in the same workdir; all tables of a paper may
     share it.
 
     Args:
-      config: what configs/paper_tables.py gives.
-      workdir: a folder of its own.
-      command: what the user typed.
+      config: from configs/paper_tables.py.
+      workdir: the folder of the tables.
+      command: as the user typed it.
 
     Raises:
-      InputError: a field cannot be used, or no cell is left; nothing was written.
+      InputError: a field is invalid, or no cell is selected; nothing was written.
     """
     _check(config)
-    workdir = workdir.resolve()  # teachers are found from anywhere
+    workdir = workdir.resolve()  # teachers are found from any folder
     entries = paper()
     selected = cells(config, entries, workdir)
     grid.check(selected)
@@ -98,21 +98,22 @@ def run(config: ConfigDict, workdir: Path, command: str) -> None:
 
 
 def paper() -> list[dict]:
-    """The entries of all tables: table or figure, dataset, method, noise, rate, and what is printed
-    there, accuracy and spread in percent. Where the table says them k and teacher, or parameters of
-    the method; of a figure where its point lies, panel and x. `paper` is whose, RMDNet's if none.
+    """The entries of all tables: table or figure, dataset, method, noise, rate, and the printed
+    accuracy and spread in percent; k and teacher, or parameters of the method, if the table states
+    them; for a figure the position of the point, panel and x. `paper` is the paper, RMDNet's if
+    missing.
     """
     return json.loads(_PAPER.read_text())
 
 
 def table_name(entry: dict) -> str:
-    """What config.table calls the table of an entry: "table1", "gss_figure3"."""
+    """The name of an entry's table in config.table: "table1", "gss_figure3"."""
     (kind,) = entry.keys() & {"table", "figure"}
     return "_".join([*filter(None, [entry.get("paper")]), f"{kind}{entry[kind]}"])
 
 
 def setting(config: ConfigDict, entry: dict) -> Setting:
-    """What an entry is run with: the recipe's values where the table has none."""
+    """The setting of an entry, with the recipe's values where the table states none."""
     dataset, title, column = entry["dataset"], entry["method"], (entry["noise"], entry["rate"])
     method = title.lower().replace("-", "_").replace(" ", "_").replace("+", "_plus")
     if method in config.methods[dataset]:
@@ -132,15 +133,15 @@ def setting(config: ConfigDict, entry: dict) -> Setting:
 
 
 def cells(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> list[Cell]:
-    """The cells that the filters leave, seed by seed, each with its teacher.
+    """The cells that pass the filters, seed by seed, each with its teacher.
 
     Raises:
-      InputError: the seeds or a filter's values are none, or nothing is left.
+      InputError: the seeds or a filter's values are invalid, or no cell passes.
     """
     pairs = [(entry, setting(config, entry)) for entry in entries if _is_in(config, entry)]
     kept = dict.fromkeys(one for _, one in _filtered(config, pairs))
     if not kept:
-        raise InputError(f"no cell of {config.table} is left by config.only; give less of it")
+        raise InputError(f"no cell of {config.table} matches config.only; give fewer filters")
     found = []
     for seed in _seeds(config):
         for one in kept:
@@ -173,8 +174,8 @@ def experiment(config: ConfigDict, one: Setting, seed: int) -> ConfigDict:
 
 
 def write(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> str:
-    """Writes the table and results.jsonl from all finished cells of the folder, of whichever
-    filters, seeds and tables of the paper; returns the table in Markdown."""
+    """Writes the table and results.jsonl from all finished cells in the folder, whatever filters,
+    seeds or tables of the paper they were run for; returns the table in Markdown."""
     lines, ours = [], []
     for entry in entries:
         if entry.get("paper", "") != config.table.rpartition("_")[0]:
@@ -183,7 +184,7 @@ def write(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> str:
         finished, diverged = [], 0
         for folder in sorted((workdir / "cells").glob(f"{one.name}-seed[0-9]*")):
             seed = folder.name.removeprefix(f"{one.name}-seed")
-            if not seed.isdecimal():  # a folder that somebody put beside the cells
+            if not seed.isdecimal():  # a folder that is not a cell
                 continue
             cell = Cell(folder.name, config, folder)
             if results := cell.results():
@@ -202,7 +203,7 @@ def write(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> str:
 def _score(
     entry: dict, one: Setting, finished: Sequence[dict], diverged: int, has_k: bool
 ) -> tables.Score:
-    """An entry beside what came out of its cells; `has_k`: whether K tells rows apart."""
+    """An entry with the results of its cells; `has_k`: whether K distinguishes rows."""
     row = {"data set": one.dataset, "method": entry["method"]}
     row |= {"K": f"{one.k:g}"} if has_k else {}
     row |= {field: f"{value:g}" for field, value in entry.get("parameters", {}).items()}
@@ -231,8 +232,8 @@ def _line(entry: dict, one: Setting, seed: int, results: dict, scale: str) -> di
 
 
 def _recipe(config: ConfigDict, dataset: str, method: str, noise: str, rate: float) -> dict:
-    """The method's name and fields: as always, then as for this noise, this rate and this scale.
-    One that asks for the share of wrong labels is told."""
+    """The method's name and fields: the general ones, then those for this noise, rate and scale. A
+    method with the field `rate` is given the share of wrong labels."""
     given = config.methods[dataset].to_dict().get(method, {"name": method})
     fields = {field: value for field, value in given.items() if not isinstance(value, dict)}
     for case in (noise, f"{noise}_{round(100 * rate)}", config.scale):
@@ -244,14 +245,14 @@ def _recipe(config: ConfigDict, dataset: str, method: str, noise: str, rate: flo
 
 
 def _scaled(config: ConfigDict, dataset: str) -> ConfigDict:
-    """The experiment that cells on a data set start from."""
+    """The base experiment of the cells on a data set."""
     cell = config[dataset].copy_and_resolve_references()
     cell.update(config.scales[config.scale])
     return cell
 
 
 def _heading(config: ConfigDict) -> str:
-    """What every heading says of the scale."""
+    """The scale of the experiments, for all headings."""
     sizes = {dataset: _size(_scaled(config, dataset)) for dataset in DATASETS}
     said = "; ".join(f"{size} ({dataset})" for dataset, size in sizes.items())
     if len(set(sizes.values())) == 1:
@@ -271,14 +272,14 @@ def _size(cell: ConfigDict) -> str:
 
 
 def _identity(config: ConfigDict) -> dict:
-    """What a folder of tables is bound to: everything but which cells are run."""
+    """What identifies a folder of tables: everything except which cells are run."""
     parts = {name: config[name].to_dict() for name in ("losses", "methods", "scales")}
     parts |= {name: workdirs.identity(config[name].to_dict()) for name in DATASETS}
     return parts | {"scale": config.scale}
 
 
 def _check(config: ConfigDict) -> None:
-    """Raises InputError for a table or a scale that there is not."""
+    """Raises InputError for an unknown table or scale."""
     names = dict.fromkeys(map(table_name, paper()))
     for field, known in (("table", names), ("scale", config.scales)):
         if config[field] not in known:
@@ -294,29 +295,29 @@ def _is_in(config: ConfigDict, entry: dict) -> bool:
 def _filtered(
     config: ConfigDict, pairs: Sequence[tuple[dict, Setting]]
 ) -> list[tuple[dict, Setting]]:
-    """What the filters leave; raises InputError for a value that none has."""
+    """The entries that pass the filters; raises InputError for a value that no entry has."""
 
-    def told(field: str, entry: dict, one: Setting) -> str | float:
-        return entry["method"] if field == "method" else getattr(one, field)  # as it is printed
+    def printed(field: str, entry: dict, one: Setting) -> str | float:
+        return entry["method"] if field == "method" else getattr(one, field)
 
     kept = list(pairs)
     for field in _FILTERS:
         parse: Callable = float if field in ("rate", "k") else str
         allowed = _list(f"only.{field}", config.only[field], parse)
-        known = dict.fromkeys(told(field, *pair) for pair in pairs)
+        known = dict.fromkeys(printed(field, *pair) for pair in pairs)
         if not known.keys() >= set(allowed):
             raise InputError(
                 f"config.only.{field} is {config.only[field]!r}; {config.table} has "
                 + ", ".join(f"{v:g}" if parse is float else str(v) for v in known)
             )
-        kept = [pair for pair in kept if not allowed or told(field, *pair) in allowed]
+        kept = [pair for pair in kept if not allowed or printed(field, *pair) in allowed]
     return kept
 
 
 def _seeds(config: ConfigDict) -> list[int]:
     seeds = _list("seeds", config.seeds, int)
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"config.seeds is {config.seeds!r}; expected 0,1,2 say, each once")
+        raise InputError(f"config.seeds is {config.seeds!r}; expected distinct seeds such as 0,1,2")
     return seeds
 
 
@@ -324,4 +325,4 @@ def _list(field: str, text: str, parse: Callable) -> list:
     try:
         return [parse(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        raise InputError(f"config.{field} is {text!r}; expected numbers with commas") from error
+        raise InputError(f"config.{field} is {text!r}; expected numbers and commas") from error

@@ -1,4 +1,4 @@
-"""What a trained model says of a folder of new pictures: predictions.csv."""
+"""The predictions of a trained model for a folder of new pictures: predictions.csv."""
 
 import csv
 import dataclasses
@@ -20,7 +20,7 @@ from rmdnet_jax.model import Model
 
 NAME = "predictions.csv"
 
-# Pictures that a thread decodes at a time; of fewer than the network's batch the rest is padding.
+# Pictures in one block, decoded together; a block smaller than the network's batch is padded.
 _BLOCK = 256
 
 _SUFFIXES = ", ".join(pictures.SUFFIXES)
@@ -30,23 +30,23 @@ _Row = tuple[str, str, str, str]
 
 
 def write(folder: str | Path, workdir: str | Path, to: str | Path | None = None) -> str:
-    """Predicts every picture below `folder` with the model of `workdir` and writes a CSV; returns
-    one line that says so, and counts what could not be read.
+    """Predicts every picture below `folder` with the model of `workdir` and writes a CSV; returns a
+    one-line summary with the number of unreadable files.
 
     Columns: path (below the folder), predicted_class, probability (of that class, in [0, 1]), error
-    (why a file could not be read; the two before are then empty). Rows come in the order of the
-    paths. A folder that cannot be looked into has a row with the error too, and so has a link to a
-    folder that leads out of `folder` or back to where it stands; other links are followed, and
-    every folder is looked into once. Files whose names are not those of pictures are counted; what
-    begins with a dot is passed over. Names and paths are as text.cell makes them.
+    (why a file could not be read; the two before are then empty). Rows are in the order of the
+    paths. A folder that cannot be read also has a row with the error, and so has a link to a folder
+    outside of `folder` or above the link itself; other links are followed, and every folder is read
+    once. Files that are not named as pictures are counted; names that begin with a dot are skipped.
+    Names and paths are escaped by text.cell.
 
     Args:
-      folder: where the pictures are.
+      folder: the folder of the pictures.
       workdir: of a finished run with a student.
       to: the CSV; None is workdir/predictions.csv.
 
     Raises:
-      InputError: there is no such folder, no picture in it, or no model in the workdir, or the CSV
+      InputError: there is no such folder, no picture in it, or no model in the workdir; or the CSV
         cannot be written.
     """
     given, workdir = os.fspath(folder), Path(os.path.expanduser(workdir))
@@ -67,24 +67,22 @@ def write(folder: str | Path, workdir: str | Path, to: str | Path | None = None)
     rows = _predict(model, folder, found.files)
     rows += [(file, "", "", f"its name does not end in {_SUFFIXES}") for file in found.unlike]
     broken = sum(bool(error) for *_, error in rows)
-    told = f"{len(rows):,} pictures" + (f", {broken:,} of them cannot be read" if broken else "")
-    told += _counted(
-        len(found.unread), "cannot be looked into", "folder or link", "folders or links"
-    )
-    told += _counted(
-        len(found.others), "passed over", "file that is no picture", "files that are no pictures"
+    said = f"{len(rows):,} pictures" + (f", {broken:,} of them cannot be read" if broken else "")
+    said += _counted(len(found.unread), "cannot be read", "folder or link", "folders or links")
+    said += _counted(
+        len(found.others), "skipped", "file that is not a picture", "files that are not pictures"
     )
     rows += [(place, "", "", error) for place, error in found.unread.items()]
     _write(path, sorted(rows))
-    return f"{told}: {shown(str(path))}"
+    return f"{said}: {shown(str(path))}"
 
 
 def _check_writable(path: Path) -> None:
-    """Raises InputError for a place where no CSV can be written, and leaves nothing there."""
-    right = "expected --predict_to=FILE.csv, in a folder that you may write to"
+    """Raises InputError for a path where no CSV can be written; creates nothing there."""
+    right = "expected --predict_to=FILE.csv in a writable folder"
     is_other = os.path.exists(path) and not os.path.isfile(path)
     if path.suffix.lower() != ".csv" or is_other:
-        raise InputError(f"{str(path)!r} (--predict_to) is no CSV file; {right}")
+        raise InputError(f"{str(path)!r} (--predict_to) is not a CSV file; {right}")
     try:
         with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
             pass
@@ -94,7 +92,7 @@ def _check_writable(path: Path) -> None:
 
 def _write(path: Path, rows: list[_Row]) -> None:
     try:
-        # Who gives a link means the file that it leads to.
+        # A link is followed, so that its target is written.
         with open_atomic(os.path.realpath(path)) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("path", "predicted_class", "probability", "error"))
@@ -111,13 +109,13 @@ def _counted(count: int, what: str, one: str, more: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """What lies below a folder, by path in it.
+    """The files below a folder, by their paths in it.
 
     Attributes:
-      files: pictures to be read.
-      unlike: pictures of kinds that are not read.
-      others: files that are no pictures by their names.
-      unread: folders and links that are not looked into, with the reason.
+      files: pictures to read.
+      unlike: pictures in formats that are not supported.
+      others: files whose names are not those of pictures.
+      unread: folders and links that are not followed, with the reason.
     """
 
     files: list[str] = dataclasses.field(default_factory=list)
@@ -134,13 +132,13 @@ def _no_pictures(folder: Path, found: _Found) -> InputError:
 
 
 def _found(folder: Path) -> _Found:
-    """What lies below a folder; every folder, however links lead to it, is looked into once.
+    """The files below a folder; every folder is read once, even if several links lead to it.
 
     Raises:
       InputError: the folder itself cannot be read.
     """
     found, seen = _Found(), set[str]()
-    # To look into; links last, so that a file goes by its own path.
+    # Folders to read; links last, so that a file is listed by its own path.
     places, links = [""], list[str]()
     while places or links:
         place = places.pop() if places else links.pop(0)
@@ -172,11 +170,11 @@ def _found(folder: Path) -> _Found:
 
 
 def _wrong(entry: os.DirEntry, folder: Path) -> str:
-    """Why an entry is not looked into; "" for all but links that lead nowhere or astray. A link to
-    a picture is followed anywhere, and is told when it is read."""
+    """Why an entry is not followed; "" except for links without a valid target. A link to a picture
+    is always followed, and an error is reported when it is read."""
     try:
         is_folder = entry.is_dir()
-    except OSError as error:  # a link in a circle, or to where nobody may look
+    except OSError as error:  # a link in a circle, or without permission
         return f"{entry.path} cannot be read ({error.strerror})"
     if not entry.is_symlink() or (not is_folder and pictures.is_picture(entry.name)):
         return ""
@@ -184,14 +182,14 @@ def _wrong(entry: os.DirEntry, folder: Path) -> str:
     if not is_folder:
         return "" if os.path.exists(real) else f"{entry.path} is a link to nothing"
     if not real.is_relative_to(os.path.realpath(folder)):
-        return f"{entry.path} is a link that leads out of {folder}"
+        return f"{entry.path} is a link to outside of {folder}"
     if Path(os.path.realpath(os.path.dirname(entry.path))).is_relative_to(real):
-        return f"{entry.path} is a link to a folder that it is in"
+        return f"{entry.path} is a link to a folder that contains it"
     return ""
 
 
 def _predict(model: Model, folder: Path, files: list[str]) -> list[_Row]:
-    """A row a file; what cannot be read goes through the model as a black picture."""
+    """One row per file; an unreadable file goes through the model as a black picture."""
     errors: dict[int, str] = {}
     shape = model.picture_shape
     assert shape
@@ -206,8 +204,8 @@ def _predict(model: Model, folder: Path, files: list[str]) -> list[_Row]:
 
     images = LazyImages(read, np.arange(len(files)), shape)
     blocks = lazy_images.blocks(images, _BLOCK)
-    told = progress(blocks, "predicting", -(-len(files) // _BLOCK))
-    probabilities = itertools.chain.from_iterable(map(model.predict_proba, told))
+    shown_blocks = progress(blocks, "predicting", -(-len(files) // _BLOCK))
+    probabilities = itertools.chain.from_iterable(map(model.predict_proba, shown_blocks))
     rows: list[_Row] = []
     for place, (file, row) in enumerate(zip(files, probabilities, strict=True)):
         if place in errors:

@@ -1,5 +1,5 @@
-"""From a config to what every stage of a run needs; whatever cannot be run is refused here, before
-anything is compiled or written."""
+"""Prepares everything that the stages of a run need from a config; invalid input is rejected here,
+before anything is compiled or written."""
 
 import dataclasses
 from collections.abc import Callable
@@ -40,42 +40,42 @@ from rmdnet_jax.teachers.source import Recipe, Source, Trained
 from rmdnet_jax.training import checkpoints, chunks, handover
 from rmdnet_jax.training.logging import RunLog
 
-# Chooses what a config leaves open: the whole config, and the reasons by field.
+# Chooses the unset fields of a config: returns the complete config, and the reasons by field.
 Fill = Callable[[ConfigDict], tuple[ConfigDict, dict[str, str]]]
 
 
-# Fields that may have other values on other hosts.
+# Fields whose values may differ between hosts.
 _OF_THE_HOST = (
     "dataset.cache", "dataset.memory_budget", "dataset.workers", "encoder.cache", "report.",
     "tensorboard",
 )  # fmt: skip
 
-# Of the config's group `noise`: what says which open pictures are added.
+# Fields of the config's group `noise` that define which open images are added.
 _OPEN = ("open_path", "open_share")
 
 
 def prepare(
     config: ConfigDict, workdir: Path | None, data: Dataset | PictureFiles | None = None
 ) -> Run:
-    """Checks everything that was given; writes nothing.
+    """Checks all inputs; writes nothing.
 
     Args:
-      config: rmdnet_jax/config/fields.py says what is in it.
-      workdir: the folder of the run; None: nothing is kept.
-      data: what to run on instead of what config.dataset names.
+      config: its fields are in rmdnet_jax/config/fields.py.
+      workdir: the folder of the run; None stores nothing.
+      data: the data to use in place of config.dataset.
 
     Raises:
-      InputError: something given cannot be used.
+      InputError: an input is invalid.
     """
     configuration.check(config, automatic.FIELDS)
     encoding_source = encoding.source(config)  # before pictures are decoded, which may take long
     config, chosen, whole = load(config, data, encoding_source)
-    encoding_source = encoding_source or encoding.source(config)  # one that was chosen
+    encoding_source = encoding_source or encoding.source(config)  # an automatic choice
     loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
     whole, given = labelled(config, whole)
     after = corrected.all_applied(whole, given, config.dataset.corrections)
     data, labels = after.data, after.labels
-    # An encoder sees the images that are left out, too: what is kept of it then stays good.
+    # An encoder also embeds the images that are removed: its cached embeddings then stay valid.
     begun = _begun(encoding_source, config, chosen, whole, given)
     taught = _classifier(config, whole, given, workdir)
     log = RunLog(workdir, config.tensorboard, writes=hosts.is_writer())
@@ -120,7 +120,7 @@ def _run(
     log: RunLog,
     complete: Callable[[], Run] | None,
 ) -> Run:
-    """A run on what an encoder sees of its data, if there is one."""
+    """A run on its data, or on the embeddings of an encoder."""
     seen, source = data, None
     if config.model.kind == "mlp" and encoded and data.are_pictures:
         seen = data.with_features(encoded.train, encoded.test)
@@ -152,13 +152,13 @@ def _begun(
     data: Dataset,
     labels: Labels,
 ) -> Encoded | None:
-    """What the encoder will see of the data; of feature vectors, these. What is chosen goes to
-    config and reasons."""
+    """The encoder's embeddings of the data, as far as known; feature vectors are their own. An
+    automatic choice is added to `config` and `chosen`."""
     if not data.are_pictures:
         if source:
             raise InputError(
-                f"config.encoder.path is {config.encoder.path}, but {data.name} is feature vectors "
-                "already; expected to leave it out"
+                f"config.encoder.path is {config.encoder.path}, but {data.name} already has "
+                "feature vectors; leave it out"
             )
         train, test = data.train_images, data.test_images
         assert isinstance(train, np.ndarray)
@@ -176,17 +176,17 @@ def _begun(
 def _classifier(
     config: ConfigDict, data: Dataset, labels: Labels, workdir: Path | None
 ) -> classifier.Found | None:
-    """The trained classifier that is the teacher, if anything reads one."""
+    """The trained classifier that is the teacher, if one is used."""
     wants = configuration.wants_teacher(config) and teachers.get(config.teacher.kind).has_classifier
     return classifier.find(config, data, labels.given, workdir) if wants else None
 
 
 def _check_kinds(config: ConfigDict, data: Dataset, encoded: Encoded | None) -> None:
-    """Raises InputError for a model or a teacher that does not go with what there is to see."""
+    """Raises InputError for a model or a teacher that does not fit the data."""
     kind, teacher = config.model.kind, config.teacher.kind
     if kind != "mlp" and not data.are_pictures:
         raise InputError(
-            f"config.model.kind = {kind!r} on {data.name}, which is feature vectors; expected mlp"
+            f"config.model.kind = {kind!r} on {data.name}, which has feature vectors; expected mlp"
         )
     if teacher == "encoder" and encoded is None:
         raise InputError(
@@ -199,8 +199,8 @@ def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
     """Raises InputError for a learner that cannot start from the encoder's weights."""
     if pretrained is None:
         raise InputError(
-            "config.rgrl.init_from_teacher with an encoder that is no ResNet of ours; expected "
-            "False, or the .safetensors of a ResNet as config.encoder.path"
+            "config.rgrl.init_from_teacher with an encoder that is not a supported ResNet; "
+            "expected False, or the .safetensors of a ResNet as config.encoder.path"
         )
     own = learning.backbone(config)
     fields = ("width", "stem", "block", "blocks")
@@ -212,20 +212,20 @@ def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
     if differing:
         right = " ".join(f"--config.model.{name}={value}" for name, value in differing.items())
         raise InputError(
-            f"config.rgrl.init_from_teacher: the model is not built as the encoder is; expected "
+            f"config.rgrl.init_from_teacher: the model is not built like the encoder; expected "
             f"{right}"
         )
 
 
 def facts(this: Run) -> dict[str, object]:
-    """What several processes that run this together must have in common, by name."""
+    """What must be the same in all processes that run this together, by name."""
     fields = configuration.flat(this.config.to_dict())
-    told = {
+    shared = {
         f"config.{name}": value
         for name, value in fields.items()
         if not name.startswith(_OF_THE_HOST)
     }
-    return told | {
+    return shared | {
         "their pictures": (this.data.images_fingerprint(), this.data.test_images.shape),
         "their encoder": this.encoder.digest if this.encoder else this.seen.images_fingerprint(),
         "their labels": (this.labels.given.tobytes(), this.data.test_labels.tobytes()),
@@ -236,7 +236,7 @@ def facts(this: Run) -> dict[str, object]:
 
 
 def _of_elsewhere(source: Source | None) -> str | None:
-    """A hash of a teacher that is not trained here, a table say."""
+    """A hash of a teacher that is not trained here, such as a table."""
     if source is None or source.has_network:
         return None
     if source.known:
@@ -249,17 +249,17 @@ def load(
     data: Dataset | PictureFiles | None = None,
     source: encoding.Source | None = None,
 ) -> tuple[ConfigDict, dict[str, str], Dataset]:
-    """The config with what it leaves open chosen for its data, the reasons by field, and the data,
-    without the open pictures that `labelled` adds.
+    """The config with its unset fields chosen for its data, the reasons by field, and the data,
+    without the open images that `labelled` adds.
 
     Args:
       config: not changed.
-      data: instead of what config.dataset names, all of it but dataset.open_classes, where they
-        have not left it yet; pictures are decoded here.
-      source: what config.encoder names.
+      data: used in place of config.dataset, except that dataset.open_classes are removed if they
+        have not been yet; pictures are decoded here.
+      source: the encoder of config.encoder.
 
     Raises:
-      InputError: a value of the config cannot be right, or the data cannot be used.
+      InputError: a value of the config is invalid, or the data cannot be used.
     """
     configuration.check(config, automatic.FIELDS)
     devices.check()
@@ -279,34 +279,34 @@ def load(
     if classes := _to_leave(read, config):
         read = open_set.without_classes(read, classes).check()
     if data is None and given.skip:
-        told = f"without the first {given.skip:,} training images"
-        read = dataclasses.replace(read, changes=(*read.changes, told))
+        change = f"without the first {given.skip:,} training images"
+        read = dataclasses.replace(read, changes=(*read.changes, change))
     return config, chosen, read
 
 
 def labelled(config: ConfigDict, data: Dataset) -> tuple[Dataset, Labels]:
-    """The data of a config with the open pictures that its noise asks for, and the labels that are
-    drawn or taken for all of it.
+    """The data of a config with the open images that its noise adds, and the drawn or given labels
+    of all of it.
 
     Raises:
-      InputError: the noise is not of this data.
+      InputError: the noise does not fit this data.
     """
     noise = config.noise.to_dict()
     open_pictures = {name: noise.pop(name) for name in _OPEN}
-    asked = {name: noise[name] for name in ("kind", "rate", "seed", "rho2")}
+    nominal = {name: noise[name] for name in ("kind", "rate", "seed", "rho2")}
     max_broken = config.dataset.max_broken
-    data = open_set.added(data, **asked, **open_pictures, max_broken=max_broken).check()
+    data = open_set.added(data, **nominal, **open_pictures, max_broken=max_broken).check()
     if data.is_on_disk and data.nbytes <= memory.budget(config.dataset.memory_budget):
         data = data.in_memory()
     return data, label_source.give(data, **noise)
 
 
 def filling(config: ConfigDict) -> Fill:
-    """What chooses for this config's data: for it, or others that differ from it elsewhere than in
-    `dataset` and the open pictures of `noise`. No data is kept.
+    """A function that chooses unset fields for this config's data: for it, or for configs with the
+    same `dataset` and open images of `noise`. No data is stored.
 
     Raises:
-      InputError: as `load`, as far as that can be known without decoding pictures.
+      InputError: as `load`, as far as this can be checked without decoding pictures.
     """
     configuration.check(config, automatic.FIELDS)
     devices.check()
@@ -314,8 +314,8 @@ def filling(config: ConfigDict) -> Fill:
 
 
 def find(config: ConfigDict) -> Dataset | PictureFiles:
-    """What config.dataset names, as sources.find has it, with as many images as it says, and those
-    of dataset.open_classes still in it."""
+    """The data of config.dataset, from sources.find, with the configured number of images and still
+    with those of dataset.open_classes."""
     given = config.dataset
     found = sources.find(
         given.name, given.path, given.image_size, given.test_fraction, given.max_broken,
@@ -328,7 +328,7 @@ def find(config: ConfigDict) -> Dataset | PictureFiles:
 
 
 def _to_leave(found: Dataset | PictureFiles, config: ConfigDict) -> tuple[int, ...]:
-    """The classes of dataset.open_classes, where they have not left the data yet."""
+    """The classes of dataset.open_classes, if they have not been removed from the data yet."""
     is_done = isinstance(found, Dataset) and found.pool is not None
     return () if is_done else tuple(config.dataset.open_classes)
 
@@ -344,10 +344,10 @@ def _filling(
         features = features if found.are_pictures else found.image_shape[0]
     classes, noise = _to_leave(found, config), config.noise
     known = open_set.known_images(found, classes)
-    asked = open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share)
+    share = open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share)
     return partial(
         automatic.fill,
-        num_train=known + open_set.count(known, asked),
+        num_train=known + open_set.count(known, share),
         num_classes=len(found.class_names) - len(classes),
         short_sides=sides,
         backend=jax.default_backend(),
@@ -358,7 +358,7 @@ def _filling(
 
 
 def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
-    """Raises InputError for a batch that the data or the devices cannot fill, or a border that is
+    """Raises InputError for a batch that the data or the devices cannot fill, or padding that is
     wider than the images."""
     wanted = configuration.wants_teacher(config)
     trains_teacher = wanted and teachers.get(config.teacher.kind).trains
@@ -383,17 +383,17 @@ def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> 
     if data.are_pictures and config.augment.pad >= min(data.image_shape[:2]):
         raise InputError(
             f"config.augment.pad is {config.augment.pad} but the images of {data.name} have "
-            "{}x{} pixels; expected less than their side".format(*data.image_shape)
+            "{}x{} pixels; expected less than their shorter side".format(*data.image_shape)
         )
 
 
 def _check_report(config: ConfigDict, data: Dataset) -> None:
-    """Raises InputError for classes to draw that the data does not have."""
+    """Raises InputError for classes to draw that are not in the data."""
     classes = config.report.tsne_classes
     if not all(-data.num_classes <= c < data.num_classes for c in classes):
         raise InputError(
             f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
-            f"{data.num_classes} classes; expected 0 to {data.num_classes - 1}, or from the end -1"
+            f"{data.num_classes} classes; expected 0 to {data.num_classes - 1}, or -1 for the last"
         )
 
 
@@ -405,7 +405,7 @@ def _check_loss(config: ConfigDict, loss: robust.Loss, num_classes: int) -> None
         jax.eval_shape(loss, logits, labels)
     except InputError:
         raise
-    except Exception as error:  # whatever somebody else's function may raise
+    except Exception as error:  # a user's function may raise anything
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"config.loss.name: {config.loss.name} fails on logits [2, {num_classes}] "
@@ -414,30 +414,30 @@ def _check_loss(config: ConfigDict, loss: robust.Loss, num_classes: int) -> None
 
 
 def _check_embeddings(this: Run) -> None:
-    """Raises InputError for a classifier without the embeddings that something reads."""
+    """Raises InputError for a classifier without embeddings if something uses them."""
     config, source = this.config, this.source
     if source is None or not source.has_classifier:
         return
     size, path = source.teacher(None).size, config.teacher.path
-    right = "a teacher of one network, with its weights (a workdir, or what Model.save wrote)"
+    right = "a teacher of one network, with its weights (a workdir, or a folder of Model.save)"
     if this.methods() and config.rgrl.k > 0 and not size:
         raise InputError(
             f"config.rgrl.k is {config.rgrl.k:g} and {path} (config.teacher.path) has logits and "
-            f"no embeddings to relate to; expected --config.rgrl.k=0, or {right}"
+            f"no embeddings for the relation term; expected --config.rgrl.k=0, or {right}"
         )
     for name in this.methods().values():
         if configuration.built_method(config, name).needs_embedding and not (
             source.is_network and size
         ):
             raise InputError(
-                f"method {name!r} reads the teacher's embeddings of the student's views, which "
-                f"{path} (config.teacher.path) does not give; expected {right}"
+                f"method {name!r} uses the teacher's embeddings of the student's views, which "
+                f"{path} (config.teacher.path) does not provide; expected {right}"
             )
 
 
 def _unasked(this: Run) -> Judged | None:
-    """A classifier that has not been asked yet, with zeros for what it says: a method may look at
-    what it is before anything is compiled."""
+    """A classifier before inference, with zeros as its predictions: a method may check what it is
+    before anything is compiled."""
     source = this.source
     if source is None or not source.has_classifier:
         return None
@@ -451,8 +451,8 @@ def _unasked(this: Run) -> Judged | None:
 
 
 def _check_method(this: Run, stage: str, name: str) -> None:
-    """Raises InputError for a method that cannot be made; a user's own is traced, too: what its
-    step returns, and whether its state can be stored."""
+    """Raises InputError for a method that cannot be built; a user's own is also traced, to check
+    what its step returns and whether its state can be stored."""
     method = learning.build(this, stage, _unasked(this))
     method.check(learning.learners_task(this))
     if ":" not in name:
@@ -462,7 +462,7 @@ def _check_method(this: Run, stage: str, name: str) -> None:
         _trace(method, learning.learners_task(this), this.split.data.train_images)
     except InputError:
         raise
-    except Exception as error:  # whatever somebody else's method may raise
+    except Exception as error:  # a user's method may raise anything
         raise InputError(
             f"config.method.{field}: {name} cannot take a step ({type(error).__name__}: "
             f"{one_line(error)})"
@@ -470,8 +470,8 @@ def _check_method(this: Run, stage: str, name: str) -> None:
 
 
 def _trace(method: Method, task: Task, images: Images) -> None:
-    """Raises ValueError for what a method returns and should not, and whatever it raises itself;
-    nothing is computed."""
+    """Raises ValueError if a method returns something invalid, and any error of its own; nothing is
+    computed."""
 
     def wants(is_right: bool, right: str) -> None:
         if not is_right:
@@ -497,6 +497,6 @@ def _trace(method: Method, task: Task, images: Images) -> None:
     probabilities = said is None or said.shape == (rows, task.num_classes)
     wants(probabilities, "probabilities [B, C] of the batch's images, or None")
     networks = method.networks(state)
-    wants(len(networks) == method.learners, "as many networks as `learners` says")
+    wants(len(networks) == method.learners, "as many networks as `learners`")
     for weights in networks:
         jax.eval_shape(method.network.predict, weights, image)

@@ -1,4 +1,4 @@
-"""One experiment in its workdir: prepared, claimed, run, and written down."""
+"""One experiment in its workdir: prepare, claim the workdir, run, write the results."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +24,8 @@ SKIPPED_FILES = "skipped_files.csv"
 
 
 class Finished(NamedTuple):
-    """A run that has ended: what it found out, its trained model, if there is one, and what
-    results.json holds (nothing in all processes of a run but the first)."""
+    """A run that has ended: its outcome, its trained model, if there is one, and the content of
+    results.json (empty in all processes but the first)."""
 
     outcome: Outcome
     model: Model | None
@@ -38,16 +38,16 @@ def run(
     command: str,
     data: Dataset | PictureFiles | None = None,
 ) -> Finished:
-    """Runs an experiment, or what is left of it.
+    """Runs an experiment, or the remainder of it.
 
     Args:
-      config: rmdnet_jax/config/fields.py says what is in it.
-      workdir: the folder of this experiment; None: nothing is written.
+      config: its fields are in rmdnet_jax/config/fields.py.
+      workdir: the folder of this experiment; None writes nothing.
       command: how the user started it, for the report.
-      data: what to run on instead of what config.dataset names.
+      data: the data to use in place of config.dataset.
 
     Raises:
-      InputError: something given cannot be used; nothing was compiled, written or overwritten.
+      InputError: an input is invalid; nothing was compiled, written or overwritten.
       DivergedError: a loss is not finite.
     """
     this = prepare(config, workdir, data)
@@ -79,7 +79,7 @@ def run(
 
 
 def _open(this: stage_run.Run) -> None:
-    """Says on the terminal what is about to run."""
+    """Prints the summary of the run that is about to start."""
     config = this.config
     dtype = stage_run.convolution_dtype(config.model.precision)
     budget = host_memory.budget(config.dataset.memory_budget)

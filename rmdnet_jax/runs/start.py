@@ -1,4 +1,4 @@
-"""What a command starts: an experiment, a sweep of experiments, or one of the paper's tables."""
+"""The job of a command: an experiment, a sweep of experiments, or a table of the paper."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from rmdnet_jax.runs import paper_tables, single, sweep
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is to be run.
+    """A job to run.
 
     Attributes:
-      run: does it, given the workdir and what the user typed.
+      run: runs it, given the workdir and the command as typed.
       batch_sizes: of all stages.
-      is_grid: whether it is many experiments.
+      is_grid: whether it consists of many experiments.
     """
 
     run: Callable[[Path, str], object]
@@ -28,23 +28,23 @@ class Job:
     is_grid: bool = False
 
     def check_distributed(self) -> None:
-        """Raises InputError for what several processes cannot run as one program."""
+        """Raises InputError for a job that several processes cannot run as one program."""
         if self.is_grid:
             raise InputError(
-                "a sweep or a table with --distributed; expected the same command on each host, "
-                "each by itself, with one --workdir: they share the cells"
+                "a sweep or a table with --distributed; expected the same command on each host "
+                "without it and with a shared --workdir: the hosts share the cells"
             )
 
 
 def job(config: ConfigDict, swept: Sequence[str]) -> Job:
-    """What `config` and the flags --sweep describe.
+    """The job that `config` and the flags --sweep describe.
 
     Raises:
-      InputError: a table cannot be swept, or a value of the config cannot be right.
+      InputError: a table cannot be swept, or a value of the config is invalid.
     """
     if isinstance(config, ConfigDict) and "table" in config:
         if swept:
-            raise InputError(f"--sweep={swept[0]} with a table of the paper; expected one of both")
+            raise InputError(f"--sweep={swept[0]} with a table of the paper; expected just one")
         sizes = [n for name in paper_tables.DATASETS for n in _batch_sizes(config[name])]
         return Job(partial(paper_tables.run, config), sizes, is_grid=True)
     configuration.check(config, automatic.FIELDS)
@@ -54,6 +54,6 @@ def job(config: ConfigDict, swept: Sequence[str]) -> Job:
 
 
 def _batch_sizes(config: ConfigDict) -> list[int]:
-    # A size that is left open is chosen from the data; the devices of the largest divide it.
+    # An unset size is chosen from the data; devices that divide the largest choice divide it.
     sizes = (config.rm.batch_size, config.train.batch_size)
     return [size or max(automatic.BATCHES) for size in sizes]

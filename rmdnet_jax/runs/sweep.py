@@ -1,7 +1,7 @@
-"""Chooses config fields without true labels: trains every combination on a part of the images,
-takes the one that agrees best with the held-out given labels, and trains it on all of them.
+"""Selects config values without true labels: trains every combination on a part of the images,
+selects the one with the best agreement with held-out given labels, and trains it on all images.
 
-docs/sweeps.md says why given labels can choose, and where they cannot.
+docs/sweeps.md says why selection by given labels works, and where it does not.
 """
 
 import ast
@@ -23,14 +23,14 @@ from rmdnet_jax.report import console, sweep_table
 from rmdnet_jax.runs import grid, preparation, workdirs
 from rmdnet_jax.runs.grid import Cell
 
-# Share of every given class that trials are judged on, where dataset.validation_fraction is 0.
+# The validation fraction of trials (per given class) if dataset.validation_fraction is 0.
 _VALIDATION = 0.1
 
-# --sweep=rgrl.k: first the config's K times these, then the best of them times those (section 4.6).
+# --sweep=rgrl.k: the config's K times _WIDE, then the best of these times _FINE (section 4.6).
 _WIDE = (0.01, 0.1, 1, 10, 100)
 _FINE = (1 / 3, 3)
 
-# Trials that differ elsewhere are not judged on the same images and labels, or are the same.
+# Trials that differ in other fields are identical, or not comparable: other images or labels.
 _GROUPS = (
     "model",
     "augment",
@@ -43,14 +43,14 @@ _GROUPS = (
     *methods.groups(),
 )
 
-# The values of swept fields by field.
+# The values of the swept fields, by field.
 Values = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A combination of values, the cell that tries it, and why fields that were left open have the
-    values they have there."""
+    """A combination of values, the cell that runs it, and the reasons for the values of fields that
+    were chosen automatically."""
 
     values: Values
     cell: Cell
@@ -67,28 +67,28 @@ class Trial:
 
 
 def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -> None:
-    """Tries every combination, then trains the chosen one on all images in workdir/chosen.
+    """Runs every combination, then trains the chosen one on all images in workdir/chosen.
 
-    Writes sweep.json and sweep.md. What is finished is not done again, also after a stop and by
-    several processes in one workdir.
+    Writes sweep.json and sweep.md. Finished trials are not repeated after a stop, nor by other
+    processes in the same workdir.
 
     Args:
-      config: where the trials start from.
-      sweep: "FIELD=VALUE,VALUE,..." each; "rgrl.k" alone is a wide range and then a finer one
+      config: the base of all trials.
+      sweep: each "FIELD=VALUE,VALUE,..."; "rgrl.k" alone is a wide range and then a finer one
         around its best.
-      workdir: a folder of its own.
-      command: what the user typed.
+      workdir: the folder of the sweep.
+      command: as the user typed it.
 
     Raises:
       InputError: a field or a value cannot be swept; nothing was written.
-      DivergedError: every trial did.
+      DivergedError: every trial diverged.
     """
     workdir = workdir.resolve()  # teachers are found from anywhere
     fill = preparation.filling(config)
     filled, reasons = fill(config)
     axes, is_fine = parse(filled, sweep)
     trials = _trials(config, fill, combinations(axes), workdir)
-    # K alone is tried around the one that fits the config.
+    # A sweep of K alone is centred on the K of the config.
     around_k = {"rgrl.k": reasons["rgrl.k"]} if is_fine and "rgrl.k" in reasons else {}
     lines = console.choices(filled, around_k)
     for trial in trials:
@@ -112,10 +112,10 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
 
 
 def parse(config: ConfigDict, sweep: Sequence[str]) -> tuple[dict[str, list], bool]:
-    """The values of each swept field, and whether finer ones of K are to follow.
+    """The values of each swept field, and whether a finer range of K follows.
 
     Raises:
-      InputError: there is no such field, it cannot be swept, or it has no values or unfit ones.
+      InputError: there is no such field, it cannot be swept, or it has no or invalid values.
     """
     axes: dict[str, list] = {}
     is_fine = False
@@ -146,40 +146,40 @@ def combinations(axes: Mapping[str, Sequence]) -> list[Values]:
 
 
 def around(best: Values) -> list[Values]:
-    """The finer values of K around the best so far, other fields as there."""
+    """The finer values of K around the best so far, with its other fields."""
     return [{**best, "rgrl.k": _rounded(best["rgrl.k"] * factor)} for factor in _FINE]
 
 
 def choose(trials: Iterable[Trial]) -> Trial:
-    """The trial that agrees best with the held-out given labels; of equals the first.
+    """The trial that agrees best with the held-out given labels; the first if tied.
 
     Raises:
-      DivergedError: none has results.
+      DivergedError: no trial has results.
     """
     judged = [(agreement[0], trial) for trial in trials if (agreement := trial.agreement())]
     if not judged:
-        raise DivergedError("every trial of the sweep diverged; a smaller train.lr or K may not")
+        raise DivergedError("every trial of the sweep diverged; try a smaller train.lr or K")
     return max(judged, key=lambda pair: pair[0])[1]
 
 
 def rows(trials: Iterable[Trial], best: Trial | None) -> list[sweep_table.Row]:
-    """What the table says of each trial; `best` is None as long as some are to be done."""
-    told = []
+    """The rows of the table; `best` is None until all trials are done."""
+    found = []
     for trial in trials:
         share, error = trial.agreement() or (None, None)
         results = trial.cell.results() or {}
-        told.append(
+        found.append(
             sweep_table.Row(
                 dict(trial.values), str(trial.cell.workdir), share, error,
                 results.get("test_accuracy"), results.get("test_labels"), trial.cell.divergence(),
                 trial is best,
             )
         )  # fmt: skip
-    return told
+    return found
 
 
 def command_of(command: str, config: ConfigDict, cell: Cell) -> str:
-    """What to type to run a cell by itself, where the sweep was started with `command`."""
+    """The command that runs a cell by itself, if `command` started the sweep."""
     before, after = (configuration.flat(c.to_dict()) for c in (config, cell.config))
     changed = {f"config.{field}": v for field, v in after.items() if v != before.get(field)}
     changed["workdir"] = str(cell.workdir)
@@ -199,7 +199,7 @@ def command_of(command: str, config: ConfigDict, cell: Cell) -> str:
 
 
 def _try(trials: Sequence[Trial], workdir: Path, command: str) -> None:
-    """Runs what is open of the trials; the table is there from the first on."""
+    """Runs the remaining trials; the table is written after each."""
     for _ in grid.run([trial.cell for trial in trials], command):
         sweep_table.write(workdir, rows(trials, None), None)
 
@@ -207,9 +207,9 @@ def _try(trials: Sequence[Trial], workdir: Path, command: str) -> None:
 def _trials(
     config: ConfigDict, fill: preparation.Fill, combined: Iterable[Values], workdir: Path
 ) -> list[Trial]:
-    """Trials on a part of the images. What they have in common, a baseline say, is not repeated.
+    """Trials on a part of the images, without the parts that do not differ, such as a baseline.
 
-    What `config` leaves open is chosen for each: K goes with the loss.
+    Unset fields of `config` are chosen for each trial: K depends on the loss.
     """
     combined = list(combined)
     cells, reasons = [], []
@@ -220,7 +220,7 @@ def _trials(
         cell_config.method.baseline = ""
         cell_config.report.tsne_points = 0
         if not cell_config.train.epochs:
-            raise InputError("config.train.epochs is 0: nothing is trained that a sweep can judge")
+            raise InputError("config.train.epochs is 0: there is no student for a sweep to compare")
         name = ",".join(f"{field}={value}" for field, value in values.items())
         folder = urllib.parse.quote(name, safe="=,")  # a value may hold a slash
         cells.append(Cell(name, cell_config, workdir / "trials" / folder))
@@ -229,7 +229,7 @@ def _trials(
 
 
 def _chosen(config: ConfigDict, best: Cell, workdir: Path) -> Cell:
-    """The best trial on all training images, with all that the config asks for."""
+    """The best trial on all training images, with everything that the config requests."""
     cell_config = best.config.copy_and_resolve_references()
     cell_config.dataset.validation_fraction = 0.0
     is_guided = cell_config.rgrl.k > 0 and cell_config.teacher.kind != "none"
@@ -245,7 +245,7 @@ def _check_field(config: ConfigDict, field: str) -> None:
     configuration.check_field(config, field, "--sweep=")
     if field.partition(".")[0] not in _GROUPS or field == "method.baseline":
         raise InputError(
-            f"--sweep={field}: trials must be judged on the same images and labels; expected a "
+            f"--sweep={field}: trials must be compared on the same images and labels; expected a "
             f"field of {', '.join(_GROUPS)} other than method.baseline"
         )
 
@@ -258,12 +258,12 @@ def _values(text: str, is_text: bool) -> list:
     if is_text:
         return values
     whole = _literal(f"[{text}]")
-    # What is none stays text: whoever checks the values against the field says what is wrong.
+    # Other values stay text: the check against the field reports what is wrong.
     return whole if isinstance(whole, list) else list(map(_literal, values))
 
 
 def _literal(text: str) -> Any:
-    """What a text is in Python, a number or a tuple say; else the text."""
+    """The Python value of a text, such as a number or a tuple; otherwise the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two of ((((...

@@ -1,5 +1,5 @@
-"""A run's folder: it belongs to one experiment, named by the config.json in it, and while it is
-written to, to one process, which holds the lock on its .lock."""
+"""A run's folder: it belongs to one experiment, identified by its config.json, and while it is
+written, to one process, which holds the lock on its .lock."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ from rmdnet_jax.base.text import apart, cut
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config.fields import default
 
-# Fields that change what is told of an experiment and how often it is saved, not the experiment.
+# Fields that affect reporting, saving or speed, but not the experiment.
 _FREE = (
     "report.",
     "tensorboard",
@@ -29,22 +29,22 @@ _FREE = (
     "encoder.cache",
 )
 
-# Seconds after which who only asked whether a folder is held has asked. Up to so many, at random:
-# two that claim a folder at once also ask each other.
+# Seconds after which a process that only checks whether a folder is held is done. Waits are random,
+# up to this: two processes that claim a folder at once also check each other.
 _ASKING = 0.02
 
 
 @contextlib.contextmanager
 def claim(workdir: Path, config: dict) -> Iterator[None]:
-    """Makes `workdir` this experiment's, or finds that it already is, and holds it for the block.
+    """Claims `workdir` for this experiment, unless it has it already, and holds it in the block.
 
     Args:
-      workdir: a folder that is missing, empty, or this experiment's from an earlier start.
+      workdir: a folder that is missing, empty, or from an earlier start of this experiment.
       config: the resolved config, JSON-able.
 
     Raises:
       InputError: the folder holds another experiment or other files, or cannot be written.
-      WorkdirInUseError: it is held by a process that still runs.
+      WorkdirInUseError: a running process holds it.
     """
     with contextlib.ExitStack() as held:
         with writable(workdir):
@@ -56,8 +56,8 @@ def claim(workdir: Path, config: dict) -> Iterator[None]:
 
 
 def share(workdir: Path, config: dict) -> None:
-    """Makes `workdir` what `config` describes, or finds that it already is; for a folder of many
-    experiments, which several processes may write to.
+    """Claims `workdir` for `config`, unless it already is; for a folder of many experiments, which
+    several processes may write to.
 
     Raises:
       InputError: as `claim`.
@@ -69,16 +69,16 @@ def share(workdir: Path, config: dict) -> None:
 
 
 def is_held(workdir: Path) -> bool:
-    """Whether a process that still runs has claimed `workdir`."""
+    """Whether a running process has claimed `workdir`."""
     if not (workdir / ".lock").exists():
         return False
     with open(workdir / ".lock") as file:
-        return not _try_lock(file, fcntl.LOCK_SH)  # others may ask at the same time
+        return not _try_lock(file, fcntl.LOCK_SH)  # others may check at the same time
 
 
 def identity(config: dict) -> dict:
-    """What makes an experiment the one it is: the fields, flat, that are not at their defaults and
-    not free to change."""
+    """What identifies an experiment: the fields, flat, that are not at their defaults and not free
+    to change."""
     base = configuration.flat(json.loads(json.dumps(default().to_dict())))
     fields = configuration.flat(json.loads(json.dumps(config)))
     return {
@@ -89,7 +89,7 @@ def identity(config: dict) -> dict:
 
 
 def check_same(workdir: Path, config: dict) -> None:
-    """Raises InputError if `workdir` holds something else than this experiment, or nothing."""
+    """Raises InputError if `workdir` holds anything other than this experiment."""
     path = workdir / "config.json"
     if not path.exists():
         holds_files = workdir.exists() and any(map(_is_foreign, workdir.iterdir()))
@@ -104,13 +104,13 @@ def check_same(workdir: Path, config: dict) -> None:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); give another --workdir") from error
     if not isinstance(saved, dict):
-        raise InputError(f"{path} holds no config; give another --workdir")
+        raise InputError(f"{path} is not a config; give another --workdir")
     if old := next(filter(_is_old, configuration.flat(saved)), None):
         raise InputError(
             f"the workdir {workdir} was made by an older rmdnet_jax (its config.json has {old}); "
             "expected that version, or another --workdir"
         )
-    # A field that did not exist when the folder was claimed had no effect, as its default has none.
+    # A field that did not exist when the folder was claimed counts as its default, without effect.
     ours, theirs = identity(config), identity(saved)
     base = configuration.flat(default().to_dict())
     for field in sorted(ours.keys() | theirs.keys()):
@@ -125,16 +125,16 @@ def check_same(workdir: Path, config: dict) -> None:
 
 @contextlib.contextmanager
 def writable(workdir: Path) -> Iterator[None]:
-    """Raises InputError if something in the block cannot be written, to `workdir` in the main."""
+    """Raises InputError if the block cannot write a file, usually in `workdir`."""
     try:
         yield
-    except BrokenPipeError:  # who read what is printed has gone
+    except BrokenPipeError:  # the reader of the printed output has gone
         raise
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
         raise InputError(
-            f"cannot write the workdir {workdir} ({file}{error.strerror or error}); once that is "
-            "mended the same command goes on, or give another folder with --workdir"
+            f"cannot write the workdir {workdir} ({file}{error.strerror or error}); fix that and "
+            "run the same command to resume, or give another folder with --workdir"
         ) from error
 
 
@@ -144,12 +144,12 @@ def _write_config(workdir: Path, config: dict) -> None:
 
 
 def _is_old(field: str) -> bool:
-    """Whether a field, or one of a table's "cifar10.FIELD", is called something else now."""
+    """Whether a field, or one of a table's "cifar10.FIELD", has a new name."""
     return bool({field, field.partition(".")[2]} & configuration.RENAMED.keys())
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a file is not what a kill left of claiming the folder."""
+    """Whether a file is not left over from a claim of the folder that was killed."""
     return path.name != ".lock" and not path.name.startswith(".config.json.")
 
 
@@ -163,7 +163,7 @@ def _try_lock(file: IO[str], kind: int) -> bool:
 
 @contextlib.contextmanager
 def _lock(workdir: Path) -> Iterator[IO[str]]:
-    """Holds the folder's lock, which the kernel lets go of when this process ends, however."""
+    """Holds the folder's lock, which the kernel releases when this process ends for any reason."""
     with open(workdir / ".lock", "a+") as file:
         while not _try_lock(file, fcntl.LOCK_EX):
             if not _try_lock(file, fcntl.LOCK_SH):
@@ -173,7 +173,7 @@ def _lock(workdir: Path) -> Iterator[IO[str]]:
                     f"{file.read().strip() or 'unknown'}; "
                     "wait for it, stop it, or give another --workdir"
                 )
-            # Nobody held it but who asked whether anybody does (is_held): for an instant.
+            # Only another process that checks the lock (is_held) had it, for an instant.
             fcntl.flock(file, fcntl.LOCK_UN)
             time.sleep(random.uniform(0, _ASKING))
         file.truncate(0)

@@ -1,4 +1,4 @@
-"""The stage of a learner: a method on the given labels, trained, and what it makes of them."""
+"""The stage of a learner: trains a method on the given labels and collects its results."""
 
 from typing import Any, NamedTuple, cast
 
@@ -37,8 +37,8 @@ from rmdnet_jax.training.fit import fit
 
 
 class Trained(NamedTuple):
-    """A learner at the end of its training: how it is told of, what can be used of it, and what it
-    believes of the training images, float32 [N, C]; and how it divides their labels, if it does."""
+    """A trained learner: its record for the report, the model, its belief about the training
+    images, float32 [N, C], and its division of their labels, if it makes one."""
 
     student: Student
     model: Model
@@ -47,10 +47,10 @@ class Trained(NamedTuple):
 
 
 def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
-    """A method on the given labels; the baseline does not heed the teacher.
+    """Trains a method on the given labels; the baseline does without the relation term.
 
-    Both get the same keys: what they have in common, a network say, or the order of the images, is
-    the same in both.
+    Both get the same keys: what they share, such as the network or the order of the images, is the
+    same in both.
     """
     config, data, split = this.config, this.seen, this.split
     images = split.data.train_images
@@ -86,7 +86,7 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
         if known.shape != (task.num_images, task.num_classes):
             raise InputError(
                 f"the belief of {method.title} has shape {known.shape}; expected a row of "
-                f"probabilities an image, {(task.num_images, task.num_classes)}"
+                f"probabilities per image, {(task.num_images, task.num_classes)}"
             )
         belief[split.index] = samples.known(known, otherwise=belief[split.index])
     said = teacher.train_logits if teacher else None
@@ -108,8 +108,8 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
 
 
 def build(this: Run, stage: str, teacher: Judged | None) -> Method:
-    """The method of a stage as the config describes it; with its relation term, if it is the
-    student and there is a teacher; and with the teacher itself, if it learns from a classifier."""
+    """The method of a stage according to the config; with the relation term, if it is the student
+    and there is a teacher; and with the teacher itself, if it learns from a classifier."""
     config, data, split = this.config, this.seen, this.split
     below = backbone(config)
     linear = Linear(data.num_classes, alone=below is None)
@@ -146,8 +146,7 @@ def needs_classifier(this: Run, stage: str) -> bool:
 
 
 def guiding(teacher: Judged, index: np.ndarray) -> Guide:
-    """A teacher that is a classifier, as a learner of some of the training images, int [n], has
-    it."""
+    """The guide that a classifier teacher is for a learner of these training images, int [n]."""
     said = teacher.train_logits, teacher.train_embedding
     train = Prediction(*(None if part is None else part[index] for part in said))
     known = teacher.source.known
@@ -156,7 +155,7 @@ def guiding(teacher: Judged, index: np.ndarray) -> Guide:
 
 
 def backbone(config: ConfigDict) -> ResNet | MLP | None:
-    """What the config's model is below its classifier."""
+    """The backbone of the config's model, below the classifier."""
     model = config.model
     if model.kind == "mlp":
         return MLP(tuple(model.hidden)) if model.hidden else None
@@ -165,7 +164,7 @@ def backbone(config: ConfigDict) -> ResNet | MLP | None:
 
 
 def learners_task(this: Run) -> Task:
-    """What learners learn from: the given labels but those held out."""
+    """The task of learners: the given labels except those held out."""
     return task_of(
         this.config, this.split.labels.given, this.data.num_classes, this.seen.image_shape
     )
@@ -174,13 +173,13 @@ def learners_task(this: Run) -> Task:
 def task_of(
     config: ConfigDict, given: np.ndarray, classes: int, image_shape: tuple[int, ...]
 ) -> Task:
-    """That of learners of these labels, int32 [N]."""
+    """The task of learners of these labels, int32 [N]."""
     train = config.train
     return Task(given, classes, train.batch_size, train.epochs, train.folds, image_shape)
 
 
 def learning_rate(this: Run) -> Any:
-    """Of learners, by update."""
+    """The learners' learning rate, by update."""
     train = this.config.train
     updates = train.epochs * learners_task(this).steps
     if train.lr_decay == "cosine":
@@ -189,7 +188,7 @@ def learning_rate(this: Run) -> Any:
 
 
 def networks_alone(networks: tuple[Weights, ...], network: Classifier) -> tuple[Weights, ...]:
-    """Their weights without what serves training alone, an adapter say."""
+    """Their weights without what only training needs, such as an adapter."""
     names = list(network.modules)
     return tuple(
         Weights({name: one.params[name] for name in names}, one.batch_stats) for one in networks

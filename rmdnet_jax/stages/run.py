@@ -1,4 +1,4 @@
-"""What every stage of a run has: config, data, labels, keys, and where its checkpoints are."""
+"""What all stages of a run share: config, data, labels, keys, and the place of checkpoints."""
 
 import dataclasses
 import hashlib
@@ -30,18 +30,18 @@ class Run:
 
     Attributes:
       config: every field has its value.
-      chosen: why fields that were left open have the values they have.
-      data, labels: of all training images.
-      seen: the data as learners see it: itself, or an encoder's features of its pictures.
-      split: of what is seen: what learners learn from, and what is held out of it.
+      chosen: the reasons for the values of fields that were left open.
+      data, labels: those of all training images.
+      seen: the data as learners see it: itself, or an encoder's features of its images.
+      split: of `seen`, into what learners learn from and what is held out.
       loss: the config's.
       source: of the teacher; None if nothing reads one.
-      encoder: of the config, if it names a network.
-      encoder_story: a line on what an encoder's embeddings are; "" without one.
-      workdir: where checkpoints are; None keeps none.
-      log: of all stages.
-      complete: makes the run that has the encoder's embeddings, where here zeros stand for them;
-        None: they are here.
+      encoder: the config's, if it names a network.
+      encoder_story: a line that describes an encoder's embeddings; "" without one.
+      workdir: where checkpoints are; None: none are kept.
+      log: the log of all stages.
+      complete: makes the run with the encoder's embeddings, if zeros are in their place here; None:
+        they are here.
     """
 
     config: ConfigDict
@@ -63,18 +63,18 @@ class Run:
         return jax.random.fold_in(jax.random.key(self.config.seed), zlib.crc32(purpose.encode()))
 
     def methods(self) -> dict[str, str]:
-        """The method of every learner by its stage, in the order of training."""
+        """The method of every learner by its stage, in order of training."""
         wanted = {"baseline": self.config.method.baseline, "student": self.config.method.name}
         return {stage: name for stage, name in wanted.items() if name and self.config.train.epochs}
 
 
 def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpoints:
-    """The checkpoints of a stage of this run; a student's know the teacher that guided it."""
+    """The checkpoints of a stage of this run; a student's record the teacher that guided it."""
     if this.workdir is None:
         return NoCheckpoints()
     if stage == "teacher":
         recipe = this.config.rm.to_dict() | {"flip": this.config.augment.flip}
-        for probe in ("knn_every", "knn_k", "on_collapse"):  # watches it, does not change it
+        for probe in ("knn_every", "knn_k", "on_collapse"):  # they only observe training
             del recipe[probe]
         description = teacher_description(this) | {"recipe": recipe, "seed": this.config.seed}
     else:
@@ -82,14 +82,14 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         if len(this.split.held_out_given):
             labels.update(this.split.index.tobytes())
         description = {"images": this.seen.images_fingerprint(), "labels": labels.hexdigest()}
-        # A best epoch is of one test set. Without corrections the config says which.
+        # The best epoch refers to one test set. Without corrections, the config defines it.
         description |= {"test labels": _tested_on(this.data)} if this.labels.review else {}
         description |= {"teacher": fingerprint(teacher.teacher.frozen)} if teacher else {}
     return Checkpoints(this.workdir / stage, description)
 
 
 def _tested_on(data: Dataset) -> str:
-    """SHA-256 of the test labels, and of which test images have stayed."""
+    """SHA-256 of the test labels, and of which test images are left."""
     index = np.arange(len(data.test_labels)) if data.test_index is None else data.test_index
     digest = hashlib.sha256(data.test_labels.astype(np.int32).tobytes())
     digest.update(index.astype(np.int64).tobytes())
@@ -97,7 +97,7 @@ def _tested_on(data: Dataset) -> str:
 
 
 def teacher_description(this: Run) -> dict:
-    """What a teacher must have been trained on and be built like to serve this run."""
+    """The training data and architecture that a teacher must have to serve this run."""
     model, teacher = this.config.model, this.config.teacher
     width = teacher.width or model.width
     network = {"width": width, "stem": model.stem, "blocks": list(model.blocks)}
@@ -106,5 +106,5 @@ def teacher_description(this: Run) -> dict:
 
 
 def convolution_dtype(precision: str) -> jnp.dtype:
-    """bfloat16 or float32; "auto" is the faster one here."""
+    """bfloat16 or float32; "auto" is the faster one on this device."""
     return devices.fast_dtype() if precision == "auto" else jnp.dtype(precision)

@@ -1,4 +1,4 @@
-"""The stage of the teacher: trained here, by an earlier run or by somebody else; frozen, judged."""
+"""The stage of the teacher: trained here, by an earlier run or elsewhere; frozen and judged."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,7 @@ from rmdnet_jax.training.fit import fit
 
 
 def teaching(this: Run) -> Judged:
-    """The teacher, trained here, by an earlier run or not at all, and how good it is."""
+    """The teacher, trained here, by an earlier run or not at all, and its quality."""
     config, data, source = this.config, this.data, this.source
     assert source
     fresh = source.fresh(this.key("teacher"), jnp.asarray(data.train_images[:1]))
@@ -58,13 +58,13 @@ def teaching(this: Run) -> Judged:
 
 
 def judging(this: Run, state: State | None, fresh: State | None, folder: Path | None) -> Judged:
-    """The teacher of a trained state, frozen, and how good it is beside the `fresh` one: what it
-    says of all images, and its verdict, are kept in `folder`, for all that read this teacher."""
+    """The frozen teacher of a trained state, and its quality compared with the `fresh` one. Its
+    outputs for all images and its verdict are kept in `folder`, for all runs of this teacher."""
     config, data, source = this.config, this.data, this.source
     assert source
     labels, k = this.labels.reference, config.rm.knn_k
     teacher = source.teacher(state)
-    # Somebody else's table is not kept once more; and who keeps nothing writes nothing.
+    # An existing table is not stored again, and a run without a workdir stores nothing.
     keeps = source.is_network and this.workdir is not None
     dtype = str(convolution_dtype(config.model.precision))
     of_images = text_digest(fingerprint(teacher.frozen), data.fingerprint_of_all(), dtype)
@@ -89,8 +89,8 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
     def judge() -> dict[str, np.ndarray]:
         untrained = None if fresh is None else lambda: embeddings(source, fresh, data)
         verdict = worth.judge((train, test), untrained, labels, data, k, tested)
-        told = dataclasses.asdict(verdict)
-        return {name: np.asarray(x) for name, x in told.items() if x is not None}
+        measured = dataclasses.asdict(verdict)
+        return {name: np.asarray(x) for name, x in measured.items() if x is not None}
 
     folder = folder if keeps else None
     seen = handover.kept(folder, f"embeddings-{of_images}", ask)
@@ -109,6 +109,6 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
 
 
 def embeddings(source: Source, state: State, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Of the training and the test images, by a teacher that has them."""
+    """Embeddings of the training and the test images, by a teacher that has them."""
     train, test = source.predictions(state, data)
     return train.embedding, test.embedding

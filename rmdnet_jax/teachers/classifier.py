@@ -1,5 +1,5 @@
-"""Teachers that are trained classifiers: a network that sees what the learner sees, or a table of
-what a classifier says of the clean pictures."""
+"""Teachers that are trained classifiers: a network that sees the learner's views, or a table of a
+classifier's outputs for the unaugmented images."""
 
 import dataclasses
 import functools
@@ -19,14 +19,14 @@ from rmdnet_jax.models import chain
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierNetwork:
-    """A classifier, or several whose logits are averaged, on the learner's views: brought to its
-    own size, and normalised by its own mean and standard deviation.
+    """A classifier, or several whose logits are averaged, on the learner's views, which are resized
+    to its input size and normalised by its own mean and standard deviation.
 
     Attributes:
       network: the architecture, with the statistics of its own training images.
-      weights: of each of its networks, on the host.
-      image_shape: (H, W, 3), what it was trained on; or (D,), feature vectors.
-      mean, std: by which the views are normalised, float32 [3] or [D].
+      weights: those of each of its networks, on the host.
+      image_shape: what it was trained on, (H, W, 3), or (D,) for feature vectors.
+      mean, std: those that the learner's views are normalised by, float32 [3] or [D].
       reads_labels: whether it was trained with labels.
     """
 
@@ -39,22 +39,22 @@ class ClassifierNetwork:
 
     @property
     def size(self) -> int:
-        """Features of its embeddings; 0 of several networks, whose embeddings have no mean."""
+        """The embedding size; 0 for several networks, whose embeddings cannot be averaged."""
         return self.network.embedding_size if len(self.weights) == 1 else 0
 
     @property
     def parameters(self) -> int:
-        """Their number, of all its networks."""
+        """The number of parameters of all its networks."""
         return sum(leaf.size for one in self.weights for leaf in jax.tree.leaves(one.params))
 
     @property
     def frozen(self) -> Any:
-        """Its weights, and how it normalises."""
+        """Its weights and normalisation statistics."""
         statistics = {"mean": self.network.mean, "std": self.network.std}
         return {"networks": self.weights} | statistics
 
     def classify(self, frozen: dict, view: jax.Array, index: jax.Array) -> Prediction:
-        """Logits float32 [B, C] and embedding float32 [B, D], or None of several networks, of
+        """Logits float32 [B, C] and embedding float32 [B, D] (None for several networks) of
         normalised views float32 [B, H, W, 3] or [B, D]."""
         return self._said(frozen, augment.normalise(view, -self.mean / self.std, 1 / self.std))
 
@@ -63,22 +63,23 @@ class ClassifierNetwork:
         return self.classify(frozen, view, index).embedding
 
     def predict(self, weights: Any, images: jax.Array) -> Prediction:
-        """The same of clean images, uint8 [B, H, W, 3] or float32 [B, D]; `weights` are frozen."""
+        """The same for clean images, uint8 [B, H, W, 3] or float32 [B, D]; `weights`: `frozen`."""
         return self._said(weights, augment.to_float(images) if images.ndim == 4 else images)
 
     def asked(self, *sets: Images) -> tuple[Prediction, ...]:
-        """What it says of sets of clean images, on the host: one inference pass each."""
+        """Its outputs for sets of clean images, on the host: one inference pass each."""
         predict = inference.predictor(self)
         return tuple(predict((self.frozen,), images) for images in sets)
 
     def of_images(self, index: np.ndarray) -> "ClassifierNetwork":
-        """Itself: which images a learner has is nothing to it."""
+        """Itself: it does not depend on which images a learner has."""
         return self
 
     def _said(self, frozen: dict, images: jax.Array) -> Prediction:
-        """Of images float32 [B, H, W, 3] in [0, 1], or feature vectors [B, D], not normalised."""
+        """Outputs for images float32 [B, H, W, 3] in [0, 1], or feature vectors [B, D],
+        unnormalised."""
         if images.shape[1:] != self.image_shape:
-            # As Pillow makes pictures smaller.
+            # As Pillow downscales images.
             shape = len(images), *self.image_shape
             images = jax.image.resize(images, shape, "bilinear", antialias=True)
         x = augment.normalise(images, frozen["mean"], frozen["std"])
@@ -92,11 +93,11 @@ class ClassifierNetwork:
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierTable:
-    """What a classifier says of a training set's clean images, read at the place of each; the
-    learner's view has no part in it.
+    """A classifier's outputs for a training set's clean images, looked up by index; the learner's
+    view is not used.
 
     Attributes:
-      said: logits float32 [N, C] and embedding float32 [N, D], or None, on the host.
+      said: logits float32 [N, C] and embedding float32 [N, D] or None, on the host.
       reads_labels: whether labels were read to make it.
     """
 
@@ -114,7 +115,7 @@ class ClassifierTable:
         return {name: x for name, x in self.said._asdict().items() if x is not None}
 
     def classify(self, frozen: dict, view: jax.Array, index: jax.Array) -> Prediction:
-        """Logits float32 [B, C] of the batch's images. There is no embedding of the view."""
+        """Logits float32 [B, C] of the batch's images; the view has no embedding."""
         return Prediction(frozen["logits"][index], None)
 
     def embed(self, frozen: dict, view: jax.Array, index: jax.Array) -> jax.Array:
@@ -122,7 +123,7 @@ class ClassifierTable:
         return frozen["embedding"][index]
 
     def of_images(self, index: np.ndarray) -> "ClassifierTable":
-        """The rows of these images, for a training set that is these."""
+        """The rows of these images, for a training set of only these."""
         if len(index) == len(self.said.logits):  # all of them, in order
             return self
         rows = (None if x is None else x[index] for x in self.said)

@@ -1,5 +1,5 @@
-"""A teacher that is a pretrained encoder: a table of its embeddings of the clean pictures, or the
-feature vectors that the data itself is."""
+"""A teacher that is a pretrained encoder: a table of its embeddings of the clean images, or the
+data itself if that is feature vectors."""
 
 import dataclasses
 from typing import ClassVar
@@ -15,13 +15,23 @@ from rmdnet_jax.teachers.source import Recipe, Source
 
 @dataclasses.dataclass(frozen=True)
 class TableTeacher:
-    """Embeddings of a training set's images, read at the place of each.
+    """Embeddings of a training set's images, looked up by index.
 
-    A table saw the clean pictures; the learner's augmented view has no part in it.
+    A table holds those of the clean images; the learner's augmented view is not used.
 
     Attributes:
       table: float32 [N, D], on the host.
       reads_labels: whether labels were read to make it.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> from rmdnet_jax.teachers.encoder import TableTeacher
+      >>> teacher = TableTeacher(np.arange(8, dtype=np.float32).reshape(4, 2))
+      >>> views = jnp.zeros((2, 8, 8, 3))  # not used
+      >>> print(teacher.embed(teacher.frozen, views, np.array([3, 0])))
+      [[6. 7.]
+       [0. 1.]]
     """
 
     table: np.ndarray
@@ -42,7 +52,7 @@ class TableTeacher:
         return frozen["table"][index]
 
     def of_images(self, index: np.ndarray) -> "TableTeacher":
-        """The rows of these images, for a training set that is these."""
+        """The rows of these images, for a training set of only these."""
         if len(index) == len(self.table):  # all of them, in order
             return self
         return dataclasses.replace(self, table=self.table[index])
@@ -50,11 +60,11 @@ class TableTeacher:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSource(Source):
-    """The kind.
+    """The kind "encoder".
 
     Attributes:
       train, test: embeddings float32 [N, D] and [M, D].
-      pretrained: of the encoder, if it is a ResNet that we can run.
+      pretrained: the encoder's weights, if it is a ResNet that rmdnet_jax can run.
     """
 
     train: np.ndarray
@@ -66,13 +76,13 @@ class EncoderSource(Source):
     most_tested: ClassVar[int] = 1000
     title: ClassVar[str] = "pretrained encoder"
     story: ClassVar[str] = (
-        "The teacher is a pretrained encoder, which sees the clean pictures: nothing was trained."
+        "The teacher is a pretrained encoder, which sees the clean images: nothing was trained."
     )
-    remedy: ClassVar[str] = "take a better encoder, or another image size, normalisation or output"
+    remedy: ClassVar[str] = "use a better encoder, or another image size, normalisation or output"
 
     @classmethod
     def build(cls, recipe: Recipe, data: Dataset) -> "EncoderSource":
-        """The embeddings of the recipe."""
+        """The kind with the embeddings of the recipe."""
         assert recipe.embeddings
         return cls(*recipe.embeddings, recipe.pretrained)
 
@@ -85,7 +95,7 @@ class EncoderSource(Source):
         return Prediction(None, self.train), Prediction(None, self.test)
 
     def start(self, teacher: Teacher) -> Weights | None:
-        """The ResNet's."""
+        """The ResNet's weights, if it is one."""
         if self.pretrained is None:
             return None
         return Weights(

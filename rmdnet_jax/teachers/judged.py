@@ -1,4 +1,4 @@
-"""A teacher and what it is worth: whether it is good enough to learn from."""
+"""A teacher and its quality: whether it is good enough to learn from."""
 
 import dataclasses
 import math
@@ -13,18 +13,18 @@ _CLEARLY = 1.5  # standard errors
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Accuracies, in [0, 1], by kNN on the test images but for a classifier's own; None: not
+    """Accuracies, in [0, 1], by kNN on the test images except a classifier's own; None: not
     measured.
 
     Attributes:
       knn_accuracy: of the teacher's embeddings.
-      random_encoder_knn_accuracy: of the same network untrained, if it is a network of ours.
+      random_encoder_knn_accuracy: of the same network untrained, if it is built here.
       pixel_knn_accuracy: of raw pixels, if the images are in memory.
       test_accuracy: of a classifier, on the test images.
-      agreement: of a classifier with the labels that there are to judge it by: those of the test
-        images, or else of the training images.
-      usual: what always saying the most frequent of these would reach.
-      measured_on: number of these.
+      agreement: of a classifier with the labels that it is judged by: those of the test images, or
+        else of the training images.
+      usual: agreement from always predicting the most frequent of these labels.
+      measured_on: number of these labels.
     """
 
     knn_accuracy: float | None = None
@@ -41,14 +41,14 @@ class Judged:
     """A teacher that has been judged.
 
     Attributes:
-      kind: as the config has it.
-      source: where it comes from, and what to call it.
+      kind: as in the config.
+      source: where it comes from, and its names.
       teacher: frozen.
       train_embedding, test_embedding: of all training and all test images, float32 [N, D] and
-        [M, D]; None where there are none.
+        [M, D]; None if there are none.
       verdict: how good it is.
       tested: number of test images.
-      train_logits, test_logits: of a classifier, float32 [N, C] and [M, C]; None where there are
+      train_logits, test_logits: of a classifier, float32 [N, C] and [M, C]; None if there are
         none.
     """
 
@@ -64,15 +64,15 @@ class Judged:
 
     @property
     def embeddings(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Of the training and of the test images, where it has both."""
+        """Those of the training and the test images, if it has both."""
         if self.train_embedding is None or self.test_embedding is None:
             return None
         return self.train_embedding, self.test_embedding
 
     def warning(self) -> str | None:
-        """One line for the user where the teacher is too weak to guide anybody: not better than
-        all others by more than two standard errors; or a classifier that knows no more of the
-        labels than which is the most frequent, by one and a half. A random one is not meant to."""
+        """One line for the user if the teacher is too weak to guide a learner: not better than all
+        references by more than two standard errors; or a classifier that is not better than the
+        most frequent label, by one and a half. A random teacher gets none, being a control."""
         if self.source.is_control:
             return None
         verdict = self.verdict
@@ -94,10 +94,10 @@ class Judged:
         beside = " and ".join(f"{whose} ({accuracy:.1%})" for whose, accuracy in known.items())
         weak = f"kNN accuracy ({verdict.knn_accuracy:.1%}) is not clearly better than {beside}"
         if self.source.is_free:
-            return f"the encoder's {weak}: what is learned from it is weak; {self.source.remedy}"
+            return f"the encoder's {weak}: it is a weak teacher; {self.source.remedy}"
         return (
             f"the teacher's {weak}: its relations can harm the student; {self.source.remedy} or "
-            "trust it less (a smaller rgrl.k)"
+            "reduce its weight (rgrl.k)"
         )
 
     def _unlike_labels(self) -> str | None:
@@ -109,7 +109,7 @@ class Judged:
             return None
         images = "training" if self.verdict.test_accuracy is None else "test"
         return (
-            f"the teacher's classes are those of {agreement:.1%} of the {images} images, not "
-            f"clearly more than one class for all ({usual:.1%}): what is learned from it is weak; "
+            f"the teacher agrees with the labels of {agreement:.1%} of the {images} images, not "
+            f"clearly more than one class for all ({usual:.1%}): it is a weak teacher; "
             f"{self.source.remedy}"
         )

@@ -1,4 +1,4 @@
-"""A teacher that is a frozen network: it sees what the learner sees."""
+"""A teacher that is a frozen network and sees the learner's views."""
 
 import dataclasses
 from typing import Any
@@ -11,11 +11,11 @@ from rmdnet_jax.models import chain
 
 @dataclasses.dataclass(frozen=True)
 class NetworkTeacher:
-    """Networks one after the other, with running statistics.
+    """A chain of networks, with running statistics.
 
     Attributes:
       modules: a backbone and perhaps a projector, by name; the last one's output is the embedding.
-      size: its features.
+      size: the embedding size.
       params, batch_stats: by network, on the host.
       reads_labels: whether it was trained with labels.
     """
@@ -39,5 +39,5 @@ class NetworkTeacher:
         return outputs[[*self.modules][-1]]
 
     def of_images(self, index: np.ndarray) -> "NetworkTeacher":
-        """Itself: which images a learner has is nothing to it."""
+        """Itself: it does not depend on which images a learner has."""
         return self

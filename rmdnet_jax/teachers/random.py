@@ -1,4 +1,4 @@
-"""A teacher that nobody trained: Table 2's ablation, RGRL without RM."""
+"""An untrained teacher: Table 2's ablation, RGRL without RM."""
 
 import dataclasses
 from typing import ClassVar
@@ -8,7 +8,7 @@ from rmdnet_jax.teachers.simsiam import SimSiamSource
 
 @dataclasses.dataclass(frozen=True)
 class RandomSource(SimSiamSource):
-    """The kind: SimSiam's encoder before training."""
+    """The kind "random": SimSiam's encoder before training."""
 
     reads_path: ClassVar[bool] = False
     trains: ClassVar[bool] = False

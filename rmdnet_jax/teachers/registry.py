@@ -1,4 +1,4 @@
-"""The kinds of teacher there are: a module of this folder with a KIND, by the module's name."""
+"""The available kinds of teacher: modules of this folder with a KIND, by module name."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ def _ours() -> dict[str, Any]:
 
 
 def kinds() -> tuple[str, ...]:
-    """Their names, in order of the alphabet."""
+    """Their names, in alphabetical order."""
     return tuple(_ours())
 
 

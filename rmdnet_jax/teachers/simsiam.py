@@ -1,4 +1,4 @@
-"""A teacher that SimSiam trains here, on the images alone (stage RM)."""
+"""A teacher trained here by SimSiam, on the images alone (RM in the paper)."""
 
 import dataclasses
 import functools
@@ -24,12 +24,12 @@ from rmdnet_jax.teachers.source import Recipe, Source
 
 @dataclasses.dataclass(frozen=True)
 class SimSiamSource(Source):
-    """The kind.
+    """The kind "simsiam".
 
     Attributes:
       simsiam: the method, with its networks.
-      learning_rate: of it, by update.
-      projected: whether the projector makes the embedding that guides.
+      learning_rate: the method's, by update.
+      projected: whether the guiding embedding is the projector's.
       on_collapse: "warn", or "stop" to raise.
     """
 
@@ -53,7 +53,7 @@ class SimSiamSource(Source):
 
     @classmethod
     def build(cls, recipe: Recipe, data: Dataset) -> "SimSiamSource":
-        """SimSiam for the images of a data set, its heads as wide in proportion as the paper's."""
+        """SimSiam for the images of a data set, with heads in proportion to the paper's widths."""
         rm, features = recipe.rm, 2048 * recipe.width // 64
         steps = len(data.train_images) // rm["batch_size"]
         schedule = optimizers.cosine(rm["lr"], rm["epochs"] * steps)
@@ -82,7 +82,7 @@ class SimSiamSource(Source):
         return jax.device_get(self.simsiam.init(key, example))
 
     def teacher(self, state: State | None) -> NetworkTeacher:
-        """The encoder, with its projector where that makes the embedding."""
+        """The encoder, with its projector if that gives the embedding."""
         assert state
         simsiam = self.simsiam
         size = simsiam.projector.features if self.projected else simsiam.backbone.embedding_size
@@ -108,17 +108,17 @@ class SimSiamSource(Source):
         return inference.predictor(self.simsiam)
 
     def start(self, teacher: Teacher) -> Weights:
-        """The encoder's."""
+        """The encoder's weights."""
         return Weights(teacher.frozen["params"], teacher.frozen["batch_stats"])
 
     def watch(self, metrics: Mapping[str, float], epoch: int, history: list[dict]) -> None:
-        """Warns, once, or raises CollapsedError, when all embeddings have become one."""
+        """Warns, once, or raises CollapsedError, when all embeddings have become the same."""
         spread = metrics["spread"]
         if spread >= COLLAPSED:
             return
         verdict = (
             f"the teacher has collapsed in epoch {epoch}: the spread of its embeddings is "
-            f"{spread:.3f} (below {COLLAPSED}; 1 is spread evenly, 0 the same for every image)"
+            f"{spread:.3f} (below {COLLAPSED}; 1 is evenly spread, 0 the same for every image)"
         )
         if self.on_collapse == "stop":
             raise CollapsedError(
@@ -126,7 +126,7 @@ class SimSiamSource(Source):
             )
         is_new = not history or history[-1]["spread"] >= COLLAPSED
         if is_new:
-            hosts.warn(f"{verdict}; its relations will say nothing (rm.on_collapse=stop ends here)")
+            hosts.warn(f"{verdict}; its relations are meaningless (rm.on_collapse=stop ends here)")
 
 
 KIND = SimSiamSource

@@ -1,4 +1,4 @@
-"""Where a teacher comes from: what `config.teacher.kind` names.
+"""Sources of teachers: what `config.teacher.kind` names.
 
 A kind is one file in this folder whose KIND is a class as below; teachers/registry.py finds it by
 the file's name.
@@ -27,15 +27,15 @@ from rmdnet_jax.models.torch_weights import Pretrained
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A classifier that was trained elsewhere, for one data set.
+    """A classifier trained elsewhere, for one data set.
 
     Attributes:
-      teacher: of all training images.
-      origin: a line on what it is, for the terminal.
-      digest: a hash of what it is.
-      test: of a table, what the classifier says of the test images, if it has rows of them.
-      accuracy: on held-out images of its own, in [0, 1]; None: nobody measured it.
-      parameters: their number; None of a table.
+      teacher: for all training images.
+      origin: a one-line description for the terminal.
+      digest: a hash of its contents.
+      test: for a table, the classifier's outputs for the test images, if it has rows for them.
+      accuracy: on its own held-out images, in [0, 1]; None: not measured.
+      parameters: their number; None for a table.
     """
 
     teacher: ClassifierTeacher
@@ -48,18 +48,27 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a config says of the teacher; a kind reads what it needs.
+    """What a config states about the teacher; a kind reads what it needs.
 
     Attributes:
-      path: of what there is already.
+      path: of an existing teacher.
       width, stem, blocks, block, dtype: of a ResNet.
-      flip: whether mirrored images are the same.
-      projected: whether SimSiam's projector makes the embedding, and not the backbone.
-      rm: the fields of stage RM by name.
-      pretrained: of the run's encoder, if it is a ResNet that we can run.
+      flip: whether views may be mirrored.
+      projected: whether the embedding is that of SimSiam's projector, and not of the backbone.
+      rm: the fields of the config group `rm` by name.
+      pretrained: weights of the run's encoder, if it is a ResNet that rmdnet_jax can run.
       embeddings: of the training and the test images by the run's encoder, float32 [N, D] and
-        [M, D]; None without one.
+        [M, D]; None without an encoder.
       classifier: what the path names, if it is a trained classifier.
+
+    Examples:
+      What a kind's `build` is given; in a test of a kind, made by hand:
+
+      >>> import jax.numpy as jnp
+      >>> from rmdnet_jax.teachers.source import Recipe
+      >>> recipe = Recipe("", 8, "cifar", (1,), jnp.float32, flip=True, projected=False, rm={})
+      >>> recipe.width, recipe.embeddings is None
+      (8, True)
     """
 
     path: str
@@ -80,24 +89,23 @@ class Source(Protocol):
     """A kind of teacher, made for one data set. Implementations derive from this.
 
     Attributes:
-      reads_path: whether the kind reads config.teacher.path; needs_path: whether it is nothing
-        without.
-      is_free: whether it costs nothing, and so is judged even where nothing learns from it.
-      most_tested: test images that it is judged on; 0 is all.
-      trains: whether the kind is trained here, unless a path names one that was.
-      has_network: whether its teacher is a ResNet that is built as config.teacher says, and can
-        start a learner.
+      reads_path: whether the kind reads config.teacher.path; needs_path: whether it requires it.
+      is_free: whether it costs nothing, and so is judged even if nothing learns from it.
+      most_tested: number of test images that it is judged on; 0: all.
+      trains: whether the kind is trained here, unless a path names a finished one.
+      has_network: whether its teacher is a ResNet built according to config.teacher, which can
+        initialise a learner.
       sees_views: whether its teacher may be a network that sees views.
       has_classifier: whether its teacher is a ClassifierTeacher.
-      tells_open: whether its embeddings tell images that show none of the classes from others.
+      tells_open: whether its embeddings distinguish images of none of the classes from others.
       story: a sentence on where it comes from, for the page.
       remedy: what to do about a teacher that is too weak.
-      learning_rate: of the method's optimiser, by update, where there is a method.
-      title: what pages and figures call it: "SimSiam teacher".
-      term: what they call a learner's relation term under it: "RMDNet".
-      is_control: whether it is there to compare with, and not meant to be good.
-      method: what trains it; None: nothing is to be trained.
-      known: of a classifier, what it is.
+      learning_rate: of the method's optimiser, by update, if there is a method.
+      title: its name on pages and in figures: "SimSiam teacher".
+      term: the name there of a learner's relation term with it: "RMDNet".
+      is_control: whether it is only for comparison, and not meant to be good.
+      method: what trains it; None: nothing is trained.
+      known: for a classifier, its description.
     """
 
     reads_path: ClassVar[bool] = False
@@ -120,12 +128,12 @@ class Source(Protocol):
 
     @property
     def is_network(self) -> bool:
-        """Whether its teacher is a network, which sees views, and not a table."""
+        """Whether its teacher is a network that sees views, and not a table."""
         return self.has_network
 
     @property
     def method(self) -> Method | None:
-        """What trains it; None where nothing does."""
+        """What trains it; None if nothing does."""
         return None
 
     @classmethod
@@ -134,7 +142,7 @@ class Source(Protocol):
         ...
 
     def fresh(self, key: jax.Array, example: jax.Array) -> State | None:
-        """Its network before training; None if it has none of ours."""
+        """Its network before training; None if it has none built here."""
         return None
 
     def teacher(self, state: State | None) -> Teacher:
@@ -142,13 +150,14 @@ class Source(Protocol):
         ...
 
     def predictions(self, state: State | None, data: Dataset) -> tuple[Prediction, Prediction]:
-        """Of the clean training and test images, on the host: embeddings float32 [N, D] and [M, D],
-        and of a classifier logits float32 [N, C] and [M, C]; None where there are none."""
+        """Outputs for the clean training and test images, on the host: embeddings float32 [N, D]
+        and [M, D], and from a classifier logits float32 [N, C] and [M, C]; None if there are
+        none."""
         ...
 
     def start(self, teacher: Teacher) -> Weights | None:
-        """Weights of a learner's backbone of the same architecture; None if it has none."""
+        """Weights for a learner's backbone of the same architecture; None if it has none."""
         return None
 
     def watch(self, metrics: Mapping[str, float], epoch: int, history: list[dict]) -> None:
-        """Warns of what goes wrong in training, after an epoch; raises DivergedError to end it."""
+        """Warns of problems in training, after an epoch; raises DivergedError to end it."""

@@ -1,5 +1,5 @@
-"""A teacher that is a classifier somebody has trained with labels: a run of ours, a saved model, an
-ONNX file or a table of logits."""
+"""A teacher that is a classifier trained with labels: a run of rmdnet_jax, a saved model, an ONNX
+file or a table of logits."""
 
 import dataclasses
 from typing import ClassVar
@@ -12,10 +12,10 @@ from rmdnet_jax.teachers.source import Recipe, Source, Trained
 
 @dataclasses.dataclass(frozen=True)
 class SupervisedSource(Source):
-    """The kind.
+    """The kind "supervised".
 
     Attributes:
-      known: what the path names.
+      known: the classifier that the path names.
     """
 
     known: Trained
@@ -29,11 +29,11 @@ class SupervisedSource(Source):
     story: ClassVar[str] = (
         "The teacher is a classifier that was trained with labels: nothing was trained here."
     )
-    remedy: ClassVar[str] = "take a better one, or one whose classes are these, in this order"
+    remedy: ClassVar[str] = "use a better one, or one with these classes in this order"
 
     @property
     def is_network(self) -> bool:
-        """Whether the path names weights, and the learner's views are what they read."""
+        """Whether the path names weights, which are applied to the learner's views."""
         return isinstance(self.known.teacher, ClassifierNetwork)
 
     @classmethod
@@ -47,7 +47,7 @@ class SupervisedSource(Source):
         return self.known.teacher
 
     def predictions(self, state: State | None, data: Dataset) -> tuple[Prediction, Prediction]:
-        """A network is asked; a table's are its rows."""
+        """A network is run; a table returns its rows."""
         teacher = self.known.teacher
         if isinstance(teacher, ClassifierTable):
             return teacher.said, self.known.test or Prediction(None, None)

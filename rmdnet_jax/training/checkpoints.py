@@ -1,7 +1,7 @@
-"""Orbax checkpoints of a stage: its state, whole, under the number of steps done.
+"""Orbax checkpoints of a stage: its complete state, under the number of steps done.
 
-The state's fields are separate items, so that a later stage reads a teacher's parameters without
-its optimiser's state.
+The state's fields are separate items, so that a later stage can read a teacher's parameters without
+its optimiser state.
 """
 
 import contextlib
@@ -22,14 +22,13 @@ from rmdnet_jax.base.text import apart, cut, one_line
 from rmdnet_jax.machine import hosts, sharding
 from rmdnet_jax.training import checksums
 
-# Orbax warns of what is meant to be, such as a manager that only reads, and logs the errors that it
-# raises.
+# Orbax warns of intended things, such as a read-only manager, and logs the errors that it raises.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def _is_told_elsewhere(record: logging.LogRecord) -> bool:
-    """Whether asyncio tells of a write of TensorStore's that failed after another one, whose error
-    Orbax raises."""
+    """Whether asyncio reports a TensorStore write that failed after another one whose error Orbax
+    raises."""
     return bool(record.exc_info and _OF_A_DISK.search(str(record.exc_info[1])))
 
 
@@ -37,13 +36,13 @@ logging.getLogger("asyncio").addFilter(lambda record: not _is_told_elsewhere(rec
 
 R = TypeVar("R")
 
-# How TensorStore quotes the operating system.
+# How TensorStore quotes an error of the operating system.
 _OF_A_DISK = re.compile(r"os_error_code='(\d+)'")
 
-# Files of Orbax's in a checkpoint, which it writes when the rest is done.
+# Orbax's files in a checkpoint that it writes last.
 _LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
-# In a checkpoint's meta: the version of what is saved. Those of 0.1.0 hold the teacher's weights
+# In a checkpoint's meta: the version of the format. Checkpoints of 0.1.0 hold the teacher's weights
 # among the student's.
 _FORMAT, _NEWEST = "format", 2
 
@@ -51,12 +50,12 @@ _FORMAT, _NEWEST = "format", 2
 class Checkpoints:
     """The checkpoints of one stage in one folder. Nothing in the folder changes before a save.
 
-    A checkpoint that is damaged is passed over, with a warning, for the one before it; the next
-    save puts it aside as damaged-NUMBER.
+    A damaged checkpoint is skipped, with a warning, and the previous one is used; the next save
+    renames it to damaged-NUMBER.
 
     Args:
       directory: the folder; made at the first save.
-      description: JSON-able facts kept with every checkpoint (what was trained, on what).
+      description: JSON-able facts stored with every checkpoint (what was trained, on what).
     """
 
     def __init__(self, directory: Path, description: dict | None = None):
@@ -65,25 +64,25 @@ class Checkpoints:
         self._reader: ocp.CheckpointManager | None = None
         self._writer: ocp.CheckpointManager | None = None
         self._damaged: set[int] = set()
-        self._checked: set[int] = set()  # read once, which takes as long as all of a checkpoint
+        self._checked: set[int] = set()  # read once, since this reads the whole checkpoint
         self._saving = 0
 
     def latest(self) -> int | None:
-        """Number of the last checkpoint that is not known to be damaged; None where there is none.
+        """Number of the last checkpoint not known to be damaged; None if there is none.
 
         Raises:
           InputError: the folder cannot be read.
         """
         try:
             numbers = self._read().all_steps() if self._directory.is_dir() else []
-        except Exception as error:  # whatever Orbax raises of a folder
+        except Exception as error:  # whatever Orbax raises for a folder
             reason = _disk_error(error) or one_line(error)
             raise InputError(f"cannot read {self._directory} ({reason})") from error
         return max(set(numbers) - self._damaged, default=None)
 
     def check(self) -> None:
-        """Raises InputError if the last checkpoint is of something else than the description, or
-        if there are checkpoints and all are damaged."""
+        """Raises InputError if the last checkpoint does not match the description, or if there are
+        checkpoints and all are damaged."""
         if self.latest() is None:
             return
         saved = self.meta()
@@ -91,33 +90,33 @@ class Checkpoints:
             if saved.get(name) != value:
                 what, there, here = _difference(name, saved.get(name), value)
                 raise InputError(
-                    f"the checkpoints in {cut(self._directory)} were made with other {what} "
-                    f"({there}; here {here}); give another folder"
+                    f"the checkpoints in {cut(self._directory)} were made with different {what} "
+                    f"({there}; here {here}); use another folder"
                 )
 
     def meta(self) -> dict:
-        """What was saved beside the last whole checkpoint's arrays.
+        """The metadata saved with the last intact checkpoint.
 
         Raises:
-          InputError: there is none, or it is not of this program, or of a newer one.
+          InputError: there is none, or it is not from this program, or from a newer version.
         """
         return self._whole(self._meta)
 
     def save(self, number: int, trees: Mapping[str, Any], meta: dict) -> None:
-        """Saves trees of arrays with JSON-able `meta`; copies them first, so they may be donated at
-        once. Written in the background, visible only when whole.
+        """Saves trees of arrays with JSON-able `meta`; copies them first, so they may be donated
+        immediately. Written in the background, visible only when complete.
 
         Args:
-          number: larger than those before, the number of steps done say.
+          number: larger than previous ones, e.g. the number of steps done.
           trees: what to save, by name; `fields` of a state.
-          meta: what to keep beside it and the description.
+          meta: what to store beside it and the description.
 
         Raises:
-          InputError: it, or the one before it, cannot be written.
+          InputError: it, or the previous one, cannot be written.
         """
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         items["meta"] = ocp.args.JsonSave(self._description | meta | {_FORMAT: _NEWEST})
-        # Orbax copies from devices in a way that the training loop forbids itself.
+        # Orbax copies from devices implicitly, which the training loop disallows.
         with self._writing(), jax.transfer_guard("allow"):
             manager = self._write()
             manager.wait_until_finished()  # so that the one being written is this one
@@ -125,14 +124,14 @@ class Checkpoints:
             manager.save(number, args=ocp.args.Composite(**items))
 
     def restore(self, like: Mapping[str, Any]) -> dict[str, Any]:
-        """These trees of the last whole checkpoint, on every device; `meta` speaks of the same one
-        afterwards.
+        """These trees of the last intact checkpoint, on every device; afterwards `meta` returns the
+        same one's metadata.
 
         Args:
-          like: trees of the shapes and dtypes to read, by name; others are not read.
+          like: trees of the shapes and dtypes to read, by name; other trees are not read.
 
         Raises:
-          InputError: there are checkpoints, and none is whole.
+          InputError: there are checkpoints, but none is intact.
         """
         everywhere = sharding.replicated(sharding.mesh())
 
@@ -151,7 +150,7 @@ class Checkpoints:
         return self._whole(read)
 
     def close(self) -> None:
-        """Returns when everything saved is on disk, and lets go of the folder.
+        """Returns when everything saved is on disk, and releases the folder.
 
         Raises:
           InputError: the last save could not be written.
@@ -168,7 +167,7 @@ class Checkpoints:
         self.close()
 
     def _read(self) -> ocp.CheckpointManager:
-        """A manager that leaves alone what another process may be writing."""
+        """A manager that does not touch what another process may be writing."""
         if self._writer:
             return self._writer
         if self._reader is None:
@@ -192,7 +191,7 @@ class Checkpoints:
         return meta
 
     def _whole(self, read: Callable[[int], R]) -> R:
-        """What `read` reads from the last checkpoint that it can read."""
+        """The result of `read` for the last checkpoint that it can read."""
         reason = ""
         while (number := self.latest()) is not None:
             folder = self._directory / str(number)
@@ -201,12 +200,12 @@ class Checkpoints:
                     checksums.check(folder, without=_LAST)
                     self._checked.add(number)
                 return read(number)
-            except (InputError, jax.errors.JaxRuntimeError):  # the latter: another process is gone
+            except (InputError, jax.errors.JaxRuntimeError):  # the latter: another process has died
                 raise
             except checksums.DamagedError as error:
                 reason = reason or f"{number}: {error}"
             except Exception as error:  # whatever Orbax and its storage raise
-                if (folder / checksums.NAME).exists():  # its files are as they were written
+                if (folder / checksums.NAME).exists():  # its files are unchanged
                     raise InputError(f"cannot read {folder} ({one_line(error)})") from error
                 reason = reason or f"{number}: {one_line(error)}"
             self._damaged.add(number)
@@ -216,31 +215,31 @@ class Checkpoints:
                     "before, is used"
                 )
         raise InputError(
-            f"{self._directory} holds checkpoints, but none that is whole and of rmdnet_jax "
-            f"({reason}); nothing was changed: give another folder, or remove this one"
+            f"{self._directory} holds checkpoints, but none that is intact and from rmdnet_jax "
+            f"({reason}); nothing was changed: use another folder, or remove this one"
         )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Raises InputError, or LostProcessError, for what fails in the block."""
+        """Raises InputError, or LostProcessError, for failures in the block."""
         try:
             yield
-        except Exception as error:  # whatever Orbax and its storage raise of a disk
+        except Exception as error:  # whatever Orbax and its storage raise for a disk
             reason = _disk_error(error)
             several, waited = jax.process_count() > 1, (jax.errors.JaxRuntimeError, TimeoutError)
-            # The network's own error comes in whatever type it was caught and raised again with.
+            # The network's own error has whatever type it was caught and re-raised with.
             is_lost = isinstance(error, waited) or "Gloo" in str(error)
             if reason is None and several and is_lost:
                 raise hosts.lost(error) from error
             reason = reason or one_line(error)
             raise InputError(
-                f"cannot write checkpoints to {self._directory} ({reason}); once that is mended, "
-                "the same command goes on from the last one"
+                f"cannot write checkpoints to {self._directory} ({reason}); once this is fixed, "
+                "the same command resumes from the last one"
             ) from error
 
     def _seal(self) -> None:
-        """Adds checksums to what has been written, before Orbax gives it its name; in Orbax's
-        background thread."""
+        """Adds checksums to what was written, before Orbax renames it; runs in Orbax's background
+        thread."""
         if hosts.is_writer():
             (unnamed,) = self._directory.glob(f"{self._saving}.orbax-checkpoint-tmp*")
             checksums.write(unnamed, without=_LAST)
@@ -267,7 +266,7 @@ class Checkpoints:
 
 
 class NoCheckpoints(Checkpoints):
-    """Of a run that keeps nothing on disk."""
+    """For a run that keeps nothing on disk."""
 
     def __init__(self) -> None:
         super().__init__(Path())
@@ -280,8 +279,8 @@ class NoCheckpoints(Checkpoints):
 
 
 class _Manager(ocp.CheckpointManager):
-    """Orbax's, which does not ask JAX about preemption at every save: training/stopping.py does,
-    and JAX counts how often it was asked."""
+    """Orbax's manager, without asking JAX about preemption at every save: training/stopping.py
+    does, and JAX counts the calls."""
 
     def reached_preemption(self, step: int) -> bool:
         """Never."""
@@ -292,8 +291,8 @@ def fields(state) -> dict[str, Any]:
     """The fields of a state that hold arrays, by name.
 
     Raises:
-      InputError: one holds what Orbax does not store as an item of its own, a bare array or number,
-        or an array without elements: known before the first step, and not at the first save.
+      InputError: one holds what Orbax cannot store as an item, a bare array or number, or an array
+        without elements: raised before the first step, and not at the first save.
     """
     held = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     for name, value in held.items():
@@ -306,13 +305,13 @@ def fields(state) -> dict[str, Any]:
         if any(np.prod(np.shape(leaf)) == 0 for leaf in jax.tree.leaves(value)):
             raise InputError(
                 f"{where} holds an array without elements, which checkpoints cannot store; "
-                "expected to leave it out"
+                "leave it out"
             )
     return {name: value for name, value in held.items() if jax.tree.leaves(value)}
 
 
 def _disk_error(error: BaseException | None) -> str | None:
-    """What the operating system said, if it is what `error` came from; TensorStore quotes it."""
+    """The operating system's message, if it caused `error`; TensorStore quotes it."""
     while error:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
@@ -323,7 +322,7 @@ def _disk_error(error: BaseException | None) -> str | None:
 
 
 def _difference(what: str, there: Any, here: Any) -> tuple[str, str, str]:
-    """Where two JSON values differ, "model.classes[2]" say, and what stands there in each."""
+    """Where two JSON values differ, e.g. "model.classes[2]", and the two values there."""
     if isinstance(there, dict) and isinstance(here, dict):
         key = next(key for key in (*here, *there) if there.get(key) != here.get(key))
         return _difference(f"{what}.{key}", there.get(key), here.get(key))
@@ -333,7 +332,7 @@ def _difference(what: str, there: Any, here: Any) -> tuple[str, str, str]:
                 return _difference(f"{what}[{place}]", one, other)
         return f"number of {what}", f"{len(there):,}", f"{len(here):,}"
     if _is_hash(there) and _is_hash(here):
-        return what, there[:12], here[:12]  # told by its beginning
+        return what, there[:12], here[:12]  # the beginning is enough
     return what, *apart(there, here)
 
 

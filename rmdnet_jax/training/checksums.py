@@ -1,6 +1,6 @@
-"""SHA-256 of every file in a folder, in the folder: what disks and copies do to a file shows.
+"""SHA-256 of every file in a folder, stored in the folder, to detect damage by disks and copies.
 
-The list is as `sha256sum -c` takes it.
+The list has the format of `sha256sum -c`.
 """
 
 import hashlib
@@ -13,14 +13,14 @@ NAME = "sha256.txt"
 
 
 class DamagedError(Exception):
-    """A file is not as it was when the list was written."""
+    """A file differs from what it was when the list was written."""
 
 
 def write(folder: Path, without: Container[str]) -> None:
-    """Lists the files below `folder` as they are, but for those `without`, by name in the folder.
+    """Lists the current files below `folder` except those in `without`, by name in the folder.
 
     Raises:
-      OSError: a file cannot be read, or the list not be written.
+      OSError: a file cannot be read, or the list cannot be written.
     """
     with open_atomic(folder / NAME) as listed:
         for name in sorted(_files(folder, without)):
@@ -28,11 +28,11 @@ def write(folder: Path, without: Container[str]) -> None:
 
 
 def check(folder: Path, without: Container[str]) -> None:
-    """Reads every file but those `without` again. A folder without a list, from before there was
-    one, is not looked at.
+    """Reads every file again except those in `without`. A folder without a list, from before lists
+    existed, is not checked.
 
     Raises:
-      DamagedError: a file is missing, is new or is not as it was, or the list is none.
+      DamagedError: a file is missing, new or changed, or the list is not a list.
       OSError: a file cannot be read.
     """
     if not (folder / NAME).exists():
@@ -41,7 +41,7 @@ def check(folder: Path, without: Container[str]) -> None:
         lines = (folder / NAME).read_text().splitlines() if (folder / NAME).is_file() else []
         listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     except UnicodeDecodeError as error:
-        raise DamagedError(f"{NAME} is no list") from error
+        raise DamagedError(f"{NAME} is not a list") from error
     differing = listed.keys() ^ _files(folder, without)
     for name in sorted(differing) or sorted(listed):
         if name in differing or _of(folder / name) != listed[name]:
@@ -49,7 +49,7 @@ def check(folder: Path, without: Container[str]) -> None:
 
 
 def _files(folder: Path, without: Container[str]) -> set[str]:
-    """Names in the folder of all files but those, and the list, finished or not."""
+    """Names in the folder of all files except those and the list, complete or not."""
     files = (path for path in folder.rglob("*") if path.is_file() and NAME not in path.name)
     names = {file.relative_to(folder).as_posix() for file in files}
     return {name for name in names if name not in without}

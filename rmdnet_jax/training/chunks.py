@@ -1,6 +1,6 @@
 """A chunk of an epoch's steps as one call: batches gathered on the device, or streamed from disk.
 
-Both compile the same step, and both take the batches that `order` says.
+Both compile the same step, and both use the batches given by `order`.
 """
 
 import contextlib
@@ -19,40 +19,39 @@ from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
 
 
 class Carried(NamedTuple):
-    """What a training carries from step to step.
+    """What training carries from step to step.
 
     Attributes:
       state: the method's.
-      memory: what it said of every image so far (methods/samples.py); {} where that is not kept.
+      memory: its predictions for every image so far (methods/samples.py); {} if not kept.
     """
 
     state: Any
     memory: samples.Memory
 
 
-# Pixels of a chunk on a CPU and on an accelerator: of 4 and of 100 batches of 64 images of CIFAR;
-# and feature vectors of a chunk on any device, which cost a ten-thousandth of an image.
-# After it the host looks at the metrics of the chunk before, and whether the run is asked to stop:
-# that is not to take long.
+# Pixels per chunk on a CPU and on an accelerator: 4 and 100 batches of 64 CIFAR images; and feature
+# vectors per chunk on any device, which cost a ten-thousandth of an image. After each chunk, the
+# host reads the metrics of the previous chunk and checks whether the run should stop: a chunk must
+# not take long.
 CPU_PIXELS, PIXELS = 4 * 64 * 32 * 32, 100 * 64 * 32 * 32
 VECTORS = 50_000
 
-# The sum that is none: the first step of an epoch whose loss was not finite.
+# A metric that is not summed: the first step of an epoch with a loss that is not finite.
 BAD = "first_bad_step"
 NEVER = np.int32(np.iinfo(np.int32).max)
 
-# (what is carried, start, stop) -> (what is carried, sums of the metrics over these steps); what is
-# carried is given away.
+# (carry, start, stop) -> (carry, sums of the metrics over these steps); the carry is donated.
 Advance = Callable[[Any, int, int], tuple[Any, Metrics]]
 
 # (order int32 [steps, B], key, first step) -> a context in which its Advance can be called, for
-# steps that follow one another.
+# consecutive steps.
 Epoch = Callable[[jax.Array, jax.Array, int], contextlib.AbstractContextManager[Advance]]
 
 
 def size(span: int, batch_size: int, image_shape: tuple[int, ...]) -> int:
-    """Steps of a chunk, as many of which make up `span` steps, or but for a few: what is left over
-    goes step by step. Of batches of so many images [H, W, 3] or feature vectors [D]."""
+    """Steps per chunk, for batches of this many images [H, W, 3] or feature vectors [D]. A whole
+    number of chunks makes up `span` steps, except for a few that are left over and run singly."""
     if len(image_shape) == 1:
         images = VECTORS
     else:
@@ -72,18 +71,18 @@ def prepare(
     usual: int,
     workers: int,
 ) -> Epoch:
-    """What runs an epoch of `method`, from device memory or, if the images are not in memory, from
-    disk.
+    """A function that runs an epoch of `method`, from device memory or, if the images are not in
+    memory, from disk.
 
     Args:
       method: its step is compiled.
-      metrics: the names of those that a step returns.
+      metrics: the names of the metrics that a step returns.
       images: uint8 [N, H, W, 3] or float32 [N, D]; in memory, they are copied to every device
         here.
       labels: int32 [N].
       mesh: the devices.
-      usual: steps that most calls take: those are one program on an accelerator.
-      workers: processes that decode images on disk, as `streaming.batches` takes them.
+      usual: steps of most calls: these are one program on an accelerator.
+      workers: processes that decode images on disk, as in `streaming.batches`.
     """
     start_carry = _start_carry(metrics, mesh)
     frozen = sharding.replicate(method.frozen, mesh)
@@ -93,7 +92,7 @@ def prepare(
 
 
 def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Epoch:
-    # A row an image: TPUs lay [N, H, W, 3] out with the images innermost, and so would copy all of
+    # One row per image: TPUs store [N, H, W, 3] with the images innermost, and so would copy all of
     # them to gather a few.
     rows = images.reshape(len(images), -1)
     on_device = sharding.replicate((rows, labels), mesh)
@@ -116,7 +115,7 @@ def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Ep
     def run(carry, data, steps):
         if scans and steps == usual:
             return scanned(carry, data)
-        for number in range(steps):  # where a checkpoint cuts a chunk: no program for every length
+        for number in range(steps):  # a chunk cut by a checkpoint: no program for every length
             carry = cpu.waited(one_step(carry, data), number)
         return carry
 
@@ -159,11 +158,11 @@ def _from_disk(method, frozen, start_carry, images, labels, mesh, workers) -> Ep
 
 
 def _step(method: Method, carry: Any, batch: Batch, key: jax.Array, frozen: Any) -> Any:
-    """carry = (what is carried, sums of the metrics, number of the step in its epoch)."""
+    """carry = (Carried, sums of the metrics, number of the step in its epoch)."""
     (state, memory), sums, i = carry
     state, metrics, said = method.step(state, batch, jax.random.fold_in(key, i), frozen)
     if memory and said is not None:
-        # Every device keeps all of it, and so needs what is said of the whole batch.
+        # Every device keeps the whole memory, and so needs the whole batch's predictions.
         memory = samples.remember(memory, *sharding.whole((batch.index, said)))
     bad = jnp.where(jnp.isfinite(metrics["loss"]), NEVER, i)
     sums = {
@@ -182,8 +181,8 @@ def _compiled(step: Callable) -> Callable:
 def first_step(
     method: Method, state: State, image_shape: tuple[int, ...], dtype: np.dtype, rows: int
 ) -> Any:
-    """What a step on so many images of a shape and dtype returns, as shapes and dtypes; nothing is
-    computed."""
+    """The shapes and dtypes of what a step on this many images of a shape and dtype returns;
+    nothing is computed."""
 
     def step(state, frozen):
         label = jnp.zeros(rows, jnp.int32)
@@ -196,6 +195,6 @@ def first_step(
 def _start_carry(
     metrics: tuple[str, ...], mesh: jax.sharding.Mesh
 ) -> Callable[[Carried, int], Any]:
-    """The carry with which a chunk starts at a step."""
+    """The carry that a chunk starts with at a step."""
     zeros = {name: np.float32(0) for name in metrics} | {BAD: NEVER}
     return lambda carried, start: (carried, *sharding.replicate((zeros, np.int32(start)), mesh))

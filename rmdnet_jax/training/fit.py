@@ -1,7 +1,7 @@
-"""The only training loop: any method, any number of epochs, from the last checkpoint on.
+"""The only training loop: any method, any number of epochs, starting from the last checkpoint.
 
-A batch is a function of (seed, epoch, step), so there is nothing to save of it and a resumed run
-repeats itself.
+A batch is a function of (seed, epoch, step), so no state of it is saved and a resumed run repeats
+the same batches.
 """
 
 import contextlib
@@ -30,16 +30,16 @@ from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.chunks import Carried
 from rmdnet_jax.training.logging import StageLog
 
-# Of the memory among the items of a checkpoint.
+# The name of the memory among the items of a checkpoint.
 _MEMORY = "memory"
 
 
 class Fitted(NamedTuple, Generic[S]):
-    """What training leaves.
+    """The result of training.
 
     Attributes:
       state: the method's, on the devices.
-      look: at the end: what can still be found out of the images.
+      look: queries about the images at the end of training.
     """
 
     state: S
@@ -64,25 +64,25 @@ def fit(
 
     Args:
       method: its step is compiled here.
-      state: fresh state; the last checkpoint's takes its place where there is one. Its buffers
-        are given away.
+      state: fresh state, replaced by the last checkpoint's if there is one. Its buffers are
+        donated.
       images: uint8 [N, H, W, 3] or float32 [N, D], N >= the batch size; an array is copied to every
         device, LazyImages are streamed from disk.
       task: the given labels, batch size and epochs; the batch size is divisible by the number of
         devices.
       key: all randomness of the training comes from (key, epoch, step).
       checkpoints: where the state is saved and resumed from.
-      log: told of every epoch's metrics.
+      log: receives every epoch's metrics.
       evaluate: (state, epochs done, metrics of the epoch so far) -> further ones.
-      learning_rate: that of the method's optimiser, by update; told where the loss diverges.
-      checkpoint_every: epochs between two checkpoints; 0.25 is four an epoch. The end is saved.
-      workers: processes that decode images on disk, as streaming.batches takes them.
+      learning_rate: that of the method's optimiser, by update; reported if the loss diverges.
+      checkpoint_every: epochs between checkpoints; 0.25 is four per epoch. The end is saved.
+      workers: processes that decode images on disk, as in streaming.batches.
 
     Raises:
-      DivergedError: a loss or a parameter is not finite; the last checkpoint is a good one.
-      StoppedError: a signal asked for it; the last checkpoint is of that step.
-      InputError: the state cannot be stored, the checkpoints are of something else, or an image on
-        disk cannot be read.
+      DivergedError: a loss or a parameter is not finite; the last checkpoint is intact.
+      StoppedError: a signal requested it; the last checkpoint is of that step.
+      InputError: the state cannot be stored, the checkpoints belong to something else, or an image
+        on disk cannot be read.
     """
     mesh = sharding.mesh()
     steps, epochs = task.steps, task.epochs
@@ -103,12 +103,12 @@ def fit(
             stopping.check(f"in stage {log.name} after {done.epoch} epochs and {done.step} steps")
 
     def run_epoch(carried: Carried, done: _Done) -> tuple[Carried, dict[str, float]]:
-        """The rest of an epoch: what is carried and the sums of its metrics."""
+        """Runs the rest of an epoch; returns the carry and the sums of the metrics."""
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, done.epoch))
         ordered = order(carried.state, order_key)
         before, started = done.epoch * steps, time.perf_counter()
         totals, pending = done.totals, None
-        # Nothing goes between host and device in the loop that is not asked for by name.
+        # Inside the loop, only explicit transfers between host and device are allowed.
         with jax.transfer_guard("disallow"), begin(ordered, steps_key, done.step) as advance:
             for start, stop in _cuts(before, done.step, steps, chunk, interval):
                 carried, sums = advance(carried, start, stop)
@@ -137,7 +137,7 @@ def fit(
         predict = inference.predictor(method.network, embeds=False)
         for epoch in range(done.epoch, epochs):
             started = time.perf_counter()
-            if not done.step:  # else it is in the checkpoint
+            if not done.step:  # else the decision is in the checkpoint
                 look = _look(method, predict, carried, images, task)
                 carried = _decided(method, carried, epoch, look)
             carried, totals = run_epoch(carried, done)
@@ -156,8 +156,8 @@ def fit(
 def _begun(
     method: Method, state: Any, images: Images, rows: int, task: Task, checkpoints: Checkpoints,
 ) -> tuple[Carried, tuple[str, ...], "_Done"]:  # fmt: skip
-    """What is carried, fresh or from the last checkpoint; the names of a step's metrics; and how
-    far the training is. Refuses what cannot be stored."""
+    """The carry, fresh or from the last checkpoint; the names of a step's metrics; and the progress
+    of the training. Refuses a state that cannot be stored."""
     _, metrics, said = chunks.first_step(method, state, images.shape[1:], images.dtype, rows)
     keeps = said is not None and samples.fits(task.num_images, task.num_classes)
     if checkpoints.latest() is None:
@@ -165,7 +165,7 @@ def _begun(
         carried = Carried(state, empty)
         _items(carried)
         return carried, tuple(metrics), _Done()
-    # Shapes alone: the fresh arrays are not needed beside those that are restored.
+    # Shapes only: the fresh arrays are not needed beside the restored ones.
     memory = jax.eval_shape(lambda: samples.empty(task.num_images, task.num_classes))
     shapes = jax.eval_shape(lambda state: state, state)
     restored = checkpoints.restore(_items(Carried(shapes, memory if keeps else {})))
@@ -181,7 +181,7 @@ def _items(carried: Carried) -> dict[str, Any]:
 
 
 def _decided(method: Method, carried: Carried, epoch: int, look: Look) -> Carried:
-    """What is carried, with what the method decides before an epoch."""
+    """The carry, with what the method decides before an epoch."""
     state = method.between_epochs(carried.state, epoch, look)
     if state is carried.state:
         return carried
@@ -189,7 +189,7 @@ def _decided(method: Method, carried: Carried, epoch: int, look: Look) -> Carrie
 
 
 def _look(method: Method, predict: Callable, carried: Carried, images: Images, task: Task) -> Look:
-    """What can be found out of the images now."""
+    """Queries about the images at this point."""
 
     def say(networks: tuple[Weights, ...]) -> tuple[Prediction, ...]:
         return tuple(predict((one,), images) for one in networks)
@@ -214,13 +214,13 @@ def _look(method: Method, predict: Callable, carried: Carried, images: Images, t
 
 
 class _NotFiniteError(Exception):
-    """What is not finite after which epoch and step, from 0."""
+    """What is not finite, and in which epoch and step, from 0."""
 
 
 @contextlib.contextmanager
 def _naming(stage: str, steps: int, learning_rate: optax.Schedule) -> Iterator[None]:
-    """Raises DivergedError, which names the stage and the learning rate too, for what is not
-    finite."""
+    """Turns _NotFiniteError into DivergedError, which also names the stage and the learning
+    rate."""
     try:
         yield
     except _NotFiniteError as error:
@@ -228,19 +228,19 @@ def _naming(stage: str, steps: int, learning_rate: optax.Schedule) -> Iterator[N
         rate = float(learning_rate(epoch * steps + step))
         raise DivergedError(
             f"{what} not finite in stage {stage}, epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g}; the checkpoint before stays: try a smaller rate in "
+            f"learning rate of {rate:.3g}; the last checkpoint is kept: try a smaller rate in "
             "another workdir"
         ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class _Done:
-    """How far a training is, as saved with its state.
+    """The progress of a training, as saved with its state.
 
     Attributes:
-      epoch: whole epochs done.
-      step: steps done of the next.
-      seconds: spent on all of them, with their evaluation.
+      epoch: completed epochs.
+      step: steps done of the next epoch.
+      seconds: spent on all of these, including evaluation.
       totals: sums of the metrics over the steps of the next epoch.
     """
 
@@ -251,8 +251,8 @@ class _Done:
 
     @classmethod
     def of(cls, meta: dict) -> "_Done":
-        """From what Checkpoints.meta returns, the description included. What is not in it, as in
-        checkpoints from before they fell inside epochs, is as at an epoch's end."""
+        """From the result of Checkpoints.meta, which includes the description. Missing fields, as
+        in checkpoints from before they could fall within an epoch, are as at an epoch's end."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in meta.items() if name in names})
 
@@ -261,7 +261,7 @@ def _cuts(
     before: int, first: int, steps: int, chunk: int, interval: int
 ) -> Iterator[tuple[int, int]]:
     """(start, stop) of each chunk of an epoch from step `first` on: `chunk` steps, or fewer at its
-    end and where a checkpoint is due, at every multiple of `interval`, counted over all epochs, of
+    end and where a checkpoint is due, at every multiple of `interval` counted over all epochs, of
     which `before` steps are done."""
     while first < steps:
         due = interval - (before + first) % interval
@@ -280,10 +280,10 @@ def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float
 
 
 def _check_finite(carried: Carried, epoch: int, step: int) -> None:
-    """Raises _NotFiniteError if a parameter is not finite: the harm of the last update shows in no
-    loss so far, and must not be saved."""
-    # The word of one device says nothing of how far the others are, and programs that wait for one
-    # are not to pile up (docs/running.md).
+    """Raises _NotFiniteError if a parameter is not finite: no loss shows the damage of the last
+    update yet, and it must not be saved."""
+    # One device's result does not show how far the others are, and programs that wait for a device
+    # must not pile up (docs/running.md).
     is_finite = jax.block_until_ready(_all_finite(carried))
     if not jax.device_get(is_finite):
         raise _NotFiniteError("the parameters are", epoch, step - 1)
@@ -291,6 +291,6 @@ def _check_finite(carried: Carried, epoch: int, step: int) -> None:
 
 @jax.jit
 def _all_finite(tree) -> jax.Array:
-    """Whether no float of the tree is NaN or infinite: bool scalar."""
+    """Whether all floats of the tree are finite: bool scalar."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in floats]))

@@ -1,4 +1,4 @@
-"""What one run hands to another: a finished teacher, and what was found out about one."""
+"""What one run hands to another: a finished teacher, and cached results about one."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.machine import hosts
 from rmdnet_jax.training.checkpoints import Checkpoints
 
-# Larger than so many bytes nothing is kept beside a teacher.
+# Results above this many bytes are not kept beside a teacher.
 _LARGEST = 4 << 30
 
 
@@ -21,7 +21,7 @@ def folder_of(path: str) -> Path:
     """The folder of the teacher's checkpoints in the workdir, or teacher folder, `path`."""
     path = os.path.expanduser(path)
     inside = os.path.join(path, "teacher")
-    # Path.is_dir raises, on Python 3.11, where the folder may not be looked into.
+    # On Python 3.11, Path.is_dir raises if there is no permission to read the folder.
     return Path(inside if os.path.isdir(inside) else path)
 
 
@@ -30,16 +30,16 @@ def find(path: str, description: dict) -> Checkpoints:
 
     Args:
       path: the folder.
-      description: what the teacher must have been trained on and be built like.
+      description: the required training data and architecture of the teacher.
 
     Raises:
-      InputError: there is none, it is not finished, or it does not fit.
+      InputError: there is none, it is not finished, or it does not match.
     """
     folder = folder_of(path)
     checkpoints = Checkpoints(folder, description=description)
     if checkpoints.latest() is None:
         raise InputError(
-            f"no teacher in {path} (teacher.path); give the workdir of a run that trained one"
+            f"no teacher in {path} (teacher.path); expected the workdir of a run that trained one"
         )
     checkpoints.check()
     meta = checkpoints.meta()
@@ -47,8 +47,8 @@ def find(path: str, description: dict) -> Checkpoints:
         epoch, epochs = int(meta["epoch"]), int(meta["recipe"]["epochs"])
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"the checkpoints in {folder} (teacher.path) are of no teacher; give the workdir of a "
-            "run that trained one"
+            f"the checkpoints in {folder} (teacher.path) are not a teacher's; expected the workdir "
+            "of a run that trained one"
         ) from error
     if epoch < epochs:
         raise InputError(
@@ -61,13 +61,13 @@ def find(path: str, description: dict) -> Checkpoints:
 def kept(
     folder: Path | None, name: str, compute: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """What `compute` returns, or returned when it was last asked for under this name.
+    """The result of `compute`, or the stored one if it was computed before under this name.
 
     Args:
-      folder: where it is kept, as NAME.npz; None: nowhere. One that cannot be written, as another
-        user's, is no error.
-      name: of all that the result depends on.
-      compute: arrays by name; called in all processes of a run, or in none.
+      folder: where it is stored, as NAME.npz; None: nowhere. A folder that cannot be written, such
+        as another user's, is not an error.
+      name: identifies everything that the result depends on.
+      compute: returns arrays by name; called in all processes of a run, or in none.
     """
     if folder is None:
         return compute()
@@ -86,9 +86,9 @@ def kept(
 
 
 def _read(file: Path) -> dict[str, np.ndarray] | None:
-    """None where there is none, or it is damaged."""
+    """The arrays of a file; None if there is none, or it is damaged."""
     try:
-        # Opened here: NumPy leaves a damaged archive that it opened itself open.
+        # Opened here: NumPy does not close a damaged archive that it opened itself.
         with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):

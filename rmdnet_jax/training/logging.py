@@ -1,6 +1,6 @@
-"""What a run says while it trains: metrics.jsonl, TensorBoard, and the progress on the terminal.
+"""A run's output while it trains: metrics.jsonl, TensorBoard, and the progress on the terminal.
 
-metrics.jsonl is the record: one line per stage and epoch, in order, also after a resume.
+metrics.jsonl is the record: one line per stage and epoch, in order, even after a resume.
 """
 
 import contextlib
@@ -23,9 +23,10 @@ class RunLog:
 
     Args:
       workdir: the folder for metrics.jsonl, which must exist when the first stage starts; None
-        keeps the lines in memory alone.
-      tensorboard: also write TensorBoard files, where TensorFlow (clu's writers need it) is there.
-      writes: False in all processes of a run but one: nothing is written or said there.
+        keeps the lines in memory only.
+      tensorboard: also write TensorBoard files, if TensorFlow (needed by clu's writers) is
+        installed.
+      writes: False in all processes of a run except one: nothing is written or printed there.
     """
 
     def __init__(self, workdir: Path | None, tensorboard: bool = True, writes: bool = True):
@@ -55,20 +56,20 @@ class RunLog:
 class StageLog:
     """The log of one stage; training/fit.py calls it. Made by RunLog.stage.
 
-    Leaving its `with` block takes the progress off the terminal, whatever happened.
+    Leaving its `with` block removes the progress from the terminal, whatever happened.
     """
 
     def __init__(self, name: str, lines: "_Lines", tensorboard: "_TensorBoard | None"):
         self.name = name
         self._lines = lines
         self._tensorboard = tensorboard
-        self._progress: Progress | None = None  # made by start, if there is anything to do
+        self._progress: Progress | None = None  # made by `start`, if there is anything to do
 
     def start(self, done: int, epochs: int, steps: int, batch_size: int) -> None:
-        """Training goes on after `done` of `epochs` epochs of `steps` steps each.
+        """Training continues after `done` of `epochs` epochs of `steps` steps each.
 
-        Lines of later epochs, written before a kill but after the checkpoint, are dropped: those
-        epochs are about to be run again.
+        Lines of later epochs, written after the checkpoint but before a kill, are dropped: those
+        epochs will run again.
         """
         lines = self._lines.read()
         self._lines.write([x for x in lines if x["stage"] != self.name or x["epoch"] <= done])
@@ -122,7 +123,7 @@ class _Lines:
         self._kept: list[dict] = []  # without a file
 
     def read(self) -> list[dict]:
-        """All of them; a last line cut off by a kill is left out."""
+        """All lines; a last line truncated by a kill is left out."""
         if not self._path:
             return list(self._kept)
         if not self._path.exists():
@@ -131,14 +132,14 @@ class _Lines:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def write(self, lines: list[dict]) -> None:
-        """Instead of those there are."""
+        """Replaces the existing lines."""
         self._kept = list(lines)
         if self._path and self._path.exists():
             with open_atomic(self._path) as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
 
     def append(self, line: dict) -> None:
-        """One more."""
+        """Adds a line."""
         if self._path:
             with open(self._path, "a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -147,8 +148,8 @@ class _Lines:
 
 
 class _TensorBoard:
-    """training/tensorboard.py in a process of its own: clu's writers bring TensorFlow, which must
-    not be in the process that trains. Silent where TensorFlow is missing."""
+    """training/tensorboard.py in a separate process: clu's writers import TensorFlow, which must
+    not be in the process that trains. Does nothing without TensorFlow."""
 
     def __init__(self, directory: Path):
         self._directory = directory
@@ -158,12 +159,12 @@ class _TensorBoard:
         if self._process is None:
             self._process = self._start()
         if self._process:
-            with contextlib.suppress(BrokenPipeError):  # TensorFlow is there, but does not work
+            with contextlib.suppress(BrokenPipeError):  # TensorFlow is installed, but does not work
                 print(json.dumps(line), file=self._process.stdin, flush=True)
 
     def close(self) -> None:
         if self._process:
-            self._process.communicate()  # no more lines: it ends when it has written them
+            self._process.communicate()  # end of input: it exits when all is written
             self._process = None
 
     def _start(self) -> subprocess.Popen | None:

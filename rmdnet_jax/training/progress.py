@@ -1,4 +1,4 @@
-"""How far a stage is, for a person: a live line on a terminal, plain lines elsewhere."""
+"""The progress of a stage for the user: a live line on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-# What an epoch's line shows, in this order, where the epoch has it.
+# What an epoch's line shows, in this order, if the epoch has it.
 _SHOWN = {
     "loss": "loss {:.4f}",
     "spread": "spread {:.2f}",
     "knn_accuracy": "kNN {:.1%}",
     "train_accuracy": "fits given labels {:.1%}",
     "validation_accuracy": "agrees with held-out labels {:.1%}",
-    "test_accuracy": "agrees with test labels {:.1%}",  # nobody has said that they are true
+    "test_accuracy": "agrees with test labels {:.1%}",  # they may be wrong, too
     "images_per_second": "{:,.0f} img/s",
 }
 
-# Seconds between two plain lines; a log of 1,000 short epochs stays readable.
+# Seconds between two plain lines, so that a log of 1,000 short epochs stays readable.
 _PLAIN_EVERY = 10.0
 
 
@@ -27,10 +27,10 @@ class Progress:
 
     Args:
       stage: its name.
-      done: epochs done before.
+      done: epochs done earlier.
       epochs: epochs in all.
-      steps: steps of an epoch.
-      batch_size: images of a step.
+      steps: steps per epoch.
+      batch_size: images per step.
     """
 
     def __init__(self, stage: str, done: int, epochs: int, steps: int, batch_size: int):
@@ -56,20 +56,20 @@ class Progress:
             print(f"{stage}: resumed after epoch {done} of {epochs}", flush=True)
 
     def step(self, step: int, loss: float) -> None:
-        """`step` steps of the running epoch are done, with this mean loss."""
+        """`step` steps of the current epoch are done, with this mean loss."""
         seconds = max(time.monotonic() - self._epoch_started, 1e-9)
         speed = step * self._batch_size / seconds
         self._show(step, self._last | {"loss": loss, "images_per_second": speed})
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Epoch number `epoch` (from 1) is done."""
-        # A probe that is not made every epoch is shown until the next.
+        # A probe that does not run every epoch is shown until the next one.
         self._epoch, self._last = epoch, self._last | metrics
         self._epoch_started = time.monotonic()
         self._show(0, metrics, always=epoch == self._epochs)
 
     def close(self) -> None:
-        """Leaves the terminal as it was found."""
+        """Restores the terminal."""
         if self._bar:
             self._bar.stop()
 
@@ -88,7 +88,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03 or 2:03, as told to a person."""
+    """A duration as 1:02:03 or 2:03."""
     minutes, second = divmod(round(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"

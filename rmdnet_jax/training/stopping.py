@@ -1,8 +1,8 @@
-"""A run that is asked to stop (SIGTERM, or Ctrl-C) saves first, and goes on at its next start.
+"""A run that is asked to stop (SIGTERM, or Ctrl-C) saves first, and resumes at its next start.
 
-Training looks between two chunks of steps whether it is asked, and leaves a checkpoint; everywhere
-else, where nothing would be lost, the run ends at once. A process has one set of signals: so has
-this module one state.
+Training checks for the request between chunks of steps, and saves a checkpoint; elsewhere, where
+nothing would be lost, the run ends at once. A process has one set of signals, and so this module
+has one state.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ _HEARD = (signal.SIGTERM, signal.SIGINT)
 
 _asked: int | None = None
 _training = False
-_turn = itertools.count()  # JAX has them all stop at one turn, and waits for that number
+_turn = itertools.count()  # JAX stops all processes at the same count, and waits for it
 
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[None]:
-    """In the block SIGTERM and SIGINT stop the run as above; a second one ends the process at once,
-    also in a compiler, which hears no handler of Python's.
+    """In the block, SIGTERM and SIGINT stop the run as above; a second one ends the process at
+    once, even during compilation, when Python's handlers do not run.
 
-    Of several processes JAX tells all of a SIGTERM to one, which they heed while they train; other
-    signals do there what they always do.
+    With several processes, JAX forwards a SIGTERM for one to all of them, which follow it during
+    training; other signals have their usual effect.
 
     Raises:
-      StoppedError: one came.
+      StoppedError: a signal came.
     """
     global _asked
     if jax.distributed.is_initialized():
@@ -50,11 +50,12 @@ def on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def between_steps() -> Iterator[None]:
-    """In the block nothing is raised: who is in it calls `check` where it can be interrupted.
+    """In the block, signals raise nothing: the code in it calls `check` where it can be
+    interrupted.
 
     Raises:
-      StoppedError: at the end, if a signal came that was not checked for; or for an error after
-        one, as who helps may have heard it too.
+      StoppedError: at the end, if a signal came that was not checked for; or instead of an error
+        after a signal, since helper processes may have received it, too.
     """
     global _training
     _training = True
@@ -70,8 +71,8 @@ def between_steps() -> Iterator[None]:
 
 
 def is_asked() -> bool:
-    """Whether the run has been asked to stop; of several processes the same answer in all, which
-    must all ask after the same steps."""
+    """Whether the run has been asked to stop; the same answer in all of several processes, which
+    must all call this after the same steps."""
     global _asked
     if jax.distributed.is_initialized() and multihost_utils.reached_preemption_sync_point(
         next(_turn)
@@ -81,19 +82,19 @@ def is_asked() -> bool:
 
 
 def check(where: str = "") -> None:
-    """Raises StoppedError, with `where` it was, if the run has been asked to stop."""
+    """Raises StoppedError, stating `where`, if the run has been asked to stop."""
     if _asked is not None:
         raise StoppedError(_asked, where)
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
-    """The signals' handler, in the main thread, between two instructions of Python."""
+    """The signal handler, in the main thread, between two Python instructions."""
     global _asked
     _asked = number
     for heard in _HEARD:
         signal.signal(heard, signal.SIG_DFL)
     name = signal.Signals(number).name
-    # Not print: the handler may have come in the middle of one.
-    os.write(2, f"{name}: stopping; once more to stop at once\n".encode())
+    # Not print: the handler may interrupt one.
+    os.write(2, f"{name}: stopping; send it again to stop at once\n".encode())
     if not _training:
         raise StoppedError(number)

@@ -1,5 +1,5 @@
-"""python -m rmdnet_jax.training.tensorboard DIRECTORY: lines of metrics.jsonl on standard input,
-TensorBoard files in DIRECTORY, one folder a stage. Ends when its input does."""
+"""python -m rmdnet_jax.training.tensorboard DIRECTORY: turns lines of metrics.jsonl on
+standard input into TensorBoard files in DIRECTORY, one folder per stage, until the input ends."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ def write(lines: Iterable[str], directory: Path) -> None:
 
     Args:
       lines: JSON objects with "stage", "epoch" and numbers.
-      directory: where TensorBoard looks.
+      directory: where TensorBoard reads.
     """
     writers: dict[str, metric_writers.SummaryWriter] = {}
     for line in lines:

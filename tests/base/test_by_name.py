@@ -14,10 +14,10 @@ def test_a_name_that_is_none_is_told_with_all_and_the_nearest():
     error = by_name.unknown("loss", "gc", {"gce": 1, "mae": 2})
     assert isinstance(error, InputError)
     assert str(error) == (
-        "unknown loss 'gc'; did you mean 'gce'? There are gce, mae, my_module:my_loss"
+        "unknown loss 'gc'; did you mean 'gce'? Expected one of gce, mae, or my_module:my_loss"
     )
     far = by_name.unknown("loss", "quite another", ["gce"])
-    assert str(far) == "unknown loss 'quite another'; there are gce, my_module:my_loss"
+    assert str(far) == "unknown loss 'quite another'; expected one of gce, or my_module:my_loss"
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_what_learns_from_a_classifier_has_no_relation_term_and_trains_no_teache
     known = {"teacher.kind": "supervised", "teacher.path": "runs/t", "method.name": "kd"}
     config, reasons = fill(**known)
     assert config.rgrl.k == 0
-    assert reasons["rgrl.k"] == "kd has no place for the relation term"
+    assert reasons["rgrl.k"] == "kd cannot carry the relation term"
     assert not {"rm.epochs", "rm.batch_size"} & reasons.keys()
 
 

@@ -159,9 +159,9 @@ def test_many_annotators_of_few_labels_each():
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ([[0, 3]], "run from 0 to 3; expected 0 to 2"),
-        ([[0, -2]], "run from -2 to 0"),
-        ([[0, 1], [-1, -1], [-1, -1]], "2 images have no label of any annotator, first image 1"),
+        ([[0, 3]], "range from 0 to 3; expected 0 to 2"),
+        ([[0, -2]], "range from -2 to 0"),
+        ([[0, 1], [-1, -1], [-1, -1]], "2 images have no label from any annotator, first image 1"),
     ],
 )
 def test_labels_that_are_none(said, says):

@@ -178,9 +178,9 @@ def test_originals_follow_the_images(tmp_path):
         ((0, "", "cat", "unsure", "dog"), "unsure with the class 'dog'"),
         ((0, "", "cat", "class", ""), "class without a class"),
         ((0, "", "cat", "suggestion", ""), "suggestion without a class"),
-        ((0, "", "cat", "keep", "dog"), "keep with the class 'dog', and the given_class is 'cat'"),
-        ((0, "", "", "keep", "dog"), "keep with the class 'dog', and the label is 'cat'"),
-        ((0, "", "dog", "class", "cat"), "the given_class is 'dog', and the label is 'cat'"),
+        ((0, "", "cat", "keep", "dog"), "keep with the class 'dog', but the given_class is 'cat'"),
+        ((0, "", "", "keep", "dog"), "keep with the class 'dog', but the label is 'cat'"),
+        ((0, "", "dog", "class", "cat"), "the given_class is 'dog', but the label is 'cat'"),
         ((0, "", "cow", "keep", ""), "pets has no class 'cow'; expected one of cat, dog, =emu"),
         ((0, "", "cat", "class", "cow"), "pets has no class 'cow'"),
         ((6, "", "", "keep", ""), "no training image of pets has the index 6"),
@@ -210,7 +210,7 @@ def test_rows_of_one_image_that_disagree_are_named(tmp_path, first, second):
 
 
 def test_paths_without_paths_and_paths_that_look_the_same(tmp_path):
-    with pytest.raises(InputError, match=r"line 2: the path a\.png, and images of pets have none"):
+    with pytest.raises(InputError, match=r"2: the path is a\.png, but images of pets have none"):
         applied(tmp_path, (0, "a.png", "", "keep", ""), data=WITHOUT_PATHS)
     alike = dataclasses.replace(DATA, train_files=("a.png", "a.png", *PATHS[2:]))
     with pytest.raises(InputError, match=r"line 2: 2 pictures of pets are called a\.png"):

@@ -31,7 +31,7 @@ def test_a_file_with_a_comma_in_its_name_is_one(tmp_path):
         (b"index,class\n", "has the columns"),
         (b"verdict,class\n", "has the columns"),
         (b"index,index,verdict\n", "each once"),
-        (b"index,verdict\n1\n", "line 2: 1 fields; expected 2"),
+        (b"index,verdict\n1\n", "line 2 has 1 fields; expected 2"),
         (b"index,verdict\n1,\xe9\n", "is not UTF-8"),
         (b'index,verdict\n1,"a"b\n', "cannot be read as CSV"),
     ],

@@ -43,16 +43,16 @@ BAD = {
     "rank": ({"train_images": IMAGES[0]}, r"train images of beasts have shape \(8, 9, 3\)"),
     "channels": ({"test_images": IMAGES[:6, ..., :1]}, "test images of beasts have shape"),
     "dtype": ({"train_images": IMAGES / 255}, "are float64; expected uint8"),
-    "size": ({"train_images": IMAGES[:, :7]}, r"are \(7, 9\) pixels; at least 8x8"),
+    "size": ({"train_images": IMAGES[:, :7]}, r"have \(7, 9\) pixels; expected at least 8x8"),
     "no image": ({"train_images": IMAGES[:0]}, "no train images in beasts"),
-    "two shapes": ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, "must have one shape"),
+    "two shapes": ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, "expected the same shape"),
     "float labels": ({"train_labels": np.zeros(20)}, "train labels of beasts are float64"),
     "nan labels": ({"test_labels": np.full(6, np.nan)}, "test labels of beasts are float64"),
     "length": ({"train_labels": np.arange(19) % 4}, r"shape \(19,\); expected .* \(20,\)"),
     "one-hot labels": ({"test_labels": np.eye(6, 4, dtype=int)}, r"shape \(6, 4\)"),
     "negative label": (
         {"train_labels": np.arange(20) % 4 - 1},
-        "run from -1 to 2; expected 0 to 3",
+        "range from -1 to 2; expected 0 to 3",
     ),
     "label beyond": ({"test_labels": np.arange(6)}, r"from 0 to 5; expected 0 to 3 \(4 classes\)"),
     "empty class": (
@@ -62,9 +62,9 @@ BAD = {
     "label set length": ({"label_sets": {"human": np.arange(9) % 4}}, "human of beasts have shape"),
     "a name twice": (
         {"class_names": ("ant", "bee", "ant", "dog")},
-        "beasts has 2 classes of the name 'ant'; expected a name of its own for each",
+        "beasts has 2 classes with the name 'ant'; expected unique names that are not",
     ),
-    "a class without a name": ({"class_names": ("ant", " ", "cow", "dog")}, "of the name ' '"),
+    "a class without a name": ({"class_names": ("ant", " ", "cow", "dog")}, "with the name ' '"),
 }
 
 
@@ -78,7 +78,7 @@ def test_bad_data_is_refused_in_one_line(changes, message):
 def test_labels_of_a_set_are_looked_at_when_they_are_trained_on():
     data = make(label_sets={"human": np.arange(20), "few": np.arange(20) % 2})
     assert data.check() is data
-    with pytest.raises(InputError, match="human of beasts run from 0 to 19"):
+    with pytest.raises(InputError, match="human of beasts range from 0 to 19"):
         data.check_training_labels(data.label_sets["human"], "human")
     with pytest.raises(InputError, match="is empty in the few of beasts"):
         data.check_training_labels(data.label_sets["few"], "few")
@@ -166,9 +166,9 @@ def test_subset_of_zero_is_everything():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((21, 0), r"train_size 21 of beasts; expected 0 \(all\) to 20"),
-        ((-1, 0), "train_size -1 of beasts"),
-        ((0, 7), r"test_size 7 of beasts; expected 0 \(all\) to 6"),
+        ((21, 0), r"train_size is 21 for beasts; expected 0 \(all\) to 20"),
+        ((-1, 0), "train_size is -1 for beasts"),
+        ((0, 7), r"test_size is 7 for beasts; expected 0 \(all\) to 6"),
     ],
 )
 def test_subset_beyond_what_there_is(sizes, message):

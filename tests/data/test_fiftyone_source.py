@@ -66,8 +66,8 @@ def test_a_folder_of_classes_that_has_other_files_stays_one(tmp_path):
     [
         ("{", "cannot be read as JSON"),
         ("[" * 200_000, "cannot be read as JSON"),
-        ("[]", 'is another file; expected {"classes"'),
-        ('{"labels": {}, "classes": [1]}', "is another file"),
+        ("[]", 'is not FiftyOne\'s; expected {"classes"'),
+        ('{"labels": {}, "classes": [1]}', "is not FiftyOne's"),
         ('{"labels": {"a": 2}, "classes": ["x", "y"]}', "'a': the label is 2; expected 0 to 1"),
         ('{"labels": {"a": [0]}, "classes": ["x", "y"]}', "'a': the label is list"),
         ('{"labels": {"../../b": 0}, "classes": ["x"]}', "leads out of"),
@@ -85,5 +85,5 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path, text, says):
 def test_two_pictures_of_one_name_are_refused(tmp_path):
     save(tmp_path, ["a.png", "a.jpg"])
     write(tmp_path, {"a": "x"})
-    with pytest.raises(InputError, match="has two pictures a with different endings"):
+    with pytest.raises(InputError, match="has two pictures a with different extensions"):
         sources.load("own", str(tmp_path))

@@ -135,7 +135,7 @@ def test_a_third_split_is_skipped_with_the_number_of_its_pictures(split_tree):
     assert (len(data.train_images), len(data.test_images)) == (12, 6)
     assert [(file.path, file.reason, file.is_picture) for file in data.skipped_files] == [
         ("notes.txt", "its name does not end in .jpg, .jpeg, .png, .webp", False),
-        ("val", "a folder beside train and test: its 3 pictures are not used", False),
+        ("val", "a folder next to train and test: its 3 pictures are not used", False),
     ]
 
 
@@ -153,7 +153,7 @@ def test_pictures_of_several_sizes_are_resized(tree):
     data = sources.load("folder", str(tree), image_size=16)
     assert data.image_shape == (16, 16, 3)
     with pytest.raises(
-        InputError, match=r"large.jpg has 40x30 pixels, others have 12x12; expected"
+        InputError, match=r"large.jpg has 40x30 pixels, others 12x12; for pictures of several sizes"
     ):
         load(tree)
 
@@ -296,19 +296,19 @@ def make_two_spellings(tree):
 
 
 _BESIDE = (
-    r"beasts/{} stands beside the folder of a class, 'ant', and would be a class itself; expected "
-    r"to move it out of .*, or DIR/train/CLASS/\* and DIR/test/CLASS/\*, or, .* a manifest"
+    r"beasts/{} is next to the class folder 'ant', and would be a class itself; move it out of .*"
+    r", or use DIR/train/CLASS/\* and DIR/test/CLASS/\*; .* a manifest"
 )
-_NO_CLASSES = "no folders of classes in .*beasts, only files that end in "
+_NO_CLASSES = "no class folders in .*beasts, only files that end in "
 
 BAD = {
     make_other_format: r"1 of 26 files of .* cannot be used \(bee/x.bmp: its name does not end in",
-    make_circle: "beasts/dog cannot be read .Too many levels of symbolic links.; expected",
+    make_circle: "beasts/dog cannot be read .Too many levels of symbolic links.; make it readable",
     make_circle_in_a_class: "bee/circle cannot be read .Too many levels of symbolic links.",
-    make_link_to_nothing: "beasts/dog is a link to nothing, perhaps to the folder of a class",
+    make_link_to_nothing: "beasts/dog is a broken link, perhaps to a class folder; fix or remove",
     make_other_pictures_alone: (
-        "no pictures in .*dog, only files that end in .bmp, .tif; expected at least one a class, "
-        "in .jpg, .jpeg, .png, .webp"
+        "no pictures in .*dog, only files that end in .bmp, .tif; expected at least one per class, "
+        "ending in .jpg, .jpeg, .png, .webp"
     ),
     **{
         make_split_beside(name): _BESIDE.format(name)
@@ -316,9 +316,9 @@ BAD = {
     },
     make_split_with_classes_beside: _BESIDE.format("val"),
     make_pictures_in_splits: (
-        r"beasts has Val, test, train, but no folders of classes in a folder train; expected DIR/tr"
+        r"beasts has Val, test, train, but no class folders in a folder train; expected DIR/tr"
     ),
-    make_train_and_test_in_capitals: "beasts has Test, Train, but no folders of classes in a",
+    make_train_and_test_in_capitals: "beasts has Test, Train, but no class folders in a",
     make_flat: _NO_CLASSES + r".png; expected DIR/train/CLASS/\* and DIR/test/CLASS/\*, or DIR/CL",
     make_flat_with_a_list: (
         _NO_CLASSES + ".csv, .png; .*; or, if labels.csv lists the pictures, dataset.path=.*/labels"
@@ -328,10 +328,10 @@ BAD = {
     ),
     make_parquet_parts_by_label: "no pictures in .*label=ant, only files that end in .parquet",
     make_two_spellings: "beasts has two folders 'é', in different characters that look the same",
-    make_liar: r"\(bee/liar.png: another format, or none\)",
+    make_liar: r"\(bee/liar.png: unknown format\)",
     make_empty: r"\(bee/empty.jpg: it is empty\)",
-    make_stray: "beasts/stray.png stands beside the folders of the classes",
-    make_deeper: "bee/deeper is a folder in the folder of a class",
+    make_stray: "beasts/stray.png is next to the class folders",
+    make_deeper: "bee/deeper is a folder in a class folder",
     make_empty_class: "no pictures in .*dog",
     make_link_out: "bee/link.png is a link that leads out of",
     make_class_link_out: "dog is a link that leads out of",
@@ -350,13 +350,13 @@ def test_what_does_not_belong_is_named_in_one_line(tree, make):
 
 def test_test_classes_must_be_train_classes(split_tree):
     write(split_tree / "test" / "dog" / "0.png", picture(0))
-    with pytest.raises(InputError, match=r"has a class 'dog' that .*train has not"):
+    with pytest.raises(InputError, match=r"has a class 'dog' that .*train does not have"):
         folder_source.find(str(split_tree))
 
 
 def test_train_without_test(split_tree):
     shutil.rmtree(split_tree / "test")
-    with pytest.raises(InputError, match=r"both/train as dataset.path to hold a share of it out"):
+    with pytest.raises(InputError, match=r"dataset.path=.*both/train to hold out a share of it"):
         folder_source.find(str(split_tree))
     assert len(folder_source.find(str(split_tree / "train")).test) == 3
 
@@ -369,7 +369,7 @@ def test_no_folder(path, tmp_path, monkeypatch):
 
 
 def test_a_folder_without_classes(tmp_path):
-    with pytest.raises(InputError, match="no folders of classes"):
+    with pytest.raises(InputError, match="no class folders"):
         folder_source.find(str(tmp_path))
 
 
@@ -385,7 +385,7 @@ def test_a_folder_that_may_not_be_read_is_named(tree, split_tree, place, monkeyp
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", scanned)
-    says = rf"{denied} cannot be read \(Permission denied\); expected what can be"
+    says = rf"{denied} cannot be read \(Permission denied\); make it readable"
     with pytest.raises(InputError, match=says) as caught:
         folder_source.find(str(root))
     assert "\n" not in str(caught.value)

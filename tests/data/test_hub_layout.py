@@ -42,7 +42,7 @@ def test_a_value_means_a_class(value, names, text):
     ("value", "says"),
     [
         (2, "row 7: the label is 2; expected 0 to 1, ant to bee"),
-        (-1, r"the label is -1 \(-1 is how a split without labels is kept\)"),
+        (-1, r"the label is -1 \(-1 is stored for splits without labels\)"),
         (True, "the label is bool; expected text or a whole number"),
         ([1], "the label is list"),
         (0.5, "the label is float"),

@@ -75,7 +75,7 @@ def test_a_third_split_is_told_and_not_used(tmp_path):
     assert len(data.test_labels) == 2
     (skipped,) = data.skipped_files
     assert (skipped.path, skipped.is_picture) == ("validation", False)
-    assert skipped.reason == "a split beside train and test: its 2 pictures are not used"
+    assert skipped.reason == "a split next to train and test: its 2 pictures are not used"
 
 
 def test_one_list_in_the_folder_is_split_by_its_folders(tmp_path):
@@ -97,17 +97,17 @@ def test_of_one_list_too_a_third_split_is_told_and_not_used(tmp_path, by):
     data = sources.load("own", str(tmp_path))
     assert {*data.train_files, *data.test_files} == set(names[:8])
     assert [(one.path, one.reason) for one in data.skipped_files] == [
-        ("val", "a split beside train and test: its 4 pictures are not used")
+        ("val", "a split next to train and test: its 4 pictures are not used")
     ]
 
 
 def test_without_a_list_in_train_nothing_is_trained_on(tmp_path):
     in_splits(tmp_path, {"test": 6})
     save(tmp_path, [f"train/{name}/{i}.png" for name in ("ant", "bee") for i in range(4)])
-    with pytest.raises(InputError, match=r"has test/metadata.csv and no such list in train to tr"):
+    with pytest.raises(InputError, match=r"has test/metadata.csv but no such list in train to tr"):
         sources.load("own", str(tmp_path))
     in_splits(tmp_path, {"validation": 6}, "jsonl")
-    with pytest.raises(InputError, match=r"has test/metadata.csv and validation/metadata.jsonl an"):
+    with pytest.raises(InputError, match=r"has test/metadata.csv and validation/metadata.jsonl bu"):
         sources.load("own", str(tmp_path))
 
 
@@ -115,7 +115,7 @@ def test_one_list_with_nothing_in_train_is_refused(tmp_path):
     names = [f"{split}/{i}.png" for split in ("test", "validation") for i in range(6)]
     save(tmp_path, names)
     write(tmp_path, rows_of(names))
-    with pytest.raises(InputError, match="lie in test and validation, none in train to train on"):
+    with pytest.raises(InputError, match="are in test and validation, none in train to train on"):
         sources.load("own", str(tmp_path))
 
 
@@ -139,7 +139,7 @@ def test_a_second_list_is_told(tmp_path, second):
     write((tmp_path / second).parent, rows_of(["5.png"]), second.split(".")[1])
     (skipped,) = sources.load("own", str(tmp_path)).skipped_files
     assert (skipped.path, skipped.is_picture) == (second, False)
-    assert skipped.reason == "a list beside metadata.csv: not read"
+    assert skipped.reason == "a list next to metadata.csv: not read"
 
 
 def test_a_csv_without_labels_gives_way_to_a_jsonl_that_has_them(tmp_path):
@@ -187,7 +187,7 @@ def test_a_file_of_that_name_that_is_something_else_is_left_alone(tmp_path):
 
 BAD = {
     "out": (["../../b.png"], "csv", r"line 6: \.\./\.\./b.png leads out of"),
-    "none": ([""], "csv", "line 6: no file_name or no label; expected file_name and one of label"),
+    "none": ([""], "csv", "line 6: file_name or label is missing; expected file_name and one of"),
     "twice": (["0.png"], "csv", r"line 6: 0.png is also in .*metadata.csv, line 2"),
 }
 
@@ -204,11 +204,11 @@ def test_a_wrong_row_is_named(tmp_path, names, kind, says):
     ("name", "text", "says"),
     [
         ("metadata.jsonl", '{"file_name": "0.png", "label": 1}\n{"file', "cannot be read"),
-        ("metadata.jsonl", '{"file_name": "0.png", "label": 1}\n[3]\n', "line 2 is no JSON object"),
+        ("metadata.jsonl", '{"file_name": "0.png", "label": 1}\n[3]\n', "line 2 is not a JSON obj"),
         ("metadata.jsonl", '{"file_name": "0.png", "label": [1]}\n', "the label is list"),
         ("metadata.jsonl", "[" * 200_000, "cannot be read"),
-        ("metadata.csv", "file_name,label\n0.png,a,b\n", "line 2: 3 fields; expected 2"),
-        ("metadata.csv", "file_name,label\n0.png\n", "line 2: 1 fields; expected 2"),
+        ("metadata.csv", "file_name,label\n0.png,a,b\n", "line 2 has 3 fields; expected 2"),
+        ("metadata.csv", "file_name,label\n0.png\n", "line 2 has 1 fields; expected 2"),
         ("metadata.csv", "file_name,label\n0.png,\n", "the label is empty"),
     ],
 )

@@ -319,7 +319,7 @@ def test_no_labels_are_no_trouble():
         ({"num_classes": 1}, "instance noise among 1 classes; expected 2 or more"),
         ({"seed": -1}, "noise seed is -1"),
         ({"labels": LABELS[:10]}, "labels to corrupt have shape"),
-        ({"labels": LABELS + 1}, "labels to corrupt run from 1 to 5"),
+        ({"labels": LABELS + 1}, "labels to corrupt range from 1 to 5"),
         ({"labels": LABELS.astype(float)}, "labels to corrupt are float64"),
         ({"images": IMAGES.astype(np.float32)}, "are float32; expected uint8"),
         ({"images": IMAGES[..., 0]}, "have shape"),

@@ -137,15 +137,15 @@ def test_noise_by_the_image_is_of_the_true_labels():
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        ("instance", {"exact": True}, "noise.exact is True but noise.kind is instance"),
-        ("instance", {"map": "map.csv"}, "only asymmetric reads it"),
+        ("instance", {"exact": True}, "noise.exact is True, but noise.kind is instance"),
+        ("instance", {"map": "map.csv"}, "only asymmetric uses it"),
         ("human", {}, "has the label sets"),
         ("human", {"field": "mturk"}, "noise.field is 'mturk'; three has the label sets human"),
-        ("symmetric", {"field": "human"}, "only human reads it"),
-        ("symmetric", {"map": "map.csv"}, "only asymmetric reads it"),
-        ("pairflip", {"matrix": "m.csv"}, "only matrix reads it"),
-        ("symmetric", {"rho2": 0.5}, "noise.rho2 is given .* symmetric; only universal reads it"),
-        ("universal", {"map": "map.csv"}, "only asymmetric reads it"),
+        ("symmetric", {"field": "human"}, "only human uses it"),
+        ("symmetric", {"map": "map.csv"}, "only asymmetric uses it"),
+        ("pairflip", {"matrix": "m.csv"}, "only matrix uses it"),
+        ("symmetric", {"rho2": 0.5}, "noise.rho2 is given, .* symmetric; only universal uses it"),
+        ("universal", {"map": "map.csv"}, "only asymmetric uses it"),
         ("universal", {"rho2": 1.5}, "noise.rho2 is 1.5; expected a number from 0 to 1"),
     ],
 )

@@ -86,7 +86,7 @@ def test_folders_that_all_paths_begin_with_may_be_left_away_and_it_is_told(tmp_p
     assert both(data) == set(names)
     assert [one.path for one in data.skipped_files] == ["a/9.png"]
     assert data.changes == (
-        "9 of 10 pictures of tasks were found without disk/photos/, none by the whole path of its "
+        "9 of 10 pictures of tasks were found without disk/photos/, none by the full path in its "
         "task",
     )
 
@@ -112,7 +112,7 @@ def test_of_uploads_too_all_are_found_in_one_way(tmp_path):
     data = sources.load("own", write(tmp_path, tasks), max_broken=0.1)
     assert both(data) == set(names)
     assert data.changes == (
-        "9 of 10 pictures of tasks were found by their names, none by the whole path of its task",
+        "9 of 10 pictures of tasks were found by their names, none by the full path in its task",
     )
 
 
@@ -147,10 +147,10 @@ BAD = {
     "several": ([task("0.png", annotation("x", "y"))], "task 1 has 2 choices; expected one class"),
     "no data": ([{"annotations": []}], "task 1 has no data; expected a JSON export"),
     "text": ([{"data": {"text": "good"}}], "task 1 has no picture in data"),
-    "object": ({"data": {}}, "is no list; expected a JSON export of Label Studio"),
+    "object": ({"data": {}}, "is not a list; expected a JSON export of Label Studio"),
     "out": ([task("../../etc/x.png", annotation("x"))], "leads out of"),
     "nobody": ([task("0.png")], "has no rows"),
-    "odd": ([{"data": {"image": "0.png"}, "annotations": {"a": 1}}], "annotations are no list"),
+    "odd": ([{"data": {"image": "0.png"}, "annotations": {"a": 1}}], "annotations are not a list"),
 }
 
 

@@ -90,7 +90,7 @@ def test_validation_beside_test_is_told_and_not_used(beasts, write):
     assert found.class_names == ("ant", "bee")
     (skipped,) = found.skipped
     assert (skipped.path, skipped.is_picture) == ("validation", False)
-    assert skipped.reason == "a split beside train and test: its 2 pictures are not used"
+    assert skipped.reason == "a split next to train and test: its 2 pictures are not used"
 
 
 def test_true_labels_stand_beside_those_of_training_and_count_in_the_test(beasts):
@@ -215,7 +215,7 @@ def test_two_spellings_of_one_file_are_two_rows_of_it(beasts):
     (folder / "00.png").rename(folder / "é.png")
     for row, form in zip(rows, FORMS, strict=False):
         row[0] = unicodedata.normalize(form, "é.png")
-    with pytest.raises(InputError, match=r"line 3: .* is also in .*line 2; expected one row a"):
+    with pytest.raises(InputError, match=r"line 3: .* is also in .*line 2; expected one row per"):
         manifest_source.find(str(write_csv(folder, rows)))
 
 
@@ -310,10 +310,10 @@ def test_a_folder_of_parquet_parts_is_no_manifest(beasts):
     folder, rows = beasts
     (folder / "beasts").mkdir()
     write_parquet(folder / "beasts", rows, name="part-0.parquet")
-    says = "beasts' is a folder, not a manifest .*; expected a .csv or .parquet file, one "
+    says = "beasts' is a folder, not a manifest .*; expected a .csv or .parquet file .join "
     with pytest.raises(InputError, match=says):
         manifest_source.find(str(folder / "beasts"))
-    says = "no folders of classes in .*dataset.path=.*part-0.parquet .one file: a data set of sever"
+    says = "no class folders in .*dataset.path=.*part-0.parquet .one file: join the Parquet files"
     with pytest.raises(InputError, match=says):
         sources.find("own", str(folder / "beasts"))
 
@@ -342,7 +342,7 @@ BAD_ROWS = {
     "empty split": (5, "split", "", "line 7: the split is ''"),
     "empty label": (5, "label", "", "line 7: the label is empty"),
     "label of spaces": (5, "label", " \u00a0\t", "line 7: the label is empty"),
-    "empty path": (5, "path", "", "line 7: '' is no path"),
+    "empty path": (5, "path", "", "line 7: '' is not a path"),
     "climbing path": (5, "path", "a/../../05.png", "line 7: .* leads out of"),
     "absolute path": (5, "path", "/etc/passwd", "line 7: /etc/passwd leads out of"),
     "linked path": (5, "path", "out/05.png", "line 7: out/05.png leads out of"),
@@ -369,17 +369,17 @@ def test_a_bad_parquet_row_is_named_too(beasts):
 
 BAD_FILES = {
     "nothing": (b"", "has no column path, label"),
-    "no header": (b"00.png,ant\n", "has no column path, label .but the columns '00.png', 'ant'"),
+    "no header": (b"00.png,ant\n", "has no column path, label .its columns: '00.png', 'ant'"),
     "no label": (b"path,class\n00.png,ant\n", "has no column label"),
     "no rows": (b"path,label\n", "has no rows"),
     "column twice": (b"path,label,label\n", "has the column label twice"),
     "other separator": (b"path;label\n00.png;ant\n", "has no column path, label .*'path;label'"),
-    "missing field": (b"path,label\n00.png\n", "line 2: 1 fields; expected 2"),
-    "unquoted comma": (b"path,label\n0,0.png,ant\n", "line 2: 3 fields"),
+    "missing field": (b"path,label\n00.png\n", "line 2 has 1 fields; expected 2"),
+    "unquoted comma": (b"path,label\n0,0.png,ant\n", "line 2 has 3 fields"),
     "not UTF-8": (b"path,label\ngr\xf6\xdfe.png,ant\n", "is not UTF-8"),
     "UTF-16": ("path,label\n".encode("utf-16"), "is not UTF-8"),
     "open quote": (b'path,label\n"00.png,ant\n', "cannot be read as CSV"),
-    "NUL": (b"path,label\n0\0.png,ant\n", r"line 2: '0\\x00.png' is no path|NUL"),
+    "NUL": (b"path,label\n0\0.png,ant\n", r"line 2: '0\\x00.png' is not a path|NUL"),
 }
 
 
@@ -403,7 +403,7 @@ def test_a_file_that_is_no_parquet(tmp_path):
 def test_one_class_alone(beasts):
     folder, rows = beasts
     rows = [[row[0], "ant"] for row in rows]
-    with pytest.raises(InputError, match="has 1 class, 'ant'; expected two or more"):
+    with pytest.raises(InputError, match="has only 1 class, 'ant'; expected two or more"):
         sources.load("manifest", str(write_csv(folder, rows, HEADER[:2])))
 
 

@@ -365,7 +365,7 @@ def test_unknown_kind_names_the_nearest_and_all():
         ("asymmetric", 3, {"mapping": {0: 1.0}}, ("0 -> 1.0", "integers")),
         ("symmetric", 3, {"mapping": {0: 1}}, ("mapping", "symmetric", "asymmetric")),
         ("symmetric", 3, {"matrix": OWN_MATRIX}, ("matrix", "symmetric")),
-        ("matrix", 3, {}, ("without a matrix",)),
+        ("matrix", 3, {}, ("has no matrix",)),
         ("matrix", 4, {"matrix": OWN_MATRIX}, ("3 classes", "4")),
         ("matrix", 3, {"matrix": OWN_MATRIX[:2]}, ("(2, 3)", "[C, C]")),
         ("matrix", 3, {"matrix": OWN_MATRIX[0]}, ("(3,)", "[C, C]")),
@@ -426,7 +426,7 @@ def test_images_of_no_class_are_wrong_and_in_no_row():
 def test_a_kind_without_one_matrix_is_refused_with_what_draws_it(kind):
     with pytest.raises(InputError) as error:
         noise.transition_matrix(kind, 0.4, 10)
-    assert_one_line(error, kind, "no one", "rmdnet_jax.data.")
+    assert_one_line(error, kind, "no single", "rmdnet_jax.data.")
     with pytest.raises(InputError, match=f"{kind} noise"):
         noise.corrupt(cycling_labels(20), kind, 0.4, 10, 0)
 
@@ -434,7 +434,7 @@ def test_a_kind_without_one_matrix_is_refused_with_what_draws_it(kind):
 @given(rate=st.floats(0, 1), rho2=st.floats(0, 1))
 def test_flips_and_open_images_make_up_the_rate(rate, rho2):
     if rate * rho2 == 1:
-        with pytest.raises(InputError, match="open pictures alone"):
+        with pytest.raises(InputError, match="leave only open images"):
             noise.flip_rate(rate, rho2)
         return
     share = noise.open_rate(rate, rho2)

@@ -81,7 +81,7 @@ def test_other_kinds_have_a_share_of_their_own():
     assert open_set.share("human", 0.4, 0.0, 0.2) == 0.2
     with pytest.raises(InputError, match=r"open_share is 0.2 with noise.kind = 'universal'"):
         open_set.share("universal", 0.4, 0.5, 0.2)
-    with pytest.raises(InputError, match="would be open pictures alone"):
+    with pytest.raises(InputError, match="would leave only open images"):
         open_set.share("universal", 1, 1, 0.0)
 
 
@@ -122,7 +122,7 @@ def test_they_stand_behind_the_others_under_labels_of_the_classes():
     assert joined.test_images is data.test_images
     assert joined.test_labels is data.test_labels
     assert joined.train_digests is joined.train_files is joined.originals is None
-    assert "100 open pictures of elsewhere" in joined.changes[0]
+    assert "100 open images of elsewhere" in joined.changes[0]
 
 
 def test_every_one_is_another_of_the_pool():
@@ -223,7 +223,7 @@ def test_for_a_broken_picture_comes_the_next(tmp_path):
         np.testing.assert_array_equal(joined.squares(8)[0][:], whole.train_images[kept])
         with pytest.raises(InputError, match=r"2 of 40 files of .*max_broken=0.05"):
             open_set.with_open(one, source, 10, seed=0)
-    with pytest.raises(InputError, match=r"asks for 39 .* are 38 of .* that are whole"):
+    with pytest.raises(InputError, match=r"needs 39 .* are only 38 of .* that are not broken"):
         open_set.with_open(data, source, 39, seed=0, max_broken=0.05)
 
 
@@ -254,9 +254,9 @@ def test_feature_vectors_are_joined_too():
 
 
 def test_too_few_are_refused_with_both_numbers():
-    with pytest.raises(InputError, match=r"asks for 1,001 open pictures .* are 1,000 of elsewhere"):
+    with pytest.raises(InputError, match=r"needs 1,001 open images .* are only 1,000 of elsewhere"):
         open_set.with_open(made(), pool(), 1001, seed=0)
-    with pytest.raises(InputError, match="asks for 133 open pictures and there are none"):
+    with pytest.raises(InputError, match="needs 133 open images, but there are none"):
         open_set.added(made(), "universal", 0.5, 0, 0.5)
 
 
@@ -321,7 +321,7 @@ def test_an_image_that_stays_and_shows_a_class_that_left_is_open():
 def test_a_label_set_that_has_a_class_that_left_cannot_be_trained_on():
     kept = open_set.without_classes(made(), (1,))  # for which people took class 0 now and then
     assert kept.label_sets["human"].min() == NO_CLASS
-    with pytest.raises(InputError, match="run from -1 to 3"):
+    with pytest.raises(InputError, match="range from -1 to 3"):
         kept.check_training_labels(kept.label_sets["human"], "labels human")
 
 
@@ -344,7 +344,7 @@ def test_files_integers_and_originals_go_with_the_images():
 
 @pytest.mark.parametrize("classes", [(5,), (0, 7), (0, 1, 2, 3)])
 def test_two_classes_stay_of_those_there_are(classes):
-    with pytest.raises(InputError, match="expected numbers from 0 to 4, and two classes that stay"):
+    with pytest.raises(InputError, match="expected numbers from 0 to 4, which leave two classes"):
         open_set.without_classes(made(), classes)
 
 
@@ -358,7 +358,7 @@ def test_some_images_are_chosen_of_those_that_stay():
     np.testing.assert_array_equal(kept.test_images, data.test_images[kept.test_index])
     np.testing.assert_array_equal(kept.pool.images, alone.pool.images)
     assert open_set.known_images(some, (1, 4)) == 7
-    with pytest.raises(InputError, match=r"train_size 236 of five; expected 0 .all. to 235"):
+    with pytest.raises(InputError, match=r"train_size is 236 for five; expected 0 .all. to 235"):
         open_set.chosen(data, (1, 4), skip=5, train_size=236, test_size=0)
 
 

@@ -96,16 +96,16 @@ def test_feature_vectors_beside_feature_vectors(tmp_path):
 
 
 WRONG = {
-    "nothing": ("missing", SHAPE, "is not there; expected a folder of pictures"),
-    "text": ("t.txt", SHAPE, "cannot be read so; expected a folder"),
-    "other arrays": ("other.npz", SHAPE, "holds y_train; expected"),
+    "nothing": ("missing", SHAPE, "does not exist; expected a folder of pictures"),
+    "text": ("t.txt", SHAPE, "is another kind of file; expected a folder"),
+    "other arrays": ("other.npz", SHAPE, "contains y_train; expected"),
     "floats": ("floats.npy", SHAPE, "are float64; expected uint8"),
-    "features beside pictures": ("f.npy", SHAPE, r"shape \(7,\) and the data's are \(12, 12, 3\)"),
-    "pictures beside features": ("p.npy", (7,), r"shape \(12, 12, 3\) and the data's are \(7,\)"),
-    "other features": ("f.npy", (8,), "expected one shape of feature vectors"),
+    "features beside pictures": ("f.npy", SHAPE, r"shape \(7,\), but the data's are \(12, 12, 3\)"),
+    "pictures beside features": ("p.npy", (7,), r"shape \(12, 12, 3\), but the data's are \(7,\)"),
+    "other features": ("f.npy", (8,), "expected feature vectors of the same size"),
     "no squares": ("p.npy", (12, 13, 3), "the data's have 12x13 pixels; expected an array of"),
     "empty folder": ("empty", SHAPE, "has no pictures in .jpg"),
-    "folder beside features": ("web", (7,), "folder of pictures and the data is feature vectors"),
+    "folder beside features": ("web", (7,), "folder of pictures, but the data is feature vectors"),
 }
 
 

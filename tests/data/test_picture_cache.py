@@ -102,14 +102,14 @@ def test_a_reader_keeps_what_it_has_opened(cache):
     np.testing.assert_array_equal(next(iter(read(np.array([1])))), IMAGES[1])
     shutil.rmtree(cache.folder)
     np.testing.assert_array_equal(next(iter(read(np.array([2])))), IMAGES[2])
-    with pytest.raises(InputError, match="start again, which makes it anew"):
+    with pytest.raises(InputError, match="start again to recreate it"):
         CachedReader(str(file) + "x")(np.array([0]))
 
 
 def test_a_disk_that_would_be_full_is_named_before_anything_is_decoded(cache, monkeypatch):
     usage = types.SimpleNamespace(free=IMAGES.nbytes * 1.1)
     monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(NoRoomError, match=r"the disk of .* has 0.00 GB left; expected --config"):
+    with pytest.raises(NoRoomError, match=r"the disk of .* has 0.00 GB left; expected another --"):
         cache.decoded(FILES, IMAGES.shape, never, never)
     usage.free = IMAGES.nbytes * 1.2
     cache.decoded(FILES, IMAGES.shape, blocks, dict)

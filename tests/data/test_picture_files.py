@@ -111,7 +111,7 @@ def test_more_than_the_share_are_refused_and_counted(photos):
     broken(photos)
     says = (
         r"2 of 40 files of .*photos cannot be used \(ant/03.jpg: .*; bee/04.jpg: .*\), which is "
-        r"more than dataset.max_broken, 0.04; expected .*=0.05$"
+        r"more than dataset.max_broken, 0.04; fix or remove them, or set .*=0.05$"
     )
     with pytest.raises(InputError, match=says) as caught:
         load(photos, max_broken=0.04)
@@ -220,7 +220,7 @@ def test_the_first_images_are_decoded_alone(photos, tmp_path):
     assert (len(data.train_images), len(data.test_images)) == (6, 2)
     (array,) = (tmp_path / "cache").glob("*.npy")
     assert np.load(array, mmap_mode="r").shape == (8, 16, 16, 3)
-    with pytest.raises(InputError, match=r"train_size 33 of photos; expected 0 \(all\) to 32"):
+    with pytest.raises(InputError, match=r"train_size is 33 for photos; expected 0 \(all\) to 32"):
         sources.read(found, train_size=33, image_size=16)
 
 

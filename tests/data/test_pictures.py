@@ -194,7 +194,7 @@ def test_names_and_endings():
     assert not pictures.is_picture("a.bmp")
     assert pictures.is_other_picture("a.TIF")
     assert not pictures.is_other_picture("Thumbs.db")
-    assert pictures.endings(["a.TIF", "b.bmp", "c.bmp", "d"]) == ".bmp, .tif, no ending"
+    assert pictures.endings(["a.TIF", "b.bmp", "c.bmp", "d"]) == ".bmp, .tif, no extension"
     assert pictures.endings([f"x.{i}" for i in range(9)]) == ".0, .1, .2, .3, .4, ..."
 
 
@@ -251,9 +251,9 @@ def with_comment(size):
 
 
 BAD = {
-    "text": (b"hello", "another format, or none"),
-    "nothing": (b"", "another format, or none"),
-    "another format": (encoded(RGB, "GIF"), "another format, or none"),
+    "text": (b"hello", "unknown format"),
+    "nothing": (b"", "unknown format"),
+    "another format": (encoded(RGB, "GIF"), "unknown format"),
     "a cut JPEG": (encoded(RGB, "JPEG")[:-40], "truncated"),
     "a cut PNG": (encoded(RGB)[:200], "it cannot be read"),
     "a flipped byte": (encoded(RGB)[:60] + b"\0" + encoded(RGB)[61:], "it cannot be read"),
@@ -300,7 +300,7 @@ def test_a_reader_that_fails_says_nothing_of_the_picture(tmp_path, monkeypatch, 
 
     (tmp_path / "x.png").write_bytes(encoded(RGB))
     monkeypatch.setattr(Image, "open", failing)
-    says = r"x.png cannot be read \((Too many open files|out of memory)\); expected"
+    says = r"x.png cannot be read \((Too many open files|out of memory)\); make it readable"
     with pytest.raises(InputError, match=says) as caught:
         pictures.size(str(tmp_path / "x.png"), "x.png")
     assert not isinstance(caught.value, pictures.BrokenPicture)
@@ -313,5 +313,5 @@ def test_what_would_keep_its_reader_waiting_is_not_opened(tmp_path):
     for name in ("pipe", "device", "process"):
         file = str(tmp_path / f"{name}.png")
         for read in (lambda file: decode(file), lambda file: pictures.size(file, "it")):
-            with pytest.raises(pictures.BrokenPicture, match=r"it is (no regular file|empty)"):
+            with pytest.raises(pictures.BrokenPicture, match=r"it is (not a regular file|empty)"):
                 read(file)

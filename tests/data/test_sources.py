@@ -138,9 +138,9 @@ def test_images_at_the_start_are_skipped_before_some_are_taken(save):
     np.testing.assert_array_equal(some.train_index, np.arange(3, 9))
     np.testing.assert_array_equal(some.test_labels, content["y_test"][:2])
     assert len(whole.subset(0, 0, skip=3).train_labels) == 9
-    with pytest.raises(InputError, match=r"skip 12 of beasts; expected 0 .none. to 11"):
+    with pytest.raises(InputError, match=r"skip is 12 for beasts; expected 0 .none. to 11"):
         whole.subset(0, 0, skip=12)
-    with pytest.raises(InputError, match=r"train_size 10 of beasts; expected 0 .all. to 9"):
+    with pytest.raises(InputError, match=r"train_size is 10 for beasts; expected 0 .all. to 9"):
         whole.subset(10, 0, skip=3)
 
 
@@ -167,10 +167,10 @@ def test_npz_of_keras_has_labels_in_a_column(save):
 @pytest.mark.parametrize(
     ("human", "says"),
     [
-        (np.arange(12), "labels human_aggre of beasts run from 0 to 11; expected 0 to 2"),
-        (np.arange(12) % 3 - 1, "labels human_aggre of beasts run from -1 to 1"),
+        (np.arange(12), "labels human_aggre of beasts range from 0 to 11; expected 0 to 2"),
+        (np.arange(12) % 3 - 1, "labels human_aggre of beasts range from -1 to 1"),
         (np.arange(12) % 2, r"class 2 \(2\) is empty in the labels human_aggre of beasts"),
-        (np.full(12, 2**64 - 1, np.uint64), "labels human_aggre of beasts run from"),
+        (np.full(12, 2**64 - 1, np.uint64), "labels human_aggre of beasts range from"),
     ],
 )
 def test_a_label_set_must_be_right_only_where_it_is_trained_on(save, human, says):
@@ -222,7 +222,7 @@ BAD_ARRAYS = {
     "small images": ({"x_train": np.zeros((12, 7, 9, 3), np.uint8)}, "at least 8x8"),
     "two shapes": (
         {"x_test": np.zeros((5, 9, 10, 3), np.uint8)},
-        "test images of beasts are .* both must have one shape",
+        "test images of beasts have .* expected the same shape",
     ),
     "no image": (
         {"x_test": np.zeros((0, 8, 10, 3), np.uint8), "y_test": np.zeros(0, int)},
@@ -255,14 +255,14 @@ BAD_ARRAYS = {
         "y_train_true .* from -2 to 0; expected 0 to 2 .3 classes., or -1 for none of them",
     ),
     "no true label": ({"y_train_true": np.full(12, -1)}, "y_train_true .* are all -1"),
-    "negative labels": ({"y_test": np.arange(5) - 1}, "y_test of .* run from -1 to 3"),
+    "negative labels": ({"y_test": np.arange(5) - 1}, "y_test of .* range from -1 to 3"),
     "huge labels": (
         {"y_train": np.array([2**62] * 12)},
         "go up to 4611686018427387904 with only 12 images",
     ),
     "labels beyond the names": (
         {"class_names": np.array(["ant", "bee"])},
-        r"y_train of .* run from 0 to 2; expected 0 to 1 \(2 classes\)",
+        r"y_train of .* range from 0 to 2; expected 0 to 1 \(2 classes\)",
     ),
     "float human labels": ({"human_aggre": np.zeros(12)}, "human_aggre of .* are float64"),
     "unknown array": ({"extra": np.zeros((12, 2))}, r"unknown array extra \(12, 2\); expected"),
@@ -273,15 +273,15 @@ BAD_ARRAYS = {
     ),
     "a name twice": (
         {"class_names": np.array(["ant", "bee", "ant"])},
-        "beasts has 2 classes of the name 'ant'; expected a name of its own",
+        "beasts has 2 classes with the name 'ant'; expected unique names",
     ),
     "no name": (
         {"class_names": np.array(["ant", "", "bee"])},
-        "beasts has 1 classes of the name ''",
+        "beasts has 1 classes with the name ''",
     ),
     "one class": (
         {"y_train": np.zeros(12, int), "y_test": np.zeros(5, int), "human_aggre": None},
-        "beasts has one class, '0'; expected two or more",
+        "beasts has only one class, '0'; expected two or more",
     ),
     "empty class": ({"y_train": np.arange(12) % 2 * 2}, r"class 1 \(1\) is empty"),
     "pickled labels": (
@@ -325,7 +325,7 @@ def test_npz_that_is_something_else(tmp_path, save):
 def test_npz_that_is_a_zip_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "pictures.npz", "w") as archive:
         archive.writestr("a.png", b"...")
-    with pytest.raises(InputError, match=r"holds a\.png, which is no array"):
+    with pytest.raises(InputError, match=r"contains a\.png, which is not an array"):
         sources.load("npz", str(tmp_path / "pictures.npz"))
 
 
@@ -368,7 +368,7 @@ def test_npz_that_goes_by_cifars_name_has_cifars_class_names(tmp_path):
 
 @pytest.mark.parametrize("name", ["digits", "npz"])
 def test_arrays_are_not_resized(name):
-    with pytest.raises(InputError, match=r"image_size is 32 but the images of .* are not resized"):
+    with pytest.raises(InputError, match=r"image_size is 32, but the images of .* are not resized"):
         sources.load(name, "x.npz" if name == "npz" else "", image_size=32)
 
 
@@ -393,10 +393,10 @@ def test_own_data_are_what_their_path_is(tmp_path, save, kind):
 
 @pytest.mark.parametrize(
     ("path", "says"),
-    [("", "no folder or file ''"), ("nowhere", "no folder or file"), ("labels.txt", "no data in")],
+    [("", "no folder or file ''"), ("nowhere", "no folder or file"), ("labels.txt", "no data set")],
 )
 def test_a_path_that_is_no_data(tmp_path, monkeypatch, path, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").touch()
-    with pytest.raises(InputError, match=rf"{says}.*; expected a folder with a subfolder a class"):
+    with pytest.raises(InputError, match=rf"{says}.*; expected a folder with one subfolder per cl"):
         sources.load("own", path)

@@ -27,4 +27,4 @@ def test_validation_stands_in_for_a_test_split(found, tested, used):
 def test_what_is_not_used_is_told_with_what_is(pictures, says):
     told = split_names.unused("val\n", ("train", "test"), pictures)
     assert (told.path, told.is_picture) == ("val\\n", False)
-    assert told.reason == f"a split beside train and test: {says}"
+    assert told.reason == f"a split next to train and test: {says}"

@@ -33,7 +33,7 @@ def test_the_columns_are_checked_before_any_row(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"a,b\n1,2\n3\n", "x.csv, line 3: 1 fields; expected 2"),
+        (b"a,b\n1,2\n3\n", "x.csv, line 3 has 1 fields; expected 2"),
         (b"a\n\xff\n", "x.csv is not UTF-8"),
         (b'a\n"1\n', "x.csv cannot be read as CSV"),
     ],

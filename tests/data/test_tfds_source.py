@@ -269,10 +269,10 @@ def test_an_unprepared_set_is_prepared_and_read(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("CIFAR10", "unknown data set 'CIFAR10'; perhaps cifar10"),
-        ("mnst", "perhaps mnist"),
-        ("digit", "perhaps digits"),
-        ("qqqqqqqq", "expected digits, npz or a name of TFDS"),
+        ("CIFAR10", "unknown data set 'CIFAR10'; did you mean cifar10"),
+        ("mnst", "did you mean mnist"),
+        ("digit", "did you mean digits"),
+        ("qqqqqqqq", "expected digits, npz or a TFDS name"),
         ("", "unknown data set ''"),
         ("huggingface:mnist", "unknown data set 'huggingface:mnist'"),
         ("cifar10/blue", "cifar10/blue cannot be opened: .*BuilderConfig blue not found"),

@@ -102,6 +102,48 @@ def test_a_witness_that_knows_nothing_finds_no_rate(knows):
         assert found.range[1] > 0.75
 
 
+def steep(rng, size, classes, right):
+    """Evidence and true classes: right for a share of samples that rises from `right[0]` at the
+    lowest to `right[1]` at the highest confidence, else any other class."""
+    true, sure = rng.integers(0, classes, size), rng.uniform(0, 1, size)
+    is_right = rng.random(size) < right[0] + (right[1] - right[0]) * sure
+    said = np.where(is_right, true, (true + rng.integers(1, classes, size)) % classes)
+    sure = (0.3 + 0.6 * sure)[:, None]
+    return sure * np.eye(classes)[said] + (1 - sure) / classes, true
+
+
+def test_a_weak_witness_whose_confidence_hides_its_mistakes_finds_no_rate():
+    """Photos under a weak teacher: 16 % were wrong, and 56 % were said to be. Its most confident
+    predictions are wrong half of the time, so anchors show mostly its own mistakes."""
+    rng = np.random.default_rng(0)
+    evidence, true = steep(rng, 2000, 5, (0.15, 0.5))
+    given = noise.corrupt(true.astype(np.int32), "symmetric", 0.16, 5, seed=0)
+    found = transition.estimate(evidence, given)
+    assert found.rate is None
+    assert found.range[0] == 0.0
+
+
+def test_few_labels_are_right_where_even_all_evidence_agrees_with_few():
+    """80 % wrong: hardly any agreement, of the confident half and of the other alike."""
+    rng = np.random.default_rng(0)
+    evidence, true = steep(rng, 20_000, 10, (0.85, 1.0))
+    given = noise.corrupt(true.astype(np.int32), "symmetric", 0.8, 10, seed=0)
+    found = transition.estimate(evidence, given)
+    assert found.rate == pytest.approx(0.8, abs=0.05)
+    assert found.range[0] == 0.0
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.6])
+def test_flatness_is_of_the_evidence_and_not_of_random_wrong_labels(rate):
+    rng = np.random.default_rng(0)
+    for right, expected in (((1.0, 1.0), 1.0), ((0.1, 0.9), 1 / 3)):
+        evidence, true = steep(rng, 200_000, 10, right)
+        given = noise.corrupt(true.astype(np.int32), "symmetric", rate, 10, seed=0)
+        flat = transition.flatness(evidence.argmax(axis=1), evidence.max(axis=1), given)
+        # By hand: halves are right for 0.3 and 0.7, the largest class for 0.1: 0.2 / 0.6.
+        assert flat == pytest.approx(expected, abs=0.03)
+
+
 def test_a_weak_witness_says_how_far_its_rate_may_be_off():
     """Of 4,000 right labels it gets 40 % wrong: all of it may be noise, to who sees no truth."""
     rng = np.random.default_rng(0)

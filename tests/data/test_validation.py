@@ -61,7 +61,7 @@ def test_of_a_class_of_a_few_one_is_held_out():
 
 def test_where_no_class_has_two_images_none_can_be_held_out():
     alone = LABELS.take(np.array([int(np.argmax(LABELS.given == label)) for label in range(3)]))
-    with pytest.raises(InputError, match=r"validation_fraction is 0.1, and no class has two"):
+    with pytest.raises(InputError, match=r"validation_fraction is 0.1, but no class has two"):
         split(DATA.take(np.arange(3)), alone, 0.1, seed=0)
 
 

@@ -64,9 +64,9 @@ def test_it_is_opened_by_its_name_and_takes_a_side():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (Asked(100), "image_size is 100 with classical; expected a multiple of 64"),
-        (Asked(normalisation="clip"), "normalisation is 'clip' with classical"),
-        (Asked(output="x"), "output is 'x' with classical"),
+        (Asked(100), "image_size is 100 with the encoder classical; expected a multiple of 64"),
+        (Asked(normalisation="clip"), "normalisation is 'clip', but the encoder classical has no"),
+        (Asked(output="x"), "output is 'x', but the encoder classical has no output"),
     ],
 )
 def test_what_it_has_not_is_refused(asked, says):

@@ -150,7 +150,8 @@ def test_embeddings_that_are_not_finite_are_refused(value):
         return found
 
     line = (
-        r"^fake.onnx: two features: 1 of 23 embeddings of pears are not finite, first of picture 7;"
+        r"^fake.onnx: two features: 1 of 23 embeddings of pears are not finite, first that of "
+        r"picture 7;"
     )
     with pytest.raises(InputError, match=line):
         extraction.embeddings(Fake(embed=broken), PICTURES, None, "pears")
@@ -162,7 +163,7 @@ def test_embeddings_that_are_all_the_same_are_refused(noise, tmp_path):
         return np.full((len(pictures), 2), 3, np.float32) + noise * right(pictures) / 255
 
     for _ in range(2):  # the second time they are kept
-        with pytest.raises(InputError, match=r"all embeddings of pears are the same; expected .+$"):
+        with pytest.raises(InputError, match=r"all embeddings of pears are equal; expected .+$"):
             extraction.embeddings(Fake(embed=same), PICTURES, tmp_path, "pears")
 
 

@@ -183,7 +183,7 @@ def test_half_a_file_is_none(hub, tmp_path):
     ],
 )
 def test_a_malformed_address_is_refused(path, hub):
-    with pytest.raises(InputError, match=r"no address of a file on the hub; expected hf://owner/"):
+    with pytest.raises(InputError, match=r"not an address of a file on the hub; expected hf://own"):
         fetched(path)
     assert not hub.seen
 

@@ -173,7 +173,7 @@ def test_a_fixed_side_is_no_other(first, tmp_path):
 )
 def test_metadata_that_cannot_be_right_is_refused(name, text, tmp_path):
     path = make(tmp_path / "e.onnx", metadata=METADATA | {name: text})
-    right = "1 number$" if name == "side" else "3 numbers of channels in .*, divided by commas$"
+    right = "1 number$" if name == "side" else "3 numbers for channels in .*, separated by commas$"
     with pytest.raises(InputError, match=rf"its metadata has {name} = '.*'; expected {right}"):
         read(path, Asked())
 
@@ -256,18 +256,18 @@ def test_digests_tell_files_and_uses_apart(tmp_path):
     [
         (
             {}, AT_32,
-            "e.onnx: pictures of 32 pixels, normalisation imagenet (the file does not say), "
+            "e.onnx: images of 32 pixels, normalisation imagenet (the file does not say), "
             "output embedding [12] as it is",
         ),
         (
             {"metadata": METADATA, "kind": "tokens"}, Asked(),
-            "e.onnx: pictures of 32 pixels, normalisation the file's, output embedding [5, 12] its "
+            "e.onnx: images of 32 pixels, normalisation the file's, output embedding [5, 12] its "
             "first token",
         ),
         (
             {"kind": "map", "outputs": ("x\n",)}, Asked(48, "clip"),
-            "e.onnx: pictures of 48 pixels, normalisation clip, output x\\n [12, 3, 3] its mean "
-            "over places",
+            "e.onnx: images of 48 pixels, normalisation clip, output x\\n [12, 3, 3] its mean "
+            "over positions",
         ),
     ],
 )  # fmt: skip
@@ -319,29 +319,29 @@ def test_weights_in_another_file_are_refused(tmp_path):
     path = make(tmp_path / "e.onnx")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w", size_threshold=0)
     assert (tmp_path / "w").exists()
-    assert "(its weights lie in another file: export them into one); expected" in reading(path)
+    assert "(its weights are in another file: export them into one); expected" in reading(path)
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"shape": ["n", 3, 32, 32], "inputs": 2}, "reads x tensor(float) ['n', 3, 32, 32], xx "),
-        ({"shape": ["n", 3, 32]}, "reads x tensor(float) ['n', 3, 32]; expected one input"),
-        ({"shape": ["n", 3, 9, 32, 32]}, "expected one input of pictures, [n, 3, H, W] or"),
-        ({"shape": ["n", 3, 32, 32], "dtype": TensorProto.DOUBLE}, "reads x tensor(double)"),
-        ({"shape": ["n", 3, 32, 48]}, "reads pictures of [32, 48] pixels; expected squares"),
-        ({"shape": ["n", 32, 48, 3]}, "reads pictures of [32, 48] pixels; expected squares"),
-        ({"shape": ["n", 1, 32, 32]}, "cannot be run on pictures ("),
-        ({"shape": ["n", 3, 10**6, 10**6]}, "reads pictures of 1,000,000 pixels, which is"),
-        ({"shape": [10**6, 3, 32, 32]}, "reads pictures of 32 pixels, 1,000,000 at once"),
+        ({"shape": ["n", 3, 32, 32], "inputs": 2}, "inputs x tensor(float) ['n', 3, 32, 32], xx "),
+        ({"shape": ["n", 3, 32]}, "inputs x tensor(float) ['n', 3, 32]; expected one input"),
+        ({"shape": ["n", 3, 9, 32, 32]}, "expected one input of images, [n, 3, H, W] or"),
+        ({"shape": ["n", 3, 32, 32], "dtype": TensorProto.DOUBLE}, "the inputs x tensor(double)"),
+        ({"shape": ["n", 3, 32, 48]}, "reads images of [32, 48] pixels; expected squares"),
+        ({"shape": ["n", 32, 48, 3]}, "reads images of [32, 48] pixels; expected squares"),
+        ({"shape": ["n", 1, 32, 32]}, "cannot be run on images ("),
+        ({"shape": ["n", 3, 10**6, 10**6]}, "reads images of 1,000,000 pixels a side, more than"),
+        ({"shape": [10**6, 3, 32, 32]}, "reads images of 32 pixels a side, 1,000,000 at once"),
         ({"shape": ["n", 3, 32, 32], "nodes": [("Size", {})]}, "the output has shape ()"),
         (
             {"shape": ["n", 3, 32, 32], "nodes": [("Flatten", {"axis": 0})]},
-            "output y is (1, 6144) of 2 pictures",
+            "output y is (1, 6144) for 2 images",
         ),
         (
             {"shape": ["n", 3, 32, 32], "nodes": [("Flatten", {}), ("ReduceMax", {"keepdims": 1})]},
-            "output y is (1, 1) of 2 pictures",
+            "output y is (1, 1) for 2 images",
         ),
         (
             {"shape": ["n", 3, 32, 32], "nodes": [("Sqrt", {}), ("Flatten", {})]},
@@ -349,11 +349,11 @@ def test_weights_in_another_file_are_refused(tmp_path):
         ),
         (
             {"shape": ["n", 3, 32, 32], "nodes": [("Flatten", {}), ("SequenceConstruct", {})]},
-            "the output is no array",
+            "the output is not an array",
         ),
         (
             {"shape": ["n", 3, 32, 32], "nodes": [("DepthToSpace", {"blocksize": 2})]},
-            "cannot be run on pictures (",
+            "cannot be run on images (",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -363,18 +363,18 @@ def test_what_is_no_encoder_is_refused(given, told, tmp_path):
 
 
 def test_a_side_that_the_network_cannot_read_is_refused(tmp_path):
-    assert "cannot be run on pictures (" in reading(make(tmp_path / "e.onnx"), side=STEP - 1)
+    assert "cannot be run on images (" in reading(make(tmp_path / "e.onnx"), side=STEP - 1)
 
 
 def test_a_side_of_the_metadata_is_bounded(tmp_path):
     path = make(tmp_path / "e.onnx", metadata={"side": "1e9"})
-    assert "reads pictures of 1,000,000,000 pixels, which is more" in reading(path)
+    assert "reads images of 1,000,000,000 pixels a side, more than" in reading(path)
 
 
 def test_without_the_package_the_line_says_how_to_get_it(tmp_path, monkeypatch):
     path = make(tmp_path / "e.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "expected pip install onnxruntime" in reading(path)
+    assert "run pip install onnxruntime" in reading(path)
 
 
 @pytest.mark.parametrize("outputs", [("embedding", "scores"), ("a", "probs", "logits")])

@@ -10,7 +10,7 @@ from rmdnet_jax.encoders.interface import PRESETS, SIDE, Asked
 from rmdnet_jax.encoders.resnet_file import read
 
 PICTURES = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
-STORY = "net.safetensors: ResNet of 4 basic blocks, pictures of 32 pixels, normalisation "
+STORY = "net.safetensors: ResNet of 4 basic blocks, images of 32 pixels, normalisation "
 
 
 @pytest.fixture

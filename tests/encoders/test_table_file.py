@@ -110,13 +110,13 @@ def test_the_rows_of_a_list_stand_in_its_order(saved):
 def test_train_and_test_are_of_arrays_that_were_given_apart(saved):
     """`fit` draws what it holds out: another split of as many would be joined wrongly."""
     for facts in (PLACES, FILES):
-        with pytest.raises(InputError, match="which images are held out is drawn here; expected"):
+        with pytest.raises(InputError, match="the split of this data is drawn here; expected"):
             table_file.read(saved(train=TRAIN, test=TEST), data(**facts))
 
 
 def test_an_index_goes_with_one_list(saved):
     """Of training and test images that were given apart, 7 would be either's."""
-    with pytest.raises(InputError, match="an index, but the images of beasts are no one list"):
+    with pytest.raises(InputError, match="an index, but the images of beasts are not in one list"):
         table_file.read(saved(embeddings=ROWS, index=np.arange(N + M)), data())
 
 
@@ -138,10 +138,10 @@ INDEX = np.arange(N + M)
 PATHS = np.array(FILES["train_files"] + FILES["test_files"])
 NAN = np.where(np.arange(N + M)[:, None] == 4, np.nan, ROWS)
 REFUSED = {
-    "no table": ({"x": ROWS}, {}, "holds x; expected a .npz of"),
-    "nothing": ({}, {}, "holds ; expected a .npz of"),
-    "train alone": ({"train": TRAIN}, {}, "holds train; expected"),
-    "embeddings alone": ({"embeddings": ROWS}, {}, "holds embeddings; expected"),
+    "no table": ({"x": ROWS}, {}, "contains x; expected a .npz with"),
+    "nothing": ({}, {}, "contains ; expected a .npz with"),
+    "train alone": ({"train": TRAIN}, {}, "contains train; expected"),
+    "embeddings alone": ({"embeddings": ROWS}, {}, "contains embeddings; expected"),
     "few rows": ({"train": TRAIN[1:], "test": TEST}, {}, "train has 5 rows for 6 images; expected"),
     "many rows": ({"train": TRAIN, "test": ROWS}, {}, "test has 9 rows for 3 images; expected"),
     "two widths": (
@@ -156,23 +156,23 @@ REFUSED = {
     "one feature": (
         {"train": TRAIN[:, :1], "test": TEST[:, :1]}, {}, "train have 1 feature; expected two",
     ),
-    "NaN": ({"train": NAN[:N], "test": TEST}, {}, "train hold values that are not finite"),
+    "NaN": ({"train": NAN[:N], "test": TEST}, {}, "train have values that are not finite"),
     "too large": (
         {"train": TRAIN.astype(float) * 1e300, "test": TEST}, {}, "values that are not finite",
     ),
     "NaN of index": ({"embeddings": NAN, "index": INDEX}, {}, "not finite, first in row 4"),
-    "few keys": ({"embeddings": ROWS, "index": INDEX[1:]}, {}, "index are int64 (8,) beside 9"),
+    "few keys": ({"embeddings": ROWS, "index": INDEX[1:]}, {}, "index are int64 (8,) for 9"),
     "float index": (
-        {"embeddings": ROWS, "index": INDEX.astype(float)}, {}, "index are float64 (9,) beside 9",
+        {"embeddings": ROWS, "index": INDEX.astype(float)}, {}, "index are float64 (9,) for 9",
     ),
     "no rows": (
-        {"embeddings": ROWS[:0], "index": INDEX[:0]}, {}, "index are int64 (0,) beside 0 rows",
+        {"embeddings": ROWS[:0], "index": INDEX[:0]}, {}, "index are int64 (0,) for 0 rows",
     ),
     "numbers for paths": (
-        {"embeddings": ROWS, "paths": INDEX}, FILES, "paths are int64 (9,) beside 9 rows; expected",
+        {"embeddings": ROWS, "paths": INDEX}, FILES, "paths are int64 (9,) for 9 rows; expected",
     ),
     "paths of no files": (
-        {"embeddings": ROWS, "paths": PATHS}, {}, "paths, but beasts has no files; expected",
+        {"embeddings": ROWS, "paths": PATHS}, {}, "paths, but beasts has none; expected",
     ),
     "twice": (
         {"embeddings": ROWS, "index": np.r_[INDEX[:-1], 2]}, IN_TURN,
@@ -184,11 +184,11 @@ REFUSED = {
     ),
     "missing": (
         {"embeddings": ROWS, "index": INDEX + 1}, IN_TURN,
-        "1 of 9 pictures have no row, first 0; index begins with 1",
+        "1 of 9 pictures have no row, first 0; index starts with 1",
     ),
     "missing paths": (
         {"embeddings": ROWS, "paths": np.char.add("/data/", PATHS)}, FILES,
-        "9 of 9 pictures have no row, first 'train/a.png'; paths begins with '/data/train/a.png'",
+        "9 of 9 pictures have no row, first 'train/a.png'; paths starts with '/data/train/a.png'",
     ),
 }  # fmt: skip
 
@@ -208,11 +208,11 @@ def test_what_is_no_table_of_these_pictures_is_refused(case, saved):
 @pytest.mark.parametrize(
     ("rows", "given", "told"),
     [
-        (ROWS[1:], {}, "has 8 rows for 6 training and 3 test images; expected a row each"),
-        (ROWS, FILES, "rows of a .npy have an order, and files have none; expected a .npz"),
+        (ROWS[1:], {}, "has 8 rows for 6 training and 3 test images; expected one row per image"),
+        (ROWS, FILES, "rows of a .npy are in order, but picture files have none; expected a .npz"),
         (ROWS[0], {}, "embeddings are float32 (4,); expected"),
         (INDEX[:, None].repeat(2, 1), {}, "embeddings are int64 (9, 2); expected"),
-        (NAN, {}, "hold values that are not finite, first in row 4"),
+        (NAN, {}, "have values that are not finite, first in row 4"),
     ],
     ids=["rows", "files", "rank", "dtype", "NaN"],
 )
@@ -226,7 +226,7 @@ def test_a_npy_that_is_no_table_is_refused(rows, given, told, saved):
 @pytest.mark.parametrize("name", ["t.npy", "t.npz"])
 def test_what_cannot_be_read_is_refused(name, tmp_path, saved):
     path = tmp_path / name
-    with pytest.raises(InputError, match=r"t\.np[yz], is no file; expected a \.npz of"):
+    with pytest.raises(InputError, match=r"t\.np[yz], is not a file; expected a \.npz with"):
         table_file.read(path, data())
     path.write_bytes(b"no array")
     with pytest.raises(
@@ -242,7 +242,7 @@ def test_objects_are_not_unpickled(saved):
 
 def test_a_table_that_memory_does_not_hold_is_refused(saved, monkeypatch):
     monkeypatch.setattr("rmdnet_jax.machine.memory.host_bytes", lambda: 100)
-    with pytest.raises(InputError, match=r"cannot be read: .* there is memory for"):
+    with pytest.raises(InputError, match=r"cannot be read: .* of memory are available"):
         table_file.read(saved(train=TRAIN, test=TEST), data())
 
 
@@ -258,5 +258,6 @@ def test_logits_are_read_as_embeddings_are_and_need_no_test_images(saved):
     check(table_file.read(alone, data(**FILES), kind), TRAIN, TEST[:0])
     with pytest.raises(InputError, match=r"config.teacher.path, .*1 of .* pictures have no row"):
         table_file.read(saved(logits=ROWS[:-1], paths=paths[:-1]), data(**FILES), kind)
-    with pytest.raises(InputError, match=r"embeddings; expected .* perhaps `test` .* of `logits`"):
+    says = r"embeddings; expected .* optionally `test` .* with `logits`"
+    with pytest.raises(InputError, match=says):
         table_file.read(saved(embeddings=ROWS), data(), kind)

@@ -44,6 +44,6 @@ def test_integer_classes_are_names(tmp_path):
 
 
 def test_names_that_differ_in_their_endings_alone_are_refused(tmp_path):
-    with pytest.raises(InputError, match="two pictures are a/1 with different endings"):
+    with pytest.raises(InputError, match="two pictures are named a/1 with different ext"):
         fiftyone.write(tmp_path / "x.json", ISSUES, CLASSES, ["a/1.png", "a/1.jpg", "b.png"])
     assert not list(tmp_path.iterdir())

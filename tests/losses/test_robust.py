@@ -256,8 +256,8 @@ class TestGet:
     @pytest.mark.parametrize(
         ("name", "params", "message"),
         [
-            ("nce_agc", {}, "unknown loss 'nce_agc'; did you mean 'nce_agce'? There are ce, mae,"),
-            ("xyz", {}, "unknown loss 'xyz'; there are ce, mae,"),
+            ("nce_agc", {}, "unknown loss 'nce_agc'; did you mean 'nce_agce'? Expected one of ce,"),
+            ("xyz", {}, "unknown loss 'xyz'; expected one of ce, mae,"),
             ("gce", {"a": 1.0}, "loss 'gce' has no parameter 'a'; it takes q"),
             ("ce", {"q": 0.7}, "loss 'ce' has no parameter 'q'; it takes none"),
             ("gce", {"q": 0}, "loss 'gce' has q = 0; expected a number in (0, 1]"),
@@ -312,7 +312,7 @@ class TestOwnFunction:
         assert robust.parameters("my_module:my_loss") == {}
 
     def test_must_give_one_value_an_example(self):
-        with pytest.raises(InputError, match=r"returned shape \(\); expected one value an example"):
+        with pytest.raises(InputError, match=r"returned shape \(\); expected one value per"):
             call(robust.get("my_module:mean_loss"), np.zeros((2, 3)), [0, 1])
 
     @pytest.mark.parametrize(

@@ -42,13 +42,13 @@ def test_a_device_that_does_not_start_is_named_with_what_does_without(asked, mon
 
     asked("")
     monkeypatch.setattr(jax, "devices", fails)
-    with pytest.raises(InputError, match=r"\(Unable .* old\); .*JAX_PLATFORMS=cpu to do without"):
+    with pytest.raises(InputError, match=r"\(Unable .* old\); .*JAX_PLATFORMS=cpu to run without"):
         devices.check()
 
 
 def test_one_host_of_several_does_not_go_alone(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 4)
-    with pytest.raises(InputError, match=r"one host of 4; .* --distributed"):
+    with pytest.raises(InputError, match=r"one of 4 hosts; .* --distributed"):
         devices.check()
 
 

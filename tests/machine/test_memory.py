@@ -46,7 +46,7 @@ def run_out(message="RESOURCE_EXHAUSTED: Out of memory while trying to allocate 
 
 
 def test_a_batch_that_is_too_much_for_a_device_is_told_with_what_can_be_smaller():
-    says = r"memory does not hold a batch of 64; .*rm.batch_size, train.batch_size.*model.width"
+    says = r"batch of 64 does not fit into .*memory; .*rm.batch_size, train.batch_size.*model.width"
     with pytest.raises(InputError, match=says) as told:
         run_out()
     assert "dataset.memory_budget" in str(told.value)

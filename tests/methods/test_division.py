@@ -107,5 +107,5 @@ def test_a_part_of_hardly_any_pictures_is_warned_of(capsys):
     few = part != OPEN
     division.warn(division.by_evidence(logits[few], given[few]))
     said = capsys.readouterr().err
-    assert said.startswith("warning: the teacher finds 0 pictures of no class among 800 pictures")
+    assert said.startswith("warning: the teacher finds 0 images of no class among 800 images")
     assert said.count("\n") == 1

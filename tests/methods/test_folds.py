@@ -154,7 +154,7 @@ def test_a_method_with_an_order_of_its_own_is_refused(alone):
         def order(self, state, key, task):
             return jnp.zeros((task.steps, 4), jnp.int32)
 
-    with pytest.raises(InputError, match=r"train\.folds is 5 with CE, which orders its images"):
+    with pytest.raises(InputError, match=r"train\.folds is 5 with CE, which sets its own order"):
         Folded(Ordered(alone.learner), 5).check(TASK)
 
 

@@ -279,7 +279,7 @@ def test_a_class_without_a_picture_has_no_prototype_and_no_nan(method, capsys):
     own = dataclasses.replace(own, learner=learner)
     fresh = own.init(jax.random.key(0), jnp.asarray(IMAGES[:1]), TASK)
     state = own.between_epochs(fresh, 0, Look(np.zeros_like(GIVEN), tuple, tuple, tuple, tuple))
-    assert "2 of 3 classes have no picture" in capsys.readouterr().err
+    assert "2 of 3 classes have no images" in capsys.readouterr().err
     assert (np.asarray(state.division["prototypes"])[1:] == 0).all()
     after, metrics, _ = own.step(state, BATCH, KEY, own.frozen)
     assert np.isfinite(metrics["loss"])

@@ -202,7 +202,7 @@ def test_blocks_are_counted_without_gaps(saved):
 )
 def test_an_unknown_tensor_is_named(name, saved):
     made = tensors(BASIC) | {name: np.zeros(4, np.float32), "zzz": np.zeros(4, np.float32)}
-    with pytest.raises(InputError, match=f"holds {name}, which no ResNet"):
+    with pytest.raises(InputError, match=f"contains {name}, which no ResNet"):
         read(saved(made))
 
 
@@ -221,7 +221,7 @@ def test_an_unknown_tensor_is_named(name, saved):
 )
 def test_a_wrong_shape_is_named(name, shape, right, saved):
     made = tensors(BASIC) | {name: np.zeros(shape, np.float32)}
-    with pytest.raises(InputError, match=f"{name} of .* has the shape .*; expected {right}$"):
+    with pytest.raises(InputError, match=f"{name} of .* has shape .*; expected {right}$"):
         read(saved(made))
 
 
@@ -230,7 +230,7 @@ def test_what_float32_does_not_hold_is_named(value, saved):
     made = tensors(BASIC)
     name = "layer2.0.bn1.running_var"
     made[name] = np.full(8, value)
-    with pytest.raises(InputError, match=f"{name} of .* holds NaN or infinite"):
+    with pytest.raises(InputError, match=f"{name} of .* has NaN or infinity"):
         read(saved(made))
 
 

@@ -72,7 +72,7 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
     found = {"test_labels": "given", "test_accuracy": 0.5, "best_test_accuracy": 0.625}
     told = console.closing(RESULTS | found, Path("w"), remark="A remark.")
     assert "agreement with the given test labels  50.0%" in told
-    assert "Nobody vouches for the test labels" in told
+    assert "The test labels have not been verified" in told
     assert "accuracy" not in told.replace("not as accuracy", "")
     assert told.endswith("A remark.")
 
@@ -80,15 +80,15 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        ({}, "symmetric, 40.0% asked, 38.7% realised"),
+        ({}, "symmetric, 40.0% nominal, 38.7% actual"),
         (
             {"noise_rate_estimated": 0.41, "noise_rate_range": [0.3, 0.5]},
-            "symmetric, 40.0% asked, 38.7% realised, 41.0% estimated (between 30.0% and 50.0%)",
+            "symmetric, 40.0% nominal, 38.7% actual, 41.0% estimated (between 30.0% and 50.0%)",
         ),
         (
             {"noise_rate_estimated": None, "noise_rate_range": [0.0, 0.9]},
-            "symmetric, 40.0% asked, 38.7% realised, how many cannot be told: what was "
-            "learned agrees with too few labels",
+            "symmetric, 40.0% nominal, 38.7% actual, rate not estimated: the predictions agree "
+            "with too few labels",
         ),
         ({"noise_rate_asked": None, "noise_rate_realised": None}, "symmetric"),
     ],
@@ -125,7 +125,7 @@ def test_skipped_files_are_counted_and_the_first_named():
     data = Dataset("x", images, labels, images, labels, {}, ("a",), skipped_files=skipped)
     given = Labels(labels, None, "none", None, None, None)
     told = console.opening(data, 10**9, given, "float32", Path("w")).splitlines()
-    assert told[2] == "skipped  4 files (0.png, 1.png, 2.png, ...); skipped_files.csv says why"
+    assert told[2] == "skipped  4 files (0.png, 1.png, 2.png, ...); see skipped_files.csv"
 
 
 def test_why_there_is_no_cache_is_said_at_the_start():
@@ -158,7 +158,7 @@ def test_where_the_images_are_is_said_at_the_start(on_disk):
     data = Dataset("beasts", train, labels, images[:0], labels[:0], {}, ("ant",))
     given = Labels(labels, None, "none", None, None, None)
     told = console.opening(data, 200_000, given, "float32", Path("w")).splitlines()[1]
-    place = "streamed from disk: more than the 0.0002 GB of dataset.memory_budget"
+    place = "streamed from disk: more than dataset.memory_budget, 0.0002 GB"
     assert told == f"images   0.0003 GB decoded, {place if on_disk else 'in memory'}"
 
 

@@ -19,22 +19,22 @@ def test_counts_are_put_into_words_and_some_pictures_shown(tmp_path):
     findings = (finding(0), finding(1), finding(2, "dark", None, "test"))
     section = data_section.section(tmp_path, Audit(findings, 18, 18), PICTURES)
     assert section.text == (
-        "Of 18 images 2 are nearly the same as another, 1 too dark: data_issues.csv lists them."
+        "18 images were checked: 2 near duplicates, 1 too dark. They are listed in data_issues.csv."
     )
     (figure,) = section.figures
-    assert figure.caption == "Examples, a row an issue: near duplicate, dark."
+    assert figure.caption == "Examples, one row per issue: near duplicate, dark."
     assert figure.path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_where_nothing_is_found_nothing_is_drawn(tmp_path):
     section = data_section.section(tmp_path, Audit((), 10, 100), PICTURES)
-    assert section.text.startswith("Of 10 images (100 there are; these are evenly spaced) none is")
+    assert section.text.startswith("10 images were checked (of 100; evenly spaced): none is")
     assert section.figures == ()
 
 
 def test_pairs_that_were_passed_over_are_counted(tmp_path):
     section = data_section.section(tmp_path, Audit((), 10, 10, 1234), PICTURES)
-    assert " 1,234 pairs that are alike at a glance were not looked at closely:" in section.text
+    assert " 1,234 pairs of similar images were not compared in detail:" in section.text
 
 
 def test_feature_vectors_cannot_be_shown(tmp_path):

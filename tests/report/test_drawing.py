@@ -74,7 +74,7 @@ def drawn(tmp_path, monkeypatch):
 def test_teacher_and_students_are_called_what_they_are(drawn, kind, student):
     sections, calls = drawn(outcome(kind), tsne_points=10)
     assert calls["comparison"][0][2] == ("CE alone", student)
-    assert sections["comparison"].heading == "Beside the baseline"
+    assert sections["comparison"].heading == "Comparison with the baseline"
     titles = [title for *_, title, _ in calls["embedding"]]
     assert titles == [teachers.get(kind).title, "CE alone", student]
     assert len(sections["embeddings"].figures) == 3
@@ -88,7 +88,7 @@ def test_without_a_teacher_there_is_the_loss_alone(drawn):
 
 def test_without_a_teacher_nothing_is_said_of_one(drawn):
     sections, _ = drawn(outcome(None, history=[]))
-    assert sections["comparison"].heading == "Beside the baseline"
+    assert sections["comparison"].heading == "Comparison with the baseline"
     assert "teacher" not in sections["comparison"].text
 
 
@@ -106,7 +106,7 @@ def test_the_collapse_monitor_is_put_into_words(drawn, last, verdict):
     text = drawn(outcome(history=history))[0]["teacher"].text
     assert f"{verdict}" in text
     assert f"ended at {last:.2f}" in text
-    assert f"lowest {min(last, 0.4):.2f}, in epoch {3 if last < 0.4 else 2}" in text
+    assert f"minimum {min(last, 0.4):.2f}, in epoch {3 if last < 0.4 else 2}" in text
 
 
 def test_a_teacher_trained_elsewhere_or_weak_is_said_to_be(drawn):
@@ -124,9 +124,7 @@ def test_a_table_was_made_elsewhere(drawn):
 
 def test_the_largest_confusions_are_named(drawn):
     sections, calls = drawn(outcome())
-    assert (
-        sections["predictions"].text == "Most often taken for another: blue as grey (100% of 10)."
-    )
+    assert sections["predictions"].text == "Most frequent confusions: blue as grey (100% of 10)."
     assert calls["heat_map"][0][0].sum(axis=1).tolist() == [1, 1, 1, 1]
     assert calls["heat_map"][0][2] == "true class"
 
@@ -142,7 +140,7 @@ def test_an_estimated_transition_stands_beside_the_realised_one(drawn):
     assert (
         "Estimated without true labels: 75.0%, between 50.0% and 100.0%." in sections["noise"].text
     )
-    assert "0.750 from that of the other" in sections["noise"].text
+    assert "differ by 0.750 on average" in sections["noise"].text
     assert np.array_equal(calls["heat_map"][-1][0], estimate)
 
 
@@ -154,7 +152,7 @@ def test_where_no_truth_is_known_none_is_drawn(drawn):
     assert calls["heat_map"][0][2] == "given test label"
     assert calls["comparison"][0][3:5] == (
         "agreement with the given test labels",
-        "labels as they are",
+        "labels as given",
     )
 
 

@@ -56,10 +56,10 @@ def test_it_says_what_was_measured_and_how(tmp_path):
         "| agreement with the given test labels | 93.6% | last epoch; best 93.9% |",
         "| wrong labels, estimated | 41.2% |",
         "| calibration error | 2.1% |",
-        "Nobody vouches for the test labels",
+        "The test labels have not been verified",
         "1,437 training and 360 test images",
         "2 of 3 training labels",
-        "judged by the network that learned from them",
+        "scored by the network that was trained on them",
         "Licence: to be stated",
         "```bash\npython launch.py\n```",
         'model.predict(["new/picture.jpg"])',
@@ -72,8 +72,8 @@ def test_it_says_what_was_measured_and_how(tmp_path):
 def test_true_test_labels_and_unseen_labels_are_called_so(tmp_path):
     text = card(tmp_path, RESULTS | {"test_labels": "true", "image_shape": [9]}, folds=5)
     assert "| test accuracy | 93.6% |" in text
-    assert "Nobody vouches" not in text
-    assert "judged by networks that had not seen them" in text
+    assert "have not been verified:" not in text
+    assert "scored by networks that were not trained on them" in text
     assert "model.predict(features)" in text
     assert "It is meant for feature vectors" in text
 

@@ -135,8 +135,8 @@ def test_no_name_steers_the_screen_or_fills_it(written):
 
 @pytest.mark.parametrize(
     ("true", "said"),
-    [(0, "the label is right"), (1, r"wrong: truly photo\u202egnp.exe\x1b"), (None, "not known"),
-     (NO_CLASS, "wrong: truly none of the classes"), (0, "0 of these 1 are wrong"),
+    [(0, "the label is right"), (1, r"wrong: actually photo\u202egnp.exe\x1b"), (None, "not known"),
+     (NO_CLASS, "wrong: actually none of the classes"), (0, "0 of these 1 are wrong"),
      (1, "1 of these 1 are wrong"), (NO_CLASS, "1 of these 1 are wrong")],
 )  # fmt: skip
 def test_the_gallery_says_whether_a_label_is_wrong_where_that_is_known(tmp_path, true, said):

@@ -171,10 +171,10 @@ def test_an_audit_that_fails_costs_neither_numbers_nor_page(
     assert json.loads((tmp_path / "results.json").read_text()) == told
     assert told["test_accuracy"] == 1.0
     assert "data_issues" not in told
-    assert "The images themselves" not in (tmp_path / "report.html").read_text()
+    assert "Image issues" not in (tmp_path / "report.html").read_text()
     assert not (tmp_path / "data_issues.csv").exists()
     (warning,) = capsys.readouterr().err.splitlines()
-    assert warning.startswith("warning: the images themselves were not looked at")
+    assert warning.startswith("warning: the images were not checked for issues")
     assert type(error).__name__ in warning
 
 

@@ -109,7 +109,7 @@ def test_a_runs_own_test_accuracy_is_known(tmp_path, held, accuracy):
     (tmp_path / "w" / "results.json").write_text(text)
     last = known(tmp_path / "w")[1]
     assert last.accuracy == accuracy
-    assert ("75.0% right" in last.origin) == (accuracy is not None)
+    assert ("accuracy 75.0%" in last.origin) == (accuracy is not None)
 
 
 def test_features_of_the_right_width_go_through_the_network(saved):
@@ -227,7 +227,7 @@ def test_an_onnx_classifiers_output_of_a_column_a_class_is_taken(onnx_models, tm
     )
     np.testing.assert_allclose(last.test.logits, network.embed(DATA.test_images), rtol=1e-5)
     assert list((tmp_path / "cache").rglob("*.npy"))
-    with pytest.raises(InputError, match="knows 12 classes and npz has 3"):
+    with pytest.raises(InputError, match="has 12 classes and npz has 3"):
         known(onnx_models.make(tmp_path / "e.onnx", side=16), **LOGITS_ALONE)
     other = dataclasses.replace(five, class_names=tuple("abxde"))
     with pytest.raises(InputError, match="its class 2 is 'c', and that of npz is 'x'"):
@@ -250,7 +250,7 @@ def test_an_onnx_classifiers_output_of_a_column_a_class_is_taken(onnx_models, tm
         (("0", "1", "2"), ("inf", "1", "2"), None, ""),  # "inf" is a word
         ((10, 20, 30), NAMES, None, "class 0 is '10', and that of npz is 'ant'"),
         (("ant", "cow", "bee"), NAMES, None, "class 1 is 'cow', and that of npz is 'bee'"),
-        (("ant", "bee"), NAMES, None, "knows 2 classes and npz has 3"),
+        (("ant", "bee"), NAMES, None, "has 2 classes and npz has 3"),
     ],
 )
 def test_classes_are_the_datas_in_their_order(saved, classes, names, numbers, says):
@@ -278,13 +278,13 @@ def test_every_wrong_path_is_one_line(saved, tmp_path):
         tmp_path / "x.pt": "no classifier in .*x.pt .config.teacher.path.; expected the workdir",
         tmp_path / "empty": "config.teacher.path: no model in .*empty",
         damaged: "config.teacher.path: ",
-        tmp_path / "nowhere.npy": "config.teacher.path, .*nowhere.npy, is no file",
-        on_features: "reads 4 features and npz is pictures",
+        tmp_path / "nowhere.npy": "config.teacher.path, .*nowhere.npy, is not a file",
+        on_features: "reads 4 features and npz has pictures",
         table(tmp_path, "few.npy", rows=ROWS[:9]): "has 9 rows for 20 training and 10 test images",
-        table(tmp_path, "two.npy", rows=ROWS[:, :2]): "knows 2 classes and npz has 3",
+        table(tmp_path, "two.npy", rows=ROWS[:, :2]): "has 2 classes and npz has 3",
         table(tmp_path, "whole.npy", rows=LABELS): "logits are int32",
         table(tmp_path, "nan.npy", rows=ROWS * np.nan): "not finite",
-        table(tmp_path, "names.npz", other=ROWS): "holds other; expected a .npz of `train`",
+        table(tmp_path, "names.npz", other=ROWS): "contains other; expected a .npz with `train`",
     }
     for path, says in cases.items():
         with pytest.raises(InputError, match=says) as refused:
@@ -297,20 +297,20 @@ def test_what_a_method_reads_is_there_or_refused(saved, tmp_path):
     modul = {"rgrl.k": 0.0, "method.name": "modul"}
     known(saved(), **modul)
     cases = (
-        (logits, modul, "'modul' reads the teacher's embeddings of the student's views, which"),
-        (saved(networks=2), modul, "'modul' reads the teacher's embeddings"),
-        (logits, {"rgrl.k": 1.0}, "config.rgrl.k is 1 and .* no embeddings to relate to"),
-        (saved(networks=2), {"rgrl.k": 1.0}, "no embeddings to relate to; expected --config.rgrl"),
-        (logits, LOGITS_ALONE | {"rgrl.teacher_view": "own"}, "asked of the clean pictures"),
-        (saved(), {"method.name": "kd"}, r"no place for the relation term; .*--config.rgrl.k=0"),
+        (logits, modul, "'modul' uses the teacher's embeddings of the student's views, which"),
+        (saved(networks=2), modul, "'modul' uses the teacher's embeddings"),
+        (logits, {"rgrl.k": 1.0}, "config.rgrl.k is 1 and .* no embeddings for the relation"),
+        (saved(networks=2), {"rgrl.k": 1.0}, "for the relation term; expected --config.rgrl"),
+        (logits, LOGITS_ALONE | {"rgrl.teacher_view": "own"}, "only applied to unaugmented images"),
+        (saved(), {"method.name": "kd"}, r"cannot carry the relation term; .*--config.rgrl.k=0"),
         (saved(), {"rgrl.init_from_teacher": True}, "init_from_teacher with .* expected False"),
         (saved(), {"rgrl.teacher_embedding": "projector"}, "which does not read it"),
         (saved(), {"teacher.width": 4}, "teacher.width is 4 with a trained classifier"),
-        ("", {"teacher.kind": "none", "method.name": "kd"}, "learns from a trained classifier and"),
+        ("", {"teacher.kind": "none", "method.name": "kd"}, "needs a trained classifier and"),
         (
             "",
             {"teacher.kind": "simsiam", "method.name": "robust", "method.baseline": "kd"},
-            "config.method.baseline = 'kd' learns from a trained classifier",
+            "config.method.baseline = 'kd' needs a trained classifier",
         ),
     )
     for path, fields, says in cases:

@@ -281,7 +281,7 @@ def test_a_config_names_a_table(tmp_path):
     assert found.encoder is None
     encoded, reason = encoded_by(found, DATA, LABELS)
     assert (encoded.encoder, reason) == (None, None)
-    assert encoded.story == "table.npy: embeddings made elsewhere, 3 features"
+    assert encoded.story == "table.npy: embeddings computed elsewhere, 3 features"
     np.testing.assert_array_equal(encoded.train, rows[:N])
     np.testing.assert_array_equal(encoded.test, rows[N:])
 

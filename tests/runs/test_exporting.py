@@ -75,7 +75,7 @@ def test_a_workdir_without_a_model_is_told_in_a_line(tmp_path, form):
 def test_what_a_format_needs_is_told(workdir, tmp_path):
     without = saved(tmp_path / "w", files=None)
     for form in ("fiftyone", "labelstudio"):
-        with pytest.raises(InputError, match=f"are of no files, which --export={form} needs"):
+        with pytest.raises(InputError, match=f"have no file paths, which --export={form} needs"):
             exporting.write(form, without, tmp_path / "x.json")
     (without / pred_probs.NAME).unlink()
     with pytest.raises(InputError, match=r"has no pred_probs\.npz"):
@@ -89,7 +89,7 @@ def test_a_file_of_the_users_beside_the_tasks_is_left_alone(tmp_path, theirs):
     place = tmp_path / "x.xml"
     place.mkdir() if theirs is None else place.write_bytes(theirs)
     # Before the workdir is looked at, which is none.
-    with pytest.raises(InputError, match=r"x\.xml is there and no labelling interface of ours"):
+    with pytest.raises(InputError, match=r"x\.xml exists, and the labelling interface would"):
         exporting.write("labelstudio", tmp_path, tmp_path / "x.json")
     assert theirs is None or place.read_bytes() == theirs
     assert [path.name for path in tmp_path.iterdir()] == ["x.xml"]
@@ -104,10 +104,10 @@ def test_an_interface_of_ours_is_written_anew(workdir, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_told(workdir, tmp_path):
-    with pytest.raises(InputError, match=r"is no \.onnx file; expected --out=FILE\.onnx"):
+    with pytest.raises(InputError, match=r"is not a \.onnx file; expected --out=FILE\.onnx"):
         exporting.write("onnx", workdir, tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"cannot write .*No such file or directory"):
         exporting.write("onnx", workdir, tmp_path / "nowhere" / "model.onnx")
     (tmp_path / "x.json").mkdir()
-    with pytest.raises(InputError, match=r"is no \.json file"):
+    with pytest.raises(InputError, match=r"is not a \.json file"):
         exporting.write("labelstudio", workdir, tmp_path / "x.json")

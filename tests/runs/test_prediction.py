@@ -61,7 +61,7 @@ def test_a_row_a_picture_in_order(folder, tmp_path):
     assert rows[1]["probability"] == "1.000000"
     assert "cannot be read as a picture" in rows[2]["error"]
     assert said == (
-        "4 pictures, 1 of them cannot be read; 1 file that is no picture passed over: "
+        "4 pictures, 1 of them cannot be read; 1 file that is not a picture skipped: "
         f"{tmp_path / 'predictions.csv'}"
     )
 
@@ -75,7 +75,7 @@ def test_any_name_is_one_row_and_no_formula(folder, tmp_path):
     assert len(rows) == 8
     for path in ("'=1+1.png", r"a\rb.png", r"caf\xe9.png"):
         assert rows[path]["predicted_class"] == "dark"
-    assert "it is no regular file" in rows["pipe.png"]["error"]
+    assert "it is not a regular file" in rows["pipe.png"]["error"]
 
 
 def test_pictures_are_decoded_by_several_threads(folder, tmp_path, monkeypatch):
@@ -120,13 +120,13 @@ def test_links_to_folders_are_followed_within_the_folder_and_told_of_elsewhere(f
     assert errors.pop("d.png")
     assert "No such file" in errors.pop("gone.png")
     assert errors == {
-        "in/up": f"{folder}/in/up is a link to a folder that it is in",
+        "in/up": f"{folder}/in/up is a link to a folder that contains it",
         "nothing": f"{folder}/nothing is a link to nothing",
-        "out": f"{folder}/out is a link that leads out of {folder}",
+        "out": f"{folder}/out is a link to outside of {folder}",
         "round": f"{folder}/round cannot be read (Too many levels of symbolic links)",
     }
     assert said.startswith(
-        "8 pictures, 2 of them cannot be read; 4 folders or links cannot be looked into; "
+        "8 pictures, 2 of them cannot be read; 4 folders or links cannot be read; "
     )
 
 
@@ -144,7 +144,7 @@ def test_a_folder_that_may_not_be_read_is_a_row(folder, tmp_path, monkeypatch):
     (row,) = (row for row in rows_of(tmp_path / "predictions.csv") if row["path"] == "in")
     assert row["error"] == f"{folder}/in cannot be read (Permission denied)"
     assert said.startswith(
-        "3 pictures, 1 of them cannot be read; 1 folder or link cannot be looked into; "
+        "3 pictures, 1 of them cannot be read; 1 folder or link cannot be read; "
     )
     denied.name = "photos"
     with pytest.raises(InputError, match=r"photos cannot be read \(Permission denied\)"):
@@ -212,10 +212,10 @@ def test_where_to_write_may_be_said(folder, tmp_path):
             "cannot write .*missing/x.csv .No such file or directory.; expected --pr",
         ),
         ("/proc/x.csv", "cannot write /proc/x.csv"),
-        ("photos/b.png", "b.png' .--predict_to. is no CSV file; expected --predict_to=FILE.csv"),
-        ("folder.csv", "folder.csv' .--predict_to. is no CSV file"),
-        ("pipe.csv", "pipe.csv' .--predict_to. is no CSV file"),
-        ("", "is no CSV file"),
+        ("photos/b.png", "b.png' .--predict_to. is not a CSV file; expected --predict_to=FILE.csv"),
+        ("folder.csv", "folder.csv' .--predict_to. is not a CSV file"),
+        ("pipe.csv", "pipe.csv' .--predict_to. is not a CSV file"),
+        ("", "is not a CSV file"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_before_any_picture_is_read(
@@ -256,7 +256,7 @@ def test_a_disk_that_fills_up_is_told_in_one_line(folder, tmp_path, monkeypatch)
     ("files", "says"),
     [
         (("a.bmp", "b.TIF"), "only files that end in .bmp, .tif; expected files in .jpg, .jpeg, "),
-        (("notes",), "only files that end in no ending; expected"),
+        (("notes",), "only files that end in no extension; expected"),
         ((), "photos .--predict.; expected files in .jpg, .jpeg, .png, .webp"),
     ],
 )
@@ -268,7 +268,7 @@ def test_without_pictures_what_there_is_is_said(folder, tmp_path, files, says):
     with pytest.raises(InputError, match=says):
         prediction.write(empty, tmp_path)
     (empty / "out").symlink_to(folder)
-    with pytest.raises(InputError, match=r"out is a link that leads out of .*; expected files"):
+    with pytest.raises(InputError, match=r"out is a link to outside of .*; expected files"):
         prediction.write(empty, tmp_path)
 
 

@@ -286,7 +286,7 @@ def test_open_pictures_are_of_the_classes_that_were_left_out(tmp_path):
     assert run.labels.given.max() == 7
     left = "without the classes 8, 9: 283 training and 71 test images left out"
     assert run.data.changes[:2] == (left, "without the first 280 training images")
-    assert run.data.changes[2].startswith("233 open pictures of the classes 8, 9 added")
+    assert run.data.changes[2].startswith("233 open images of the classes 8, 9 added")
 
 
 def test_a_teachers_and_a_students_images_are_two_parts(tmp_path):
@@ -357,18 +357,18 @@ def test_open_pictures_of_files_stand_beside_files(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"noise.open_path": "x.npy"}, "expected one of both"),
-        ({"noise.open_path": "x.npy", "dataset.open_classes": ()}, "which take none; expected"),
-        ({"noise.open_share": 0.9}, "asks for 10,386 open pictures .* are 283 of the classes"),
-        ({"noise.rho2": 0.5}, "only universal reads it"),
-        ({"noise.kind": "universal", "noise.open_share": 0.1}, "whose share is rate . rho2"),
+        ({"noise.open_path": "x.npy"}, "expected only one of the two"),
+        ({"noise.open_path": "x.npy", "dataset.open_classes": ()}, "which use none; expected"),
+        ({"noise.open_share": 0.9}, "needs 10,386 open images .* are only 283 of the classes"),
+        ({"noise.rho2": 0.5}, "only universal uses it"),
+        ({"noise.kind": "universal", "noise.open_share": 0.1}, "whose open share is rate . rho2"),
         (
             {"noise.kind": "universal", "noise.rho2": 0.5, "dataset.open_classes": ()},
             "none; expected",
         ),
-        ({"dataset.open_classes": (8, 8)}, "different class numbers from 0"),
+        ({"dataset.open_classes": (8, 8)}, "distinct class numbers, from 0 up"),
         ({"dataset.open_classes": (8, 10)}, "expected numbers from 0 to 9"),
-        ({"dataset.skip": 1200}, "skip 1200 of digits; expected 0 .none. to 1153"),
+        ({"dataset.skip": 1200}, "skip is 1200 for digits; expected 0 .none. to 1153"),
     ],
 )
 def test_open_pictures_that_cannot_be_are_refused_in_a_line(tmp_path, changes, says):

@@ -36,5 +36,5 @@ def test_a_table_cannot_be_swept(table):
 
 def test_the_processes_of_a_grid_are_started_one_by_one(table):
     for job in (start.job(table, []), start.job(default(), ["rgrl.k"])):
-        with pytest.raises(InputError, match="they share the cells"):
+        with pytest.raises(InputError, match="the hosts share the cells"):
             job.check_distributed()

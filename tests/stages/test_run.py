@@ -55,14 +55,14 @@ def test_a_run_that_was_tested_on_corrected_pictures_is_tested_on_these_alone(tm
     workdir = tmp_path / "w"
     saved_by(of(workdir, "test/0.png,class,dog"))
     check(of(workdir, "test/0.png,suggestion,dog", "train/3.png,unsure,"))  # comes to the same
-    with pytest.raises(InputError, match=r"made with other test labels .*; give another"):
+    with pytest.raises(InputError, match=r"made with different test labels .*; use another"):
         check(of(workdir, row))
 
 
 def test_a_removed_test_picture_is_told_from_another_with_its_label(tmp_path):
     workdir = tmp_path / "w"
     saved_by(of(workdir, "test/0.png,remove,"))
-    with pytest.raises(InputError, match="made with other test labels"):
+    with pytest.raises(InputError, match="made with different test labels"):
         check(of(workdir, "test/2.png,remove,"))
 
 
@@ -70,5 +70,5 @@ def test_without_corrections_nothing_is_asked_that_older_checkpoints_do_not_say(
     assert saved_by(of(tmp_path / "w")).keys() == {"images", "labels", "format"}
     check(of(tmp_path / "w"))
     other = dataclasses.replace(DATA, train_labels=1 - LABELS)
-    with pytest.raises(InputError, match="made with other labels"):
+    with pytest.raises(InputError, match="made with different labels"):
         check(of(tmp_path / "w", data=other))

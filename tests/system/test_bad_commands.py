@@ -13,10 +13,10 @@ from rmdnet_jax.config.fields import all_fields
 COMMANDS = {
     "mistyped field": ("rgrl_cifar10.py", ["--config.train.epoch=3"], "epochs"),
     "a field's old name": (
-        "rgrl_cifar10.py", ["--config.rgrl.epochs=3"], "it is called train.epochs now"
+        "rgrl_cifar10.py", ["--config.rgrl.epochs=3"], "it is now called train.epochs"
     ),
     "a group's old name": (
-        "rgrl_cifar10.py", ["--config.rgrl.loss.name=gce"], "it is called loss.name now"
+        "rgrl_cifar10.py", ["--config.rgrl.loss.name=gce"], "it is now called loss.name"
     ),
     "no such group": ("rgrl_cifar10.py", ["--config.student.k=3"], "student"),
     "rate is no number": ("rgrl_cifar10.py", ["--config.noise.rate=much"], "noise.rate"),
@@ -93,7 +93,7 @@ def test_so_does_the_command_itself(tmp_path):
 @pytest.mark.parametrize("old", checking.RENAMED)
 def test_a_field_of_an_older_version_is_refused_with_its_new_name(old):
     refused = run_here(f"--config.{old}=1")
-    assert_refused(refused, f"no field {old!r}; it is called {checking.RENAMED[old]} now")
+    assert_refused(refused, f"no field {old!r}; it is now called {checking.RENAMED[old]}")
 
 
 def assert_refused(ended, says):

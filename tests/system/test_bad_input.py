@@ -138,7 +138,7 @@ CASES = {
     "drops in words": config("train.lr_drops is ('a', 'b')", train__lr_drops=("a", "b")),
     "a seed of 400 digits": config("seed is 1000", seed=10**400),
     "a field nobody knows": config("train.epoch: the config has no such field", train__epoch=3),
-    "a field's old name": config("it is called train.epochs now", rgrl__epochs=3),
+    "a field's old name": config("it is now called train.epochs", rgrl__epochs=3),
     "a group that is a number": config("config.augment: the config has no such field", augment=4),
     # Values that do not go together.
     "an unknown loss": config("did you mean 'gce'", loss__name="gec"),
@@ -148,15 +148,15 @@ CASES = {
     "a loss that is no import path": config("is not an import path", loss__name="os:path:x"),
     "a loss that cannot be imported": own_loss("invalid syntax", "broken_losses:loss"),
     "a loss that fails": own_loss("IndexError", "own_losses:fails"),
-    "a loss that is a mean": own_loss("one value an example", "own_losses:mean"),
+    "a loss that is a mean": own_loss("one value per example", "own_losses:mean"),
     "an unknown noise": config("symmetric", noise__kind="symetric"),
     "a rate above 1": config("noise.rate is 1.5", noise__rate=1.5),
     "a batch larger than the data": config("only 64 training images", train__batch_size=65),
     "a border as wide as the images": config("pad is 8 but the images", augment__pad=8),
-    "more images than there are": config("train_size 65 of data", dataset__train_size=65),
+    "more images than there are": config("train_size is 65 for data", dataset__train_size=65),
     "arrays to be resized": config("are not resized", dataset__image_size=16),
     "human labels that are not there": config("mturk", noise__kind="human", noise__field="mturk"),
-    "labels nobody reads": config("only human reads it", noise__field="mturk"),
+    "labels nobody reads": config("only human uses it", noise__field="mturk"),
     "asymmetric noise without pairs": config("asymmetric", noise__kind="asymmetric"),
     "an unknown teacher": config("teacher.kind is 'moco'", teacher__kind="moco"),
     "a path to a random teacher": config(
@@ -231,11 +231,11 @@ CASES = {
                                         "rows.parquet"),
     # Pictures and folders.
     "no path": config("no folder or file ''", dataset__name="own", dataset__path=""),
-    "a folder without classes": folder("no folders of classes", {"notes.txt": b""}),
-    "a folder of one class": folder("has 1 class, 'a'", {"a/0.png": png(), "a/1.png": png()}),
+    "a folder without classes": folder("no class folders", {"notes.txt": b""}),
+    "a folder of one class": folder("has only 1 class, 'a'", {"a/0.png": png(), "a/1.png": png()}),
     "an empty class folder": folder("no pictures in", TWO_CLASSES | {"c/.keep": b""}),
     "a link out of the folder": folder("leads out", TWO_CLASSES | {"a/x.png": link("/etc/passwd")}),
-    "a picture that is text": folder("another format, or none", TWO_CLASSES | {"a/x.png": b"no"}),
+    "a picture that is text": folder("unknown format", TWO_CLASSES | {"a/x.png": b"no"}),
     "a picture that is cut": folder("(a/x.png: ", TWO_CLASSES | {"a/x.png": png()[:43]}),
     "a picture of 100 million pixels": folder(
         "decompression bomb", TWO_CLASSES | {"a/x.png": BOMB.getvalue()}
@@ -259,7 +259,7 @@ CASES = {
         files={"x.png": png()},
     ),
     "a table of something else": config(
-        "holds x_test, x_train", encoder__path="data.npz", teacher__kind="encoder"
+        "contains x_test, x_train", encoder__path="data.npz", teacher__kind="encoder"
     ),
     "an encoder that nothing reads": config("which do not read it", encoder__path="data.npz"),
     "an encoder's size without an encoder": config(
@@ -293,7 +293,7 @@ CASES = {
     "a folder to predict that is not there": Case("no folder 'nowhere'", predict="nowhere"),
     "no folder to predict": Case("no folder ''", predict=""),
     "a folder to predict that is a file": Case("no folder 'data.npz'", predict="data.npz"),
-    "a model of something else": Case("none that is whole", files=PHOTO | {"w/model/0/x": b""},
+    "a model of something else": Case("none that is intact", files=PHOTO | {"w/model/0/x": b""},
                                       predict="photos"),
 }  # fmt: skip
 

@@ -54,12 +54,12 @@ def test_a_runs_probabilities_are_cleanlabs(workdir, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--export=onnx", "--workdir={w}"], "--export needs --workdir, that of a finished run"),
-        (["--export=onnx", "--out={t}/x.onnx"], "--export needs --workdir"),
+        (["--export=onnx", "--workdir={w}"], "--export needs the --workdir of a finished run"),
+        (["--export=onnx", "--out={t}/x.onnx"], "--export needs the --workdir"),
         (["--export=coco", "--workdir={w}", "--out={t}/x"], "expected one of onnx, fiftyone, lab"),
         (["--export=onnx", "--workdir={t}", "--out={t}/x.onnx"], "no model in "),
-        (["--export=onnx", "--workdir={w}", "--out={t}/x.pt"], "is no .onnx file"),
-        (["--export=fiftyone", "--workdir={w}", "--out={t}/x.json"], "are of no files"),
+        (["--export=onnx", "--workdir={w}", "--out={t}/x.pt"], "is not a .onnx file"),
+        (["--export=fiftyone", "--workdir={w}", "--out={t}/x.json"], "have no file paths"),
         (["--export=onnx", "--workdir={w}", "--out={t}/x.onnx", "--predict=."], "--predict with"),
     ],
 )

@@ -79,7 +79,8 @@ def wait_for_epochs(run, workdir, more):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("fault", [full, read_only])
+# Of a folder that may not be written, tests/training/test_checkpoints.py and tests/base know more.
+@pytest.mark.parametrize("fault", [full, pytest.param(read_only, marks=pytest.mark.slow)])
 def test_a_disk_that_fails_under_a_run(tmp_path, fault):
     data = write_npz(tmp_path / "data.npz")
     with fault(tmp_path) as (workdir, happen, mend, says):

@@ -21,7 +21,7 @@ def swept(tmp_path_factory):
     done = run_here(
         *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
         "--config.dataset.validation_fraction=0.25", "--sweep=rgrl.k=0,1", f"--workdir={folder}/w",
-        "--config.rm.epochs=1",
+        "--config.rm.epochs=1", "--config.report.audit=False", "--config.report.gallery=0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "w", done.stdout

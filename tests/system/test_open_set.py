@@ -42,13 +42,13 @@ def test_a_run_under_universal_noise_and_its_second_start(tmp_path):
     assert abs(found["noise_rate_realised"] - 0.5) < 0.03
     assert found["noise_rate_asked"] == 0.5
     assert np.array(found["noise_transition_realised"]).shape == (8, 8)
-    for text in ("changed  without the classes 8, 9", "changed  32 open pictures",
+    for text in ("changed  without the classes 8, 9", "changed  32 open images",
                  "25.0% of the images show none of the classes"):  # fmt: skip
         assert text in done.stdout
     assert "25.0% open" in done.stdout
     with open(tmp_path / "w/label_issues.csv") as file:
         rows = list(csv.DictReader(file))
-    first = int(re.search(r"their index from (\d+) on", done.stdout)[1])
+    first = int(re.search(r"with indices from (\d+)", done.stdout)[1])
     index = sorted(int(row["index"]) for row in rows)
     assert len(set(index)) == 128
     assert index[-32:] == list(range(first, first + 32))

@@ -140,7 +140,7 @@ def test_every_control_can_be_reached_and_is_seen_to_be(shown):
         shown.press("Tab")
     assert reached == [
         "S", "Suspicio", "What was", "all\n    ", "all\n    ", "all\n    ", "all\n    ", "Show all",
-        "Go to th", "Select a", "Load cor", "Keys", "given la", "suggeste", "score", "image",
+        "Go to th", "Select a", "Load cor", "Keyboard", "given la", "suggeste", "score", "image",
         "given an", "", "keep k", "suggesti", "other… c", "remove r", "unsure u", "Class nu",
         "Config",
     ]  # fmt: skip

@@ -45,22 +45,22 @@ def test_what_is_left_out_is_said_and_a_row(workdir, photos, tmp_path):
         f"--predict={photos}", f"--workdir={workdir}", f"--predict_to={told}", config=None
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"2 pictures; 1 folder or link cannot be looked into: {told}\n"
+    assert done.stdout == f"2 pictures; 1 folder or link cannot be read: {told}\n"
     with open(told, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == ["a.png", "in/b.png", "out"]
     assert [bool(row["predicted_class"]) for row in rows] == [True, True, False]
-    assert "leads out of" in rows[2]["error"]
+    assert "is a link to outside of" in rows[2]["error"]
     assert sorted(workdir.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--predict_to=x.csv"], "--predict_to says where --predict writes"),
-        (["--predict_to=x.csv", "--config=configs/demo.py"], "--predict_to says where"),
+        (["--predict_to=x.csv"], "--predict_to without --predict; expected"),
+        (["--predict_to=x.csv", "--config=configs/demo.py"], "--predict_to without --predict"),
         (["--predict=PHOTOS", "--workdir=WORKDIR", "--predict_to=/proc/x.csv"], "cannot write /"),
-        (["--predict=PHOTOS", "--workdir=WORKDIR", "--predict_to=x.png"], "is no CSV file"),
+        (["--predict=PHOTOS", "--workdir=WORKDIR", "--predict_to=x.png"], "is not a CSV file"),
     ],
 )  # fmt: skip
 def test_a_place_that_is_none_is_refused(workdir, photos, flags, says):

@@ -292,7 +292,7 @@ def test_verdicts_are_there_after_a_reload_and_go_on_elsewhere(review, tmp_path)
     load(review, file)
     assert review.evaluate(SAID) == "5 verdicts loaded from mine.csv"
     assert review.evaluate(PRESSED) == verdicts
-    assert review.evaluate(COUNT).endswith("; 1 of images not on this page")
+    assert review.evaluate(COUNT).endswith("; 1 for images not on this page")
     again = tmp_path / "again"
     again.mkdir()
     assert saved(review, again) == text + other
@@ -348,7 +348,7 @@ def test_a_file_that_a_run_accepts_is_accepted_and_comes_to_the_same(
     assert review.evaluate(SAID) == f"{len(pressed) + away} verdicts loaded from mine.csv"
     assert review.evaluate(PRESSED) == pressed
     told = review.evaluate(COUNT)
-    assert told.endswith(f"; {away} of images not on this page") == (away > 0)
+    assert told.endswith(f"; {away} for images not on this page") == (away > 0)
     if pressed or away:
         review.reload()  # by way of the browser's store
         assert review.evaluate(PRESSED) == pressed
@@ -368,29 +368,29 @@ def load(browser, file):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("index,given_label\n1,2\n", "its columns are not verdict, class, path or index"),
-        ("verdict,class\nkeep,ant\n", "its columns are not"),
-        ("index,verdict,index\n7,keep,7\n", "its columns are not verdict, class, path or index, e"),
-        ("\nindex,verdict\n7,keep\n", "its columns are not"),
-        ("", "its columns are not"),
+        ("index,given_label\n1,2\n", "it needs the columns verdict, class, and path or index"),
+        ("verdict,class\nkeep,ant\n", "it needs the columns"),
+        ("index,verdict,index\n7,keep,7\n", "and path or index, each once"),
+        ("\nindex,verdict\n7,keep\n", "it needs the columns"),
+        ("", "it needs the columns"),
         (HEADER + f'7,"{PATH_OF_7}",ant,keep,ant\n', "line 2: the label of image 7 is '=cat here"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,keep,ant\n', "line 2: keep is of '=cat, not of ant"),
-        (HEADER + "7,,,keep,ant\n", "line 2: keep is of '=cat, not of ant"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,class,cow\n', "line 2: cow is no class of this run"),
-        (HEADER + "8,,cow,remove,\n", "line 2: cow is no class of this run"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,remove,ant\n', "line 2: ant is no class that remove"),
-        (HEADER + "8,,ant,unsure,ant\n", "line 2: ant is no class that unsure can have"),
-        (HEADER + "8,,ant,class,\n", "line 2: nothing is no class that class can have"),
-        (HEADER + f'7,"{PATH_OF_7}",\'=cat,drop,\n', "line 2: drop is no verdict (keep,"),
-        (HEADER + "\n8,,ant,unsure,\n\nx,,ant,unsure,\n", "line 5: x is no index"),
-        (HEADER + "-1,,ant,unsure,\n", "line 2: -1 is no index"),
-        (HEADER + "1234567890123456789,,ant,unsure,\n", "is no index"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,keep,ant\n', "line 2: keep means '=cat here, not ant"),
+        (HEADER + "7,,,keep,ant\n", "line 2: keep means '=cat here, not ant"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,class,cow\n', "line 2: cow is not a class of this run"),
+        (HEADER + "8,,cow,remove,\n", "line 2: cow is not a class of this run"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,remove,ant\n', "line 2: the verdict remove cannot"),
+        (HEADER + "8,,ant,unsure,ant\n", "line 2: the verdict unsure cannot have the class ant"),
+        (HEADER + "8,,ant,class,\n", "the verdict class cannot have an empty class"),
+        (HEADER + f'7,"{PATH_OF_7}",\'=cat,drop,\n', "line 2: the verdict is drop; expected one"),
+        (HEADER + "\n8,,ant,unsure,\n\nx,,ant,unsure,\n", "line 5: x is not an index"),
+        (HEADER + "-1,,ant,unsure,\n", "line 2: -1 is not an index"),
+        (HEADER + "1234567890123456789,,ant,unsure,\n", "is not an index"),
         (HEADER + ",,ant,unsure,\n", "line 2: it has neither a path nor an index"),
-        (HEADER + "8,,ant,unsure\n", "line 2: it has 4 cells, and the first line 5"),
-        (HEADER + '8,"a,ant,unsure,\n', "line 2 has a quote that does not belong there"),
-        (HEADER + '8,"a"b,ant,unsure,\n', "line 2 has a quote that does not belong there"),
-        (HEADER + "7,,,keep,\n007,,,remove,\n", "line 3: remove  disagrees with another row"),
-        (HEADER + "8,,,unsure,\n8,,,keep,\n8,,,remove,\n", "disagrees with another row"),
+        (HEADER + "8,,ant,unsure\n", "line 2: it has 4 cells, but the header has 5"),
+        (HEADER + '8,"a,ant,unsure,\n', "line 2 has a misplaced quote"),
+        (HEADER + '8,"a"b,ant,unsure,\n', "line 2 has a misplaced quote"),
+        (HEADER + "7,,,keep,\n007,,,remove,\n", "line 3: remove  contradicts another row"),
+        (HEADER + "8,,,unsure,\n8,,,keep,\n8,,,remove,\n", "contradicts another row"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_and_named(review, tmp_path, text, told):
@@ -456,12 +456,12 @@ def test_where_the_browser_keeps_nothing_it_says_so_and_goes_on(tmp_path):
     path = written(tmp_path / "report.html", SHOWN, files=False)
     with chromium.opened(path, width=1200) as opened:
         kept = "document.querySelector('#kept').textContent"
-        assert opened.evaluate(kept) == "This browser keeps them until you save them."
+        assert opened.evaluate(kept) == "This browser stores them until you save them."
         refused = "{get() { throw new DOMException('denied', 'SecurityError'); }}"
         opened.send("Page.addScriptToEvaluateOnNewDocument",
                     source=f"Object.defineProperty(window, 'localStorage', {refused})")  # fmt: skip
         opened.reload()
-        assert opened.evaluate(kept).startswith("This browser does not keep them: save")
+        assert opened.evaluate(kept).startswith("This browser does not store them: save")
         focus(opened, 7)
         opened.press("r")
         assert saved(opened, tmp_path) == HEADER + "7,,'=cat,remove,\n"

@@ -41,7 +41,7 @@ def test_what_was_not_measured_is_left_out():
     assert "a random encoder's (30.0%): its relations" in judged(0.3, 0.3).warning()
     table = judged(0.3, None, 0.3, kind="encoder").warning()
     assert table.startswith("the encoder's kNN accuracy (30.0%) is not clearly better than raw")
-    assert "take a better encoder" in table
+    assert "use a better encoder" in table
     assert "rm.epochs" not in table  # nothing here trains it
 
 

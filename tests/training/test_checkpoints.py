@@ -73,7 +73,7 @@ def test_the_last_two_are_kept(tmp_path):
 def test_checkpoints_of_something_else_are_refused(tmp_path):
     save(tmp_path / "stage", images="abc", width=16)
     Checkpoints(tmp_path / "stage", description={"width": 16}).check()
-    with pytest.raises(InputError, match=r"other width \(16; here 32"):
+    with pytest.raises(InputError, match=r"different width \(16; here 32"):
         Checkpoints(tmp_path / "stage", description={"width": 32}).check()
 
 
@@ -107,7 +107,7 @@ def test_checkpoints_of_another_version_are_refused_as_such(tmp_path, monkeypatc
 def test_somebody_elses_orbax_folder_is_told_from_ours(tmp_path):
     with ocp.CheckpointManager(tmp_path / "theirs") as manager:
         manager.save(1, args=ocp.args.StandardSave({"w": jnp.ones(2)}))
-    with pytest.raises(InputError, match="none that is whole and of rmdnet_jax"):
+    with pytest.raises(InputError, match="none that is intact and from rmdnet_jax"):
         Checkpoints(tmp_path / "theirs").meta()
 
 
@@ -231,7 +231,7 @@ def test_one_that_has_lost_its_checksums_is_damaged(tmp_path, harm):
     if harm is os.mkfifo:
         listed.unlink()
     harm(listed)
-    with Checkpoints(tmp_path) as saved, pytest.raises(InputError, match="none that is whole"):
+    with Checkpoints(tmp_path) as saved, pytest.raises(InputError, match="none that is intact"):
         saved.restore(fields(STATE))
 
 

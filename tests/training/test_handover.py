@@ -59,13 +59,13 @@ def test_an_unfinished_one(tmp_path):
 )
 def test_checkpoints_of_something_else_under_a_teachers_name(tmp_path, recipe, meta):
     save(tmp_path, recipe, meta)
-    with pytest.raises(InputError, match="are of no teacher; give the workdir"):
+    with pytest.raises(InputError, match="are not a teacher's; expected the workdir"):
         handover.find(str(tmp_path), FITS)
 
 
 @pytest.mark.parametrize(("field", "value"), [("images", "xyz"), ("width", 32)])
 def test_one_of_another_kind(workdir, field, value):
-    with pytest.raises(InputError, match=f"other {field}"):
+    with pytest.raises(InputError, match=f"different {field}"):
         handover.find(str(workdir), FITS | {field: value})
 
 

@@ -78,7 +78,7 @@ def test_a_second_signal_ends_at_once_who_does_not_look():
     )
     assert deaf.stdout.readline() == "ready\n"
     deaf.terminate()
-    assert deaf.stderr.readline() == "SIGTERM: stopping; once more to stop at once\n"
+    assert deaf.stderr.readline() == "SIGTERM: stopping; send it again to stop at once\n"
     deaf.terminate()
     deaf.communicate(timeout=30)
     assert deaf.returncode == -signal.SIGTERM
