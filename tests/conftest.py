@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -47,6 +48,9 @@ def pytest_configure(config):
     chosen = config.option.basetemp or {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys()
     if chosen or not _IN_MEMORY.is_dir() or shutil.disk_usage(_IN_MEMORY).free < _ROOM:
         return
+    for left in _IN_MEMORY.glob("rmdnet-tests-*"):  # by tests that were killed
+        if left.stat().st_mtime < time.time() - 24 * 60 * 60:
+            shutil.rmtree(left, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix="rmdnet-tests-", dir=_IN_MEMORY)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

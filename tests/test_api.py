@@ -22,6 +22,7 @@ TINY = {
     "rm.batch_size": 16,
     "train.epochs": 2,
     "train.batch_size": 16,
+    "report.tsne_points": 0,
 }
 RNG = np.random.default_rng(0)
 LABELS = np.arange(60) % 3 * 10 - 5  # -5, 5, 15

@@ -121,8 +121,8 @@ PARTS = {
     },
 }  # fmt: skip
 # Made of what others have: Co-teaching's selection, ELR's targets and DivideMix's mixup, GSS's
-# pools and DivideMix's step.
-COMPOSED = ("jocor", "elr_plus", "gss_ssl")
+# pools and DivideMix's step, DivideMix's parts of a batch and the relation term's products.
+COMPOSED = ("jocor", "elr_plus", "gss_ssl", "modul")
 
 
 @pytest.fixture(scope="module")

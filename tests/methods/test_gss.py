@@ -277,7 +277,7 @@ def fitted(method, folder, **options):
     return jax.device_get(state), look.remembered(), log.history("stage")
 
 
-@pytest.mark.parametrize("branches", ["single", "double"])
+@pytest.mark.parametrize("branches", [pytest.param("single", marks=pytest.mark.slow), "double"])
 def test_a_resume_in_mid_epoch_repeats_pools_and_draws_bit_for_bit(tmp_path, gss, branches):
     method = gss(branches=branches)
     whole, remembered, told = fitted(method, tmp_path / "whole")

@@ -103,7 +103,7 @@ def assert_refused(ended, says):
     assert says in ended.stderr
 
 
-@pytest.mark.parametrize("platform", ["cuda", "abacus"])
+@pytest.mark.parametrize("platform", ["cuda", pytest.param("abacus", marks=pytest.mark.slow)])
 def test_an_accelerator_that_is_not_there_is_named_with_what_is(tmp_path, platform):
     npz = write_npz(tmp_path / "data.npz")
     refused = launch(*TINY, f"--config.dataset.path={npz}", f"--workdir={tmp_path / 'w'}",

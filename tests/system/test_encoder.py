@@ -255,7 +255,8 @@ def test_a_sweep_learns_on_features(tmp_path):
     np.savez(tmp_path / "v.npz", x_train=features[:150], y_train=given[:150],
              x_test=features[150:], y_test=given[150:])  # fmt: skip
     run(tmp_path / "v.npz", tmp_path / "w", "--sweep=loss.name=gce,ce",
-        "--config.dataset.validation_fraction=0.2")  # fmt: skip
+        "--config.dataset.validation_fraction=0.2", "--config.train.epochs=2",
+        "--config.train.folds=2", "--config.report.audit=False")  # fmt: skip
     assert results(tmp_path / "w" / "chosen")["image_shape"] == [8]
 
 

@@ -78,20 +78,32 @@ def photos(tmp_path_factory):
     ]  # fmt: skip
 
 
-# From memory a step is the same program, for the same batches; test_when_one_dies... trains so.
+# Two networks, that remember what they say and decide by it between epochs; with what
+# tests/machine/test_sharding.py sees on eight devices of one process, a teacher and its relation
+# term, it is slow. From memory a step is the same program: test_when_one_dies... trains so.
+ALONE = ("--config.teacher.kind=none", "--config.method.name=coteaching",
+         "--config.method.baseline=")  # fmt: skip
+TAUGHT = ("--config.teacher.kind=random", "--config.method.name=elr",
+          "--config.method.baseline=coteaching")  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("count", "streams"),
+    ("count", "streams", "learners"),
     [
-        (2, True),
-        pytest.param(2, False, marks=pytest.mark.slow),
-        pytest.param(4, False, marks=pytest.mark.slow),
+        (2, True, ALONE),
+        *(
+            pytest.param(count, streams, TAUGHT, marks=pytest.mark.slow)
+            for count, streams in ((2, True), (2, False), (4, False))
+        ),
     ],
 )
-def test_they_end_as_one_process_with_as_many_devices(npz, photos, tmp_path, count, streams):
+def test_they_end_as_one_process_with_as_many_devices(
+    npz, photos, tmp_path, count, streams, learners
+):
     # Not SimSiam's stage: at this size its steps blow rounding up, a thousandfold in one step.
     kind = [
-        *("--config.teacher.kind=random", "--config.method.name=elr"),
-        *("--config.method.baseline=coteaching", "--config.coteaching.ramp=1"),
+        *learners,
+        "--config.coteaching.ramp=1",
         "--config.train.epochs=3",  # the last without the images of large loss
         *("--config.report.audit=False", "--config.report.gallery=0"),
     ]

@@ -14,7 +14,7 @@ from rmdnet_jax.model import Model
 CONFIG = "configs/modul_digits.py"
 SMALL = (
     "--config.report.tsne_points=0", "--config.tensorboard=False", "--config.model.width=2",
-    "--config.model.blocks=(1,)",
+    "--config.model.blocks=(1,)", "--config.report.audit=False",
 )  # fmt: skip
 
 

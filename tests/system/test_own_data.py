@@ -58,7 +58,7 @@ def test_a_folder_to_label_issues_with_names_and_paths_and_once_more(photos, tmp
     flags = ("--config.dataset.max_broken=0.2", f"--config.dataset.cache={tmp_path / 'cache'}",
              "--config.teacher.kind=random")  # fmt: skip
     told = run(photos, tmp_path / "w", *flags)
-    assert "skipped  3 files (manifest.csv, manifest.parquet, bee/cut.png); skipped" in told
+    assert "skipped  3 files (manifest.csv, manifest.parquet, bee/cut.png); see " in told
     assert "chosen   loss.name gce: robust at any rate of wrong labels" in told
     found, config = results(tmp_path / "w"), json.loads((tmp_path / "w/config.json").read_text())
     assert found["skipped_files"] == 3

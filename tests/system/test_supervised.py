@@ -12,7 +12,10 @@ from rmdnet_jax.data import sources
 from rmdnet_jax.model import Model
 
 DIGITS = "configs/digits.py:robust"
-FEW = "--config.dataset.train_size=320", "--config.dataset.test_size=80"
+FEW = (
+    "--config.dataset.train_size=320", "--config.dataset.test_size=80",
+    "--config.report.audit=False", "--config.report.gallery=0",
+)  # fmt: skip
 
 
 def run(workdir, *flags):
