@@ -16,13 +16,17 @@ WORKDIR ?= runs/demo
 
 .PHONY: demo test docs slow clean
 
+# Made once per file that it installs: another file is installed into the same environment.
+DEVELOPER = $(VENV)/$(notdir $(REQUIREMENTS))
+
 # The tests start a hundred processes, and each would compile every module that it imports.
 test slow: export PYTHONDONTWRITEBYTECODE =
 
 demo: $(VENV)/user
 	$(BIN)/python launch.py --config=configs/demo.py --workdir=$(WORKDIR)
 
-test: $(VENV)/developer
+test: $(DEVELOPER)
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(TESTS)
@@ -30,7 +34,7 @@ test: $(VENV)/developer
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
 
-slow: $(VENV)/developer
+slow: $(DEVELOPER)
 	$(BIN)/python -m pytest -q -m "slow or hypothesis" --hypothesis-profile=thorough $(TESTS)
 
 clean:
@@ -48,7 +52,7 @@ $(VENV)/user: pyproject.toml | $(VENV)/bin/uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml
 	@touch $@
 
-$(VENV)/developer: $(REQUIREMENTS) requirements.txt | $(VENV)/bin/uv
+$(DEVELOPER): $(REQUIREMENTS) requirements.txt | $(VENV)/bin/uv
 	@echo "installing $(REQUIREMENTS)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(REQUIREMENTS)
 	@touch $@ $(VENV)/user

@@ -23,6 +23,7 @@ import contextlib
 import faulthandler
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -222,7 +223,7 @@ def _parse(argv: list[str]) -> flags.FlagValues:
             ) from error
         raise _unknown_field(error, argv) from error
     except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(_reason(error)) from error
+        raise _wrong_value(_reason(error)) from error
     except Exception as error:  # whatever a user's config file raises
         reason = f"{type(error).__name__}: {_reason(error)}"
         raise InputError(f"the config file cannot be read ({reason})") from error
@@ -266,14 +267,30 @@ def _unknown_field(error: Exception, argv: list[str]) -> InputError:
 
     field, _, hint = _reason(error).strip("\"'").partition("'")
     given = (argument.lstrip("-").partition("=")[0] for argument in argv)
+    fields = checking.all_fields()
+    groups = {name.partition(".")[0] for name in fields}
     for name in (name.partition("config.")[2] for name in given if name.startswith("config.")):
         for old, new in checking.RENAMED.items():  # also below a table's `cifar10.`
             if name == old or name.endswith(f".{old}"):
                 return InputError(f"the config has no field {name!r}; it is now called {new}")
+        is_meant = name not in fields and name.rpartition(".")[2] == field
+        if is_meant and name.partition(".")[0] in groups:
+            return InputError(f"the config has no field {name!r}; {checking.hint(name)}")
     for old, new in checking.RENAMED.items():
         if field in (old, old.rpartition(".")[2]):  # a config file's error has the last part only
             hint = hint or f" {old} is now called {new}"
     return InputError(f"the config has no field {field!r};{hint or ' --help lists them'}")
+
+
+def _wrong_value(reason: str) -> InputError:
+    """The error for a flag's value of another type: what the field takes, if it is a field's."""
+    from rmdnet_jax.config import checking
+
+    fields = checking.all_fields()
+    found = re.match(r"flag --config\.([\w.]+)=(.*?): ", reason)
+    if found and found[1] in fields:
+        reason = fields[found[1]].wrong(f"config.{found[1]}", found[2]) or reason
+    return InputError(reason)
 
 
 def _reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ at full size, for an accelerator.
 --guides adds RMDNet: the relation term with each method that trains one network, and as teacher
 SimSiam (trained once, or simsiam=WORKDIR) or an encoder. For feature vectors use `encoder` without
 a path: the features themselves are the embeddings (model.hidden=(256,) gives the student its own).
+--k is K beside CE; other losses get the K of the same weight (config/automatic.py).
 
 The fields of a method are its defaults for all data, and none was selected on these labels: rates
 of wrong labels are estimated, and dividemix.lambda_u is 0. Only modul.rotations is set to 1, a
@@ -32,7 +33,7 @@ import contextlib
 import io
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ import stopwatch
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.config import checking
+from rmdnet_jax.config import automatic, checking
 from rmdnet_jax.runs import grid, preparation
 from rmdnet_jax.runs.grid import Cell
 
@@ -111,23 +112,20 @@ _KINDS = {
 }
 
 
-def guided(guides: Iterable[str], k: float | None) -> dict[str, dict]:
-    """Rows of RMDNet under each guide: "simsiam", "encoder", or either with "=PATH".
-
-    Args:
-      guides: the values of --guides.
-      k: rgrl.k of all rows; None uses the config's.
+def guided(guides: Iterable[str]) -> dict[str, dict]:
+    """Rows of RMDNet with each teacher: "simsiam", "encoder", or either with "=PATH".
 
     Raises:
-      InputError: a guide is none of these.
+      InputError: a guide is none of these, or a kind is there twice.
     """
-    rows = {}
+    rows: dict[str, dict] = {}
     for guide in guides:
         kind, _, path = guide.partition("=")
-        if kind not in _GUIDES:
-            raise InputError(f"--guides has {guide}; expected {' or '.join(_GUIDES)}, or KIND=PATH")
-        fields: dict = {"teacher.kind": kind} | ({_GUIDES[kind]: path} if path else {})
-        fields |= {} if k is None else {"rgrl.k": k}
+        if kind not in _GUIDES or f"{_ONE_NETWORK[0]} + RMDNet ({kind})" in rows:
+            raise InputError(
+                f"--guides has {guide}; expected {' or '.join(_GUIDES)}, or KIND=PATH, each once"
+            )
+        fields = {"teacher.kind": kind} | ({_GUIDES[kind]: path} if path else {})
         rows |= {f"{name} + RMDNet ({kind})": ROWS[name] | fields for name in _ONE_NETWORK}
     return rows
 
@@ -145,11 +143,13 @@ def configured(base: ConfigDict, own: dict, noise: str, seed: int, flags: dict) 
     return checking.with_values(base, values, "--flags ")
 
 
-def line(row: str, runs: Sequence[dict | None], figures: Iterable[str]) -> str:
+def line(row: str, seeds: Sequence[Cell], figures: Collection[str]) -> str:
     """A row of the table: means and standard deviations over the finished seeds, and the number of
     seeds without a value, which diverged or were not run."""
+    runs = [one.results() for one in seeds]
     if not any(runs):
-        return f"| {row} | not run {'| ' * len(list(figures))}|"
+        why = "diverged" if any(one.divergence() for one in seeds) else "not run"
+        return f"| {row} | {why} {'| ' * (len(figures) - 1)}|"
     cells = []
     for name in figures:
         values = [value for one in runs if (value := _value(one, name)) is not None]
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--noise", default="symmetric:0.4")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--guides", nargs="*", default=[], help="simsiam encoder, or KIND=PATH")
-    parser.add_argument("--k", type=float, help="rgrl.k of --guides; default: the config's")
+    parser.add_argument("--k", type=float, default=1.0, help="K of --guides, relative to CE")
     parser.add_argument("--report", action="store_true", help="run nothing, print finished results")
     parser.add_argument("--flags", nargs="*", default=[], help="FIELD=VALUE for the config")
     given = parser.parse_args()
@@ -189,14 +189,17 @@ def main() -> None:
     is_taught = base.teacher.kind == "supervised"
     alone = {"teacher.kind": "none"}
     usual = TAUGHT if is_taught else {name: alone | own for name, own in ROWS.items()}
-    usual |= guided(given.guides, given.k)
+    usual |= guided(given.guides)
     rows, noises = given.rows.split(",") if given.rows else list(usual), given.noise.split(",")
     if unknown := set(rows) - usual.keys():
         raise InputError(f"--rows has {min(unknown)}; expected some of {', '.join(usual)}")
     # One filling per kind of teacher: it determines which data is read.
     out, fillings, cells = given.out.resolve(), {}, {}
+    data = preparation.find(checking.with_values(base, flags, "--flags "))
     for row, noise, seed in itertools.product(rows, noises, seeds):
         config = configured(base, usual[row], noise, seed, flags)
+        if "RMDNet" in row:
+            config.rgrl.k = given.k * automatic.relation_weight(config, len(data.class_names))
         if (kind := config.teacher.kind) not in fillings:
             fillings[kind] = preparation.filling(config)
         filled, _ = fillings[kind](config)
@@ -217,7 +220,7 @@ def main() -> None:
                     for _ in grid.run(cells[row, noise], ""):
                         pass
             finished[row] = [one.results() for one in cells[row, noise]]
-            print(line(row, finished[row], figures.values()), flush=True)
+            print(line(row, cells[row, noise], figures.values()), flush=True)
         minutes_figure.draw(out / f"{noise.replace(':', '-')}.png", noise, finished)
 
 

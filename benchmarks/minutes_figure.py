@@ -21,7 +21,11 @@ def draw(path: Path, title: str, rows: Mapping[str, Sequence[dict | None]]) -> N
       rows: by name, the results of its seeds, None for a run that is not finished. A method has one
         colour, alone and guided ("NAME + RMDNet (KIND)").
     """
-    points = {name: done for name, runs in rows.items() if (done := [one for one in runs if one])}
+    points = {
+        name: done
+        for name, runs in rows.items()
+        if (done := [one for one in runs if one and one["test_accuracy"] is not None])
+    }
     if not points:
         return
     names = list(dict.fromkeys(name.partition(" + RMDNet")[0] for name in points))

@@ -39,10 +39,11 @@ def test_the_core_needs_no_tensorflow():
 
 def test_the_makefile_installs_the_core_for_the_demo_and_everything_for_the_tests():
     makefile = (ROOT / "Makefile").read_text()
-    installed = dict(re.findall(r"^\$\(VENV\)/(\w+):.*(?:\n\t.*)*? -r (\S+)$", makefile, re.M))
+    rule = r"^\$\((?:VENV\)/)?(\w+)\)?:.*(?:\n\t.*)*? -r (\S+)$"
+    installed = dict(re.findall(rule, makefile, re.M))
     assert installed == {
         "user": "pyproject.toml",
-        "developer": "$(REQUIREMENTS)",
+        "DEVELOPER": "$(REQUIREMENTS)",
         "docs": "requirements-docs.txt",
     }
     assert "\nREQUIREMENTS ?= requirements-dev.txt\n" in makefile

@@ -271,7 +271,8 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
         check_field(config, field, giver)
         kind = known[field].kind if field in known else type(get(config, field))
         if not ranges.is_of(value, kind):
-            raise InputError(f"{giver}{field}: {value!r} does not fit; expected {kind.__name__}")
+            rule = known[field].rule if field in known else ranges.OF_TYPE[kind]
+            raise InputError(f"{giver}{field} is {value!r}; expected {rule}")
         changed.update_from_flattened_dict({field: value})
     return changed
 

@@ -26,10 +26,11 @@ _POWER = 1.5
 # largest class would, to say anything about them.
 _CLEARLY = 3
 
-# Evidence is weak if it agrees with fewer labels than this share of what there is above the largest
-# class. Then no part of the rate is certain; and unless its agreement hardly depends on its
-# confidence, its own mistakes cannot be distinguished from wrong labels (docs/label_issues.md).
-_WEAK, _FLAT = 0.2, 0.6
+# Evidence is weak if its agreement with the labels exceeds the largest class's share by less than
+# this part of the rest. Then no part of the rate is certain; and if its flatness is below the
+# second number, its own mistakes cannot be distinguished from wrong labels. Runs that were far off
+# had at most .47, runs at 80 % noise that were right .62 and more (docs/label_issues.md).
+_WEAK, _FLAT = 0.2, 0.55
 
 # Standard errors by which class k must turn into j more often than j into k to count as a habit of
 # the annotators, and the share of all wrong labels from which habits are taken into account.
@@ -46,17 +47,21 @@ class Noise(NamedTuple):
         evidence may be noise; and as much of the estimate may not be noise.
       habits: float64 [C, C], the part of T by which some classes turn into others by habit; None if
         there is none.
+      withheld: the estimate where `rate` is None only because the evidence is weak.
     """
 
     transition: np.ndarray
     rate: float | None
     range: tuple[float, float]
     habits: np.ndarray | None
+    withheld: float | None = None
 
     @property
     def guess(self) -> float:
-        """The rate for callers that need one: if it is unknown, the middle of its range."""
-        return sum(self.range) / 2 if self.rate is None else self.rate
+        """The rate for training that needs one, whatever its uncertainty: an estimate that is not
+        reported, too, or the middle of the range."""
+        found = (one for one in (self.rate, self.withheld) if one is not None)
+        return next(found, sum(self.range) / 2)
 
 
 def estimate(evidence: np.ndarray, given: np.ndarray, learned: bool = False) -> Noise:
@@ -119,12 +124,13 @@ def noise(
     spread = math.sqrt(majority * (1 - majority) / len(given))
     is_witness = 1 - disagreement > majority + _CLEARLY * spread or not disagreement
     by_chance = _CLEARLY * math.sqrt(rate * (1 - rate) / seen)
-    is_known = is_witness and rate <= disagreement + by_chance and not (is_weak and flat < _FLAT)
+    is_possible = is_witness and rate <= disagreement + by_chance
     rate = min(rate, disagreement)
-    is_sure = is_known and not is_weak
+    is_sure = is_possible and not is_weak
     lowest = max(0.0, 2 * min(surely, rate) - disagreement) if is_sure else 0.0
-    known = rate if is_known else None
-    return Noise(matrix, known, (lowest, disagreement), habits)
+    found = rate if is_possible else None
+    known, withheld = (None, found) if is_weak and flat < _FLAT else (found, None)
+    return Noise(matrix, known, (lowest, disagreement), habits, withheld)
 
 
 def flatness(said: np.ndarray, confidence: np.ndarray, given: np.ndarray) -> float:
@@ -133,6 +139,7 @@ def flatness(said: np.ndarray, confidence: np.ndarray, given: np.ndarray) -> flo
     Labels that are wrong at random lower the agreement of confident and of other evidence alike;
     its own mistakes lower that of the other. So 1 is evidence without mistakes, whatever the
     labels, and near 0 its less confident half agrees no more often than the largest class would.
+    Evidence that is equally confident of all says nothing by it, and has 1.
 
     Args:
       said: int [N], the classes that the evidence favours.
@@ -144,8 +151,8 @@ def flatness(said: np.ndarray, confidence: np.ndarray, given: np.ndarray) -> flo
         rows = np.flatnonzero(said == label)
         is_high[rows[confidence[rows] > np.median(confidence[rows])]] = True
     agrees, largest = said == given, _largest(given)
-    if is_high.all() or not is_high.any():
-        return 1.0  # all equally confident
+    if not is_high.any():
+        return 1.0
     high, low = (float(agrees[part].mean()) - largest for part in (is_high, ~is_high))
     return min(1.0, max(0.0, low / high)) if high > 0 else 0.0
 

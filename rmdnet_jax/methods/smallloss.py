@@ -65,8 +65,8 @@ class SmallLoss(LearnerMethod[SmallLossState], abc.ABC):
         starts = 1 + (0 if self.rate is not None else self.ramp)
         if self.rate != 0 and task.epochs <= starts:
             raise InputError(
-                f"{self.title} leaves nothing out in the first {starts} of {task.epochs} epochs "
-                f"(train.epochs); expected more, a smaller {self.name}.ramp, or a {self.name}.rate"
+                f"{self.title} keeps all images for {starts} epochs, but train.epochs is "
+                f"{task.epochs}; expected more, a smaller {self.name}.ramp, or a {self.name}.rate"
             )
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> SmallLossState:

@@ -193,8 +193,8 @@ def _predictions(folder: Path, outcome: Outcome, results: dict) -> Section | Non
 def _estimate(suspicion: Suspicion) -> str:
     if suspicion.rate is None:
         return (
-            "The share of wrong labels cannot be estimated: the predictions agree with too few "
-            "labels. No label is marked as an issue; the ranking by suspicion is still valid."
+            "The share of wrong labels cannot be estimated: mistakes of the predictions cannot be "
+            "distinguished from wrong labels. No label is flagged; the ranking is still valid."
         )
     lowest, highest = suspicion.range
     return (

@@ -17,7 +17,7 @@ def test_evidence_that_is_right_finds_the_noise(kind):
     # Sure of some images, unsure of others, and independent of the given label.
     sure = rng.uniform(0.3, 1, len(true))[:, None]
     evidence = sure * np.eye(4)[true] + (1 - sure) / 4
-    matrix, rate, (lowest, highest), _ = transition.estimate(evidence, given)
+    matrix, rate, (lowest, highest), *_ = transition.estimate(evidence, given)
     assert lowest <= rate <= highest
     assert lowest == pytest.approx(highest, abs=0.05)  # it is never wrong by itself
     assert rate == pytest.approx(0.3, abs=0.05)
@@ -65,7 +65,7 @@ def test_a_rate_that_is_not_known_is_guessed_from_the_middle_of_its_range():
 
 def test_clean_labels_have_no_noise():
     true = np.arange(90) % 3
-    matrix, rate, range_, habits = transition.estimate(np.eye(3)[true], true)
+    matrix, rate, range_, habits, _ = transition.estimate(np.eye(3)[true], true)
     np.testing.assert_array_equal(matrix, np.eye(3))
     assert (rate, range_, habits) == (0, (0, 0), None)
 
@@ -121,6 +121,19 @@ def test_a_weak_witness_whose_confidence_hides_its_mistakes_finds_no_rate():
     found = transition.estimate(evidence, given)
     assert found.rate is None
     assert found.range[0] == 0.0
+    assert found.guess == found.withheld
+    assert found.withheld > 0.4  # which is reported to nobody
+
+
+def test_training_gets_the_rate_of_weak_evidence_too():
+    """Co-teaching and JoCoR need a rate at 80 % noise, early, when the evidence is weak and steep;
+    the middle of its range would be half of it."""
+    rng = np.random.default_rng(0)
+    evidence, true = steep(rng, 20_000, 10, (0.3, 0.95))
+    given = noise.corrupt(true.astype(np.int32), "symmetric", 0.8, 10, seed=0)
+    found = transition.estimate(evidence, given)
+    assert found.rate is None
+    assert found.guess == pytest.approx(0.8, abs=0.05)
 
 
 def test_few_labels_are_right_where_even_all_evidence_agrees_with_few():
@@ -174,7 +187,7 @@ def test_rows_are_distributions_whatever_is_given(seed, size, num_classes):
     evidence = rng.dirichlet(np.ones(num_classes), size)
     given = rng.integers(0, num_classes, size)
     for learned in (False, True):
-        matrix, rate, range_, _ = transition.estimate(evidence, given, learned)
+        matrix, rate, range_, *_ = transition.estimate(evidence, given, learned)
         np.testing.assert_allclose(matrix.sum(axis=1), 1)
         assert (matrix >= 0).all()
         assert 0 <= range_[0] <= range_[1] <= 1

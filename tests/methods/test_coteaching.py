@@ -83,7 +83,8 @@ def test_a_whole_number_of_images_is_not_lost_to_rounding(method, rate, size):
 
 
 @pytest.mark.parametrize(
-    ("rate", "epochs", "says"), [(None, 11, "first 11 of 11"), (0.4, 1, "first 1 of 1")]
+    ("rate", "epochs", "says"),
+    [(None, 11, "11 epochs, but train.epochs is 11"), (0.4, 1, "1 epochs, but train.epochs is 1")],
 )
 def test_a_training_in_which_nothing_would_be_left_out_is_refused(method, rate, epochs, says):
     with pytest.raises(InputError, match=says):

@@ -110,6 +110,8 @@ def test_the_rate_is_known_or_estimated_as_co_teachings_is(method, start):
 
 def test_a_training_in_which_nothing_would_be_left_out_is_refused(method):
     short = dataclasses.replace(TASK, epochs=11)
-    with pytest.raises(InputError, match=r"JoCoR leaves nothing out .* smaller jocor\.ramp"):
+    with pytest.raises(
+        InputError, match=r"JoCoR keeps all images for 11 epochs, .* smaller jocor\.ramp"
+    ):
         method().check(short)
     method().check(TASK)

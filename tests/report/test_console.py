@@ -87,8 +87,8 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
         ),
         (
             {"noise_rate_estimated": None, "noise_rate_range": [0.0, 0.9]},
-            "symmetric, 40.0% nominal, 38.7% actual, rate not estimated: the predictions agree "
-            "with too few labels",
+            "symmetric, 40.0% nominal, 38.7% actual, rate not estimated: too few labels agree "
+            "with the predictions",
         ),
         ({"noise_rate_asked": None, "noise_rate_realised": None}, "symmetric"),
     ],

@@ -284,8 +284,8 @@ CASES = {
     "a sweep of a value that cannot be": Case(
         "train.lr is -1.0", {"rm.batch_size": 8, "train.batch_size": 8}, sweep=["train.lr=0.1,-1"]
     ),
-    "a sweep of NaN": Case("'nan' does not fit", sweep=["train.lr=0.1,nan"]),
-    "a sweep of words": Case("does not fit; expected int", sweep=["train.epochs=1,many"]),
+    "a sweep of NaN": Case("train.lr is 'nan'; expected a number", sweep=["train.lr=0.1,nan"]),
+    "a sweep of words": Case("'many'; expected a whole number", sweep=["train.epochs=1,many"]),
     "a sweep of the same twice": Case("names a value twice", sweep=["train.lr=0.1,0.1"]),
     "a sweep with a gap": Case("an empty value", sweep=["train.lr=0.1,,0.2"]),
     # Prediction.
