@@ -85,7 +85,7 @@ def test_examples_run_as_they_stand(name, scopes):
     owner = name.rpartition(".")[0]
     if owner not in scopes:
         scopes[owner] = run(owner, {})
-    run(name, scopes[owner])
+    run(name, dict(scopes[owner]))
 
 
 def test_a_wrong_example_fails(monkeypatch):

@@ -84,7 +84,7 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
         return "-" if results.get(name) is None else f"{results[name]:.1%}"
 
     called = terms.of(results)
-    words = {"asked": "nominal", "realised": "actual", "open": "open", "estimated": "estimated"}
+    words = {"nominal": "nominal", "realised": "actual", "open": "open", "estimated": "estimated"}
     rates = [
         f", {percent(f'noise_rate_{which}')} {word}"
         for which, word in words.items()

@@ -183,7 +183,7 @@ def facts(results: dict, config: dict) -> list[tuple[str, str]]:
     ]
     if results.get("skipped_files"):
         rows.append(("skipped", f"{results['skipped_files']:,} files (skipped_files.csv)"))
-    nominal = results.get("noise_rate_asked")
+    nominal = results.get("noise_rate_nominal")
     noise = results["noise_kind"] + ("" if nominal is None else f", {nominal:.1%} nominal")
     if results["noise_kind"] == "none":
         noise = "none added: the labels as given"

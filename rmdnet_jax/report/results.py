@@ -129,7 +129,7 @@ def summarise(outcome: Outcome) -> dict:
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
     results |= {
-        "noise_rate_asked": labels.rate_asked,
+        "noise_rate_nominal": labels.rate_asked,
         "noise_rate_realised": labels.rate_realised,
         "noise_rate_open": labels.rate_open,
         "noise_transition_realised": _in_json(labels.transition),

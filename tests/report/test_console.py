@@ -14,7 +14,7 @@ from rmdnet_jax.report import console
 
 RESULTS = {
     "noise_kind": "symmetric",
-    "noise_rate_asked": 0.4,
+    "noise_rate_nominal": 0.4,
     "noise_rate_realised": 0.387,
     "teacher_kind": "simsiam",
     "teacher_knn_accuracy": 0.455,
@@ -90,7 +90,7 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
             "symmetric, 40.0% nominal, 38.7% actual, rate not estimated: too few labels agree "
             "with the predictions",
         ),
-        ({"noise_rate_asked": None, "noise_rate_realised": None}, "symmetric"),
+        ({"noise_rate_nominal": None, "noise_rate_realised": None}, "symmetric"),
     ],
 )
 def test_of_the_noise_that_is_said_which_is_known(rates, said):

@@ -18,7 +18,7 @@ RESULTS = {
     "devices": "1 x cpu",
     "teacher_kind": "simsiam",
     "noise_kind": "none",
-    "noise_rate_asked": None,
+    "noise_rate_nominal": None,
     "noise_rate_realised": None,
     "noise_rate_estimated": 0.412,
     "noise_rate_range": [0.4, 0.42],

@@ -25,7 +25,7 @@ RESULTS = {
     "devices": "1 x cpu",
     "teacher_kind": "simsiam",
     "noise_kind": "symmetric",
-    "noise_rate_asked": 0.4,
+    "noise_rate_nominal": 0.4,
     "noise_rate_realised": 0.387,
     "noise_rate_estimated": 0.412,
     "test_labels": "true",

@@ -40,7 +40,7 @@ def test_a_run_under_universal_noise_and_its_second_start(tmp_path):
     assert (found["train_images"], found["classes"]) == (128, 8)
     assert found["noise_rate_open"] == 0.25
     assert abs(found["noise_rate_realised"] - 0.5) < 0.03
-    assert found["noise_rate_asked"] == 0.5
+    assert found["noise_rate_nominal"] == 0.5
     assert np.array(found["noise_transition_realised"]).shape == (8, 8)
     for text in ("changed  without the classes 8, 9", "changed  32 open images",
                  "25.0% of the images show none of the classes"):  # fmt: skip

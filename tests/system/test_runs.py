@@ -61,7 +61,7 @@ def test_results_hold_the_promised_numbers(finished):
                  "baseline_test_accuracy", "noise_rate_realised", "label_issue_auroc"):  # fmt: skip
         assert 0 <= found[name] <= 1
     assert found["best_test_accuracy"] >= found["test_accuracy"]
-    assert found["noise_rate_asked"] == 0.4
+    assert found["noise_rate_nominal"] == 0.4
     assert found["train_seconds"] > 0
     assert found["images_per_second"] > 0
     assert "jax" in found["versions"]
