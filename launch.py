@@ -9,8 +9,8 @@ or writes a corrected data set: python launch.py --apply=corrections.csv --confi
 or exports its results to other tools: python launch.py --export=FORMAT --workdir=DIR --out=FILE
 FORMAT is onnx, fiftyone, labelstudio or cleanlab (docs/exchange.md)
 
-A method trains a classifier on labels of which some are wrong; a teacher that has read no label may
-guide it. The same command resumes a run that was stopped.
+A method trains a classifier on labels of which some are wrong, and a teacher may guide it. The same
+command resumes a run that was stopped.
 --sweep tries every combination of values and selects one without true labels (docs/sweeps.md).
 
 Exit status: 0 done; 2 the config, the data or the workdir cannot be used (one line on stderr states

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import jax
 
+# Every script of this folder imports this first: it finds rmdnet_jax, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 # Seconds of rest between two turns, in which thread pools of the last contestant go to sleep.
 _REST = 0.05
 

@@ -82,8 +82,8 @@ def fit(
       >>> model = rmdnet_jax.fit(vectors, labels, {"train.epochs": 20})
       data     own: 36 training and 4 test images, 3 features, 2 classes
       ...
-      >>> doubted = model.label_issues()[0]
-      >>> int(doubted.index), str(doubted.given), str(doubted.suggested)
+      >>> first = model.label_issues()[0]
+      >>> int(first.index), str(first.given), str(first.suggested)
       (0, 'dog', 'cat')
     """
     config = _config(fields or {})

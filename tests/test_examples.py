@@ -1,4 +1,4 @@
-"""Every public name of docs/api.md has examples in its docstring, and they do what they show."""
+"""What docs/api.md names has examples in its docstring, and they do what they show."""
 
 import doctest
 import functools

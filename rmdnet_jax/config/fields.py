@@ -72,7 +72,7 @@ def _dataset() -> dict[str, Field]:
     side = Rule("0, or a whole number from 8 to 4,096", lambda n: n == 0 or 8 <= n <= 4096)
     open_share = number(0, 1, open_low=True, open_high=True)
     return {
-        "name": field("cifar10", "digits, own, or a name in tensorflow-datasets"),
+        "name": field("cifar10", "digits, own, npz, or a name in tensorflow-datasets"),
         "path": field("", "a folder or manifest of pictures, a .npz, or prepared TFDS data"),
         "root": field("", "folder that a manifest's paths are relative to; empty: its own"),
         "corrections": field("", "a corrections.csv, or several as a,b (docs/corrections.md)"),
