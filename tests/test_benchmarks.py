@@ -52,6 +52,7 @@ def test_a_script_prints_its_table(script, flags, rows, monkeypatch, capsys):
 
 
 @pytest.mark.usefixtures("lenient_promotion")
+@pytest.mark.slow
 def test_the_cost_of_methods_is_a_multiple_of_cross_entropys(monkeypatch, capsys):
     """Of DivideMix, too, whose steps have more rows and which looks at all images before."""
     flags = "--width 2 --size 8 --images 16 --batch 8 --rounds 1 --methods DivideMix"
