@@ -189,17 +189,20 @@ def main() -> None:
     is_taught = base.teacher.kind == "supervised"
     alone = {"teacher.kind": "none"}
     usual = TAUGHT if is_taught else {name: alone | own for name, own in ROWS.items()}
-    usual |= guided(given.guides)
+    usual |= (rmdnet := guided(given.guides))
     rows, noises = given.rows.split(",") if given.rows else list(usual), given.noise.split(",")
     if unknown := set(rows) - usual.keys():
         raise InputError(f"--rows has {min(unknown)}; expected some of {', '.join(usual)}")
     # One filling per kind of teacher: it determines which data is read.
     out, fillings, cells = given.out.resolve(), {}, {}
-    data = preparation.find(checking.with_values(base, flags, "--flags "))
+    classes = 0
+    if rmdnet.keys() & set(rows):
+        data = preparation.find(checking.with_values(base, flags, "--flags "))
+        classes = len(data.class_names)
     for row, noise, seed in itertools.product(rows, noises, seeds):
         config = configured(base, usual[row], noise, seed, flags)
-        if "RMDNet" in row:
-            config.rgrl.k = given.k * automatic.relation_weight(config, len(data.class_names))
+        if row in rmdnet:
+            config.rgrl.k = given.k * automatic.relation_weight(config, classes)
         if (kind := config.teacher.kind) not in fillings:
             fillings[kind] = preparation.filling(config)
         filled, _ = fillings[kind](config)
