@@ -42,10 +42,11 @@ def ours(features: np.ndarray, labels: np.ndarray, classes: int, batch: int):
     order = jax.jit(lambda state, key: method.order(state, key, task))
     shape = features.shape[1:]
     rows = batch * (_FOLDS + 1)
-    _, metrics, _ = chunks.first_step(method, state, shape, features.dtype, rows)
+    step, frozen = chunks.traced(method), method.frozen
+    _, metrics, _ = chunks.first_step(step, frozen, state, shape, features.dtype, rows)
     chunk = chunks.size(task.steps, rows, shape)
     with jax.set_mesh(mesh):
-        begin = chunks.prepare(method, tuple(metrics), features, labels, mesh, chunk, -1)
+        begin = chunks.prepare(step, frozen, tuple(metrics), features, labels, mesh, chunk, -1)
         carried = sharding.replicate(Carried(state, {}), mesh)
 
     def epoch() -> float:

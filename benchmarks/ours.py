@@ -142,11 +142,19 @@ class Training:
         state = method.init(jax.random.key(0), jnp.asarray(images[:1]), work)
         self._order = method.order(state, jax.random.key(1), work)
         of_images = images.shape[1:], images.dtype, self._order.shape[1]
-        _, metrics, said = chunks.first_step(method, state, *of_images)
+        step = chunks.traced(method)
+        _, metrics, said = chunks.first_step(step, method.frozen, state, *of_images)
         memory = {} if said is None else samples.empty(work.num_images, work.num_classes)
         carried = chunks.Carried(state, memory)
         self._begin = chunks.prepare(
-            method, tuple(metrics), images, labels, mesh, usual=self.steps, workers=0
+            step,
+            method.frozen,
+            tuple(metrics),
+            images,
+            labels,
+            mesh,
+            usual=self.steps,
+            workers=0,
         )
         self._carried = sharding.replicate(carried, mesh)
 

@@ -5,7 +5,9 @@ A parameter states its rule, and what it is for, where it is declared,
 """
 
 import dataclasses
+import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -130,7 +132,8 @@ def field(default: Any, does: str, rule: Rule | None = None, kind: type | None =
     return Field(default, kind, rule or OF_TYPE[kind], does)
 
 
-def declared(owner: Callable) -> dict[str, Field]:
+@functools.cache
+def declared(owner: Callable) -> Mapping[str, Field]:
     """The parameters of a function or a dataclass that state what they may be, by name.
 
     `x: Annotated[float, Rule, "what it is for"] = 1.0` does; others are not for the user to set.
@@ -144,7 +147,7 @@ def declared(owner: Callable) -> dict[str, Field]:
         kinds = [one for one in typing.get_args(kind) if one is not type(None)]
         kind = kinds[0] if kinds else kind
         found[name] = Field(parameter.default, kind, rule, *does)
-    return found
+    return types.MappingProxyType(found)
 
 
 def checked(owner: str, fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ Files in configs/ start from `default()` and set what differs. The parameters of
 are declared next to it and read from there.
 """
 
+import functools
 import itertools
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict, config_dict
 
@@ -213,7 +215,8 @@ def _train() -> dict[str, Field]:
     }
 
 
-def _loss() -> dict[str, Field]:
+@functools.cache
+def _loss() -> Mapping[str, Field]:
     """The name, and every parameter of any loss; None (not given) is the loss's default."""
     found = {"name": field("ce", f"{', '.join(robust.LOSSES)}, or my_module:my_loss", _NAME)}
     declared = {loss: robust.fields(loss) for loss in robust.LOSSES}
@@ -266,7 +269,7 @@ def _report() -> dict[str, Field]:
     }
 
 
-def groups() -> dict[str, dict[str, Field]]:
+def groups() -> dict[str, Mapping[str, Field]]:
     """All fields by group; the group "" holds those without one. A method's own fields are a group
     under its name, which no other group may have."""
     general = {

@@ -5,6 +5,7 @@ All become one checked `Dataset`, in memory if it fits. Noise and augmentation a
 elsewhere.
 """
 
+import functools
 import os
 from pathlib import Path
 
@@ -187,11 +188,13 @@ def _kind(path: str) -> str:
     )
 
 
+@functools.cache
 def load_digits() -> Dataset:
     """Scikit-learn's handwritten digits, 1,437 to train and 360 to test; needs no network.
 
     The 8x8 images of values 0 to 16 are scaled to 0 to 255, enlarged to 16x16 (bilinear) and
-    repeated over three channels. The split is stratified and always the same.
+    repeated over three channels. The split is stratified and always the same. A process reads them
+    once; the arrays cannot be written to.
     """
     # Imported here: scikit-learn takes a second that other data sets need not pay.
     from PIL import Image
@@ -206,12 +209,16 @@ def load_digits() -> Dataset:
     train, test = train_test_split(
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
     )
+    parts = images[train], labels[train], images[test], labels[test]
+    for part in parts:
+        part.setflags(write=False)
+    train_images, train_labels, test_images, test_labels = parts
     return Dataset(
         name="digits",
-        train_images=images[train],
-        train_labels=labels[train],
-        test_images=images[test],
-        test_labels=labels[test],
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
         label_sets={},
         class_names=tuple(str(digit) for digit in digits.target_names),
     )

@@ -7,7 +7,7 @@ the function with the range of each hyperparameter, and put it in LOSSES.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import jax
@@ -379,7 +379,7 @@ def parameters(name: str) -> dict[str, float]:
     return {parameter: field.default for parameter, field in fields(name).items()}
 
 
-def fields(name: str) -> dict[str, Field]:
+def fields(name: str) -> Mapping[str, Field]:
     """A loss's hyperparameters: defaults, types and ranges.
 
     Raises:

@@ -36,6 +36,12 @@ def replicate(tree, mesh: jax.sharding.Mesh):
     return jax.tree.map(put, tree)
 
 
+def shapes(tree, mesh: jax.sharding.Mesh):
+    """The shapes and dtypes of arrays, as of arrays that every device has a full copy of."""
+    everywhere = replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree)
+
+
 def split_batch(tree, mesh: jax.sharding.Mesh):
     """Inside a compiled program: splits the leading axis of every array over the devices."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data")))

@@ -21,7 +21,7 @@ def names() -> tuple[str, ...]:
     return tuple(_ours())
 
 
-def groups() -> dict[str, dict[str, Field]]:
+def groups() -> dict[str, Mapping[str, Field]]:
     """The parameters of every method in this folder that has any, by method name."""
     return {name: fields for name in names() if (fields := ranges.declared(get(name)))}
 

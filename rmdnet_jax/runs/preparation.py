@@ -490,7 +490,8 @@ def _trace(method: Method, task: Task, images: Images) -> None:
     wants(order.dtype == jnp.int32, "an order of int32")
     rows = order.shape[1]
     wants(rows % jax.device_count() == 0, f"rows that {jax.device_count()} devices divide")
-    after, metrics, said = chunks.first_step(method, state, images.shape[1:], images.dtype, rows)
+    seen = images.shape[1:], images.dtype, rows
+    after, metrics, said = chunks.first_step(method.step, method.frozen, state, *seen)
     wants(shapes(after) == shapes(state), "a state of the shapes and dtypes that step is given")
     wants("loss" in metrics, "metrics of which loss is one")
     wants(all(metric.shape == () for metric in metrics.values()), "metrics that are scalars")

@@ -4,6 +4,7 @@ Both compile the same step, and both use the batches given by `order`.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.machine import cpu, sharding
 from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Batch, Method, Metrics, State
+
+# Method.step, or `traced` of it.
+Step = Callable[[Any, Batch, jax.Array, Any], tuple[Any, Metrics, jax.Array | None]]
 
 
 class Carried(NamedTuple):
@@ -62,8 +66,14 @@ def size(span: int, batch_size: int, image_shape: tuple[int, ...]) -> int:
     return max(dividing, default=span // math.ceil(span / largest))
 
 
+def traced(method: Method) -> Step:
+    """The step of a method, which JAX traces once for all programs that contain it."""
+    return jax.jit(method.step, inline=True)
+
+
 def prepare(
-    method: Method,
+    step: Step,
+    frozen: Any,
     metrics: tuple[str, ...],
     images: Images,
     labels: np.ndarray,
@@ -71,11 +81,12 @@ def prepare(
     usual: int,
     workers: int,
 ) -> Epoch:
-    """A function that runs an epoch of `method`, from device memory or, if the images are not in
+    """A function that runs an epoch of a method, from device memory or, if the images are not in
     memory, from disk.
 
     Args:
-      method: its step is compiled.
+      step: of the method; compiled here, in one program or two.
+      frozen: of the method; copied to every device here.
       metrics: the names of the metrics that a step returns.
       images: uint8 [N, H, W, 3] or float32 [N, D]; in memory, they are copied to every device
         here.
@@ -85,13 +96,14 @@ def prepare(
       workers: processes that decode images on disk, as in `streaming.batches`.
     """
     start_carry = _start_carry(metrics, mesh)
-    frozen = sharding.replicate(method.frozen, mesh)
+    step = functools.partial(_step, step)
+    frozen = sharding.replicate(frozen, mesh)
     if isinstance(images, np.ndarray):
-        return _from_memory(method, frozen, start_carry, images, labels, mesh, usual)
-    return _from_disk(method, frozen, start_carry, images, labels, mesh, workers)
+        return _from_memory(step, frozen, start_carry, images, labels, mesh, usual)
+    return _from_disk(step, frozen, start_carry, images, labels, mesh, workers)
 
 
-def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Epoch:
+def _from_memory(step, frozen, start_carry, images, labels, mesh, usual) -> Epoch:
     # One row per image: TPUs store [N, H, W, 3] with the images innermost, and so would copy all of
     # them to gather a few.
     rows = images.reshape(len(images), -1)
@@ -102,7 +114,7 @@ def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Ep
         index = order[carry[2]]
         image = rows[index].reshape(-1, *images.shape[1:])
         batch = Batch(image, labels[index], index)
-        return _step(method, carry, sharding.split_batch(batch, mesh), key, frozen)
+        return step(carry, sharding.split_batch(batch, mesh), key, frozen)
 
     def scan(carry, data):
         body = lambda carry, _: (gather_and_step(carry, data), None)  # noqa: E731
@@ -131,11 +143,11 @@ def _from_memory(method, frozen, start_carry, images, labels, mesh, usual) -> Ep
     return epoch
 
 
-def _from_disk(method, frozen, start_carry, images, labels, mesh, workers) -> Epoch:
+def _from_disk(step, frozen, start_carry, images, labels, mesh, workers) -> Epoch:
     # Imported here: Grain takes a second, and is not needed where the data fits.
     from rmdnet_jax.data import streaming
 
-    one_step = _compiled(lambda carry, batch, key, frozen: _step(method, carry, batch, key, frozen))
+    one_step = _compiled(step)
 
     @contextlib.contextmanager
     def epoch(order, key, first) -> Iterator[Advance]:
@@ -157,10 +169,10 @@ def _from_disk(method, frozen, start_carry, images, labels, mesh, workers) -> Ep
     return epoch
 
 
-def _step(method: Method, carry: Any, batch: Batch, key: jax.Array, frozen: Any) -> Any:
+def _step(step: Step, carry: Any, batch: Batch, key: jax.Array, frozen: Any) -> Any:
     """carry = (Carried, sums of the metrics, number of the step in its epoch)."""
     (state, memory), sums, i = carry
-    state, metrics, said = method.step(state, batch, jax.random.fold_in(key, i), frozen)
+    state, metrics, said = step(state, batch, jax.random.fold_in(key, i), frozen)
     if memory and said is not None:
         # Every device keeps the whole memory, and so needs the whole batch's predictions.
         memory = samples.remember(memory, *sharding.whole((batch.index, said)))
@@ -179,17 +191,23 @@ def _compiled(step: Callable) -> Callable:
 
 
 def first_step(
-    method: Method, state: State, image_shape: tuple[int, ...], dtype: np.dtype, rows: int
+    step: Step,
+    frozen: Any,
+    state: State,
+    image_shape: tuple[int, ...],
+    dtype: np.dtype,
+    rows: int,
 ) -> Any:
     """The shapes and dtypes of what a step on this many images of a shape and dtype returns;
     nothing is computed."""
-
-    def step(state, frozen):
-        label = jnp.zeros(rows, jnp.int32)
-        batch = Batch(jnp.zeros((rows, *image_shape), dtype), label, label)
-        return method.step(state, batch, jax.random.key(0), frozen)
-
-    return jax.eval_shape(step, state, method.frozen)
+    label: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    image: Any = jax.ShapeDtypeStruct((rows, *image_shape), dtype)
+    batch = Batch(image, label, label)
+    mesh = sharding.mesh()
+    # On the devices, as in training: a step of other arguments would be traced again.
+    given = sharding.shapes((state, batch, jax.random.key(0), frozen), mesh)
+    with jax.set_mesh(mesh):
+        return jax.eval_shape(step, *given)
 
 
 def _start_carry(

@@ -92,7 +92,10 @@ def fit(
     if ordered_steps != steps:
         raise ValueError(f"the order has {ordered_steps} steps; expected the task's {steps}")
     checkpoints.check()
-    carried, metrics, done = _begun(method, state, images, rows, task, checkpoints)
+    step = chunks.traced(method)
+    seen = images.shape[1:], images.dtype, rows
+    _, metrics, said = chunks.first_step(step, method.frozen, state, *seen)
+    carried, done = _begun(state, said is not None, task, checkpoints)
     del state  # a resumed training needs its memory
 
     def save_if_due(carried: Carried, done: _Done, stops: bool) -> None:
@@ -132,7 +135,9 @@ def fit(
     hinting = machine_memory.hinting(rows)
     with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming, hinting:
         if done.epoch < epochs:
-            begin = chunks.prepare(method, metrics, images, task.given, mesh, chunk, workers)
+            begin = chunks.prepare(
+                step, method.frozen, tuple(metrics), images, task.given, mesh, chunk, workers
+            )
             carried = sharding.replicate(carried, mesh)
         predict = inference.predictor(method.network, embeds=False)
         for epoch in range(done.epoch, epochs):
@@ -153,25 +158,26 @@ def fit(
     return Fitted(carried.state, look)
 
 
-def _begun(
-    method: Method, state: Any, images: Images, rows: int, task: Task, checkpoints: Checkpoints,
-) -> tuple[Carried, tuple[str, ...], "_Done"]:  # fmt: skip
-    """The carry, fresh or from the last checkpoint; the names of a step's metrics; and the progress
-    of the training. Refuses a state that cannot be stored."""
-    _, metrics, said = chunks.first_step(method, state, images.shape[1:], images.dtype, rows)
-    keeps = said is not None and samples.fits(task.num_images, task.num_classes)
+def _begun(state: Any, says: bool, task: Task, checkpoints: Checkpoints) -> tuple[Carried, "_Done"]:
+    """The carry, fresh or from the last checkpoint, and the progress of the training. Refuses a
+    state that cannot be stored.
+
+    Args:
+      says: whether a step returns probabilities, which the memory keeps.
+    """
+    keeps = says and samples.fits(task.num_images, task.num_classes)
     if checkpoints.latest() is None:
         empty = samples.empty(task.num_images, task.num_classes) if keeps else {}
         carried = Carried(state, empty)
         _items(carried)
-        return carried, tuple(metrics), _Done()
+        return carried, _Done()
     # Shapes only: the fresh arrays are not needed beside the restored ones.
     memory = jax.eval_shape(lambda: samples.empty(task.num_images, task.num_classes))
     shapes = jax.eval_shape(lambda state: state, state)
     restored = checkpoints.restore(_items(Carried(shapes, memory if keeps else {})))
     memory = restored.pop(_MEMORY, {})
     carried = Carried(dataclasses.replace(state, **restored), memory)
-    return carried, tuple(metrics), _Done.of(checkpoints.meta())
+    return carried, _Done.of(checkpoints.meta())
 
 
 def _items(carried: Carried) -> dict[str, Any]:

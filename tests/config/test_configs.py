@@ -112,7 +112,8 @@ def test_every_config_is_prepared_and_takes_a_step_of_every_stage(name, tmp_path
         state = jax.eval_shape(lambda key, x, of=method: of.init(key, x, task), key, example)
         order = jax.eval_shape(lambda key, s, of=method: of.order(s, key, task), key, state)
         rows = order.shape[1]
-        after, metrics, _ = chunks.first_step(method, state, seen.shape[1:], seen.dtype, rows)
+        of_images = seen.shape[1:], seen.dtype, rows
+        after, metrics, _ = chunks.first_step(method.step, method.frozen, state, *of_images)
         assert jax.tree.structure(after) == jax.tree.structure(state)
         assert metrics["loss"].shape == ()
 

@@ -163,7 +163,7 @@ def test_losses_agree_step_by_step_with_one_device(trained, method):
 # Compiles the loop's step of each method for 8 devices, and writes what goes between them: lines of
 # "method operation shapes".
 COLLECTIVES = """
-import re, sys
+import functools, re, sys
 from pathlib import Path
 import jax
 from rmdnet_jax.machine import cpu, sharding
@@ -199,12 +199,13 @@ lines = []
 with jax.set_mesh(mesh):
     for name, method in {"robust": robust, "simsiam": simsiam}.items():
         state = method.init(jax.random.key(0), example, task)
-        _, metrics, said = chunks.first_step(method, state, (16, 16, 3), np.uint8, 16)
+        of_images = (16, 16, 3), np.uint8, 16
+        _, metrics, said = chunks.first_step(method.step, method.frozen, state, *of_images)
         memory = {} if said is None else samples.empty(16, 10)
         sums = {name: np.float32(0) for name in metrics} | {chunks.BAD: chunks.NEVER}
         carry = chunks.Carried(state, memory), sums, np.int32(0)
         carry, key, frozen = sharding.replicate((carry, jax.random.key(1), method.frozen), mesh)
-        step = jax.jit(lambda carry, *data: chunks._step(method, carry, *data))
+        step = jax.jit(functools.partial(chunks._step, chunks.traced(method)))
         text = step.lower(carry, batch, key, frozen).compile().as_text()
         kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
         for shapes, kind in re.findall(rf" = (.*?) ({kinds})(?:-start)?\\(", text):

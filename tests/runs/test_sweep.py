@@ -168,7 +168,7 @@ def test_what_a_config_leaves_open_is_chosen_once_and_is_in_the_command(tmp_path
 
 def test_no_trial_runs_beside_a_second_copy_of_the_data(tmp_path, ran, monkeypatch):
     found = []
-    digits = sweep.preparation.sources.load_digits
+    digits = sweep.preparation.sources.load_digits.__wrapped__  # read anew, as other data is
     monkeypatch.setattr(
         sweep.preparation.sources, "load_digits",
         lambda: (data := digits(), found.append(weakref.ref(data.train_images)))[0],
