@@ -1,6 +1,7 @@
 """What the page says of the images themselves."""
 
 import numpy as np
+import pytest
 
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.evaluation.audit import Audit, Finding
@@ -15,6 +16,7 @@ def finding(row, issue="near_duplicate", group=0, split="train"):
     return Finding(split, row, row + 10, issue, 0.9, group, "")
 
 
+@pytest.mark.usefixtures("fine_figures")
 def test_counts_are_put_into_words_and_some_pictures_shown(tmp_path):
     findings = (finding(0), finding(1), finding(2, "dark", None, "test"))
     section = data_section.section(tmp_path, Audit(findings, 18, 18), PICTURES)

@@ -52,6 +52,7 @@ DRAWN = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("fine_figures")
 @pytest.mark.parametrize("name", DRAWN)
 def test_figure_is_drawn(name, tmp_path):
     path = tmp_path / "figure.png"

@@ -74,6 +74,7 @@ def test_what_a_table_is_called(name, title):
     assert tables.called(name) == title
 
 
+@pytest.mark.usefixtures("fine_figures")
 def test_a_figure_is_drawn_of_all_its_points_and_what_was_not_run_keeps_its_place(
     tmp_path, monkeypatch
 ):

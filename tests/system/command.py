@@ -13,7 +13,6 @@ from unittest import mock
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 import launch as program
 
@@ -63,18 +62,8 @@ def launch(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT, **env):
     )
 
 
-_SAVED = Figure.savefig
-
-
-def _coarse(figure, *args, **options):
-    """Draws as `savefig` does, but in few pixels that overlap: nobody looks at them."""
-    figure.set_layout_engine("none")
-    _SAVED(figure, *args, **options | {"dpi": 20})
-
-
 def run_here(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT):
-    """As `launch`, in this process: what it imports, environment and signals are this one's, and
-    its figures are coarse."""
+    """As `launch`, in this process: what it imports, environment and signals are this one's."""
     argv = ["launch.py", *([f"--config={ROOT / config}"] if config else []), *flags]
     with (
         contextlib.redirect_stdout(io.StringIO()) as out,
@@ -82,7 +71,6 @@ def run_here(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT):
         contextlib.chdir(cwd),
         mock.patch.object(sys, "path", list(sys.path)),
         mock.patch.dict(os.environ, {"JAX_NUM_CPU_DEVICES": "1"}),
-        mock.patch.object(Figure, "savefig", _coarse),
         jax.numpy_dtype_promotion("standard"),  # as Optax and Flax need it
         warnings.catch_warnings(),
     ):
