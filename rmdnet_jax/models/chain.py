@@ -26,8 +26,7 @@ def init(
     params, batch_stats = {}, {}
     out: Any = x
     for key, (name, module) in zip(keys, modules.items(), strict=True):
-        variables = module.init(key, out, train=False)
-        out = module.apply(variables, out, train=False)
+        out, variables = module.init_with_output(key, out, train=False)
         params[name] = variables["params"]
         if "batch_stats" in variables:
             batch_stats[name] = variables["batch_stats"]
