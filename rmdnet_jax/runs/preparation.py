@@ -5,39 +5,30 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import one_line
 from rmdnet_jax.config import automatic
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.data import corrected, open_set, sources, validation
 from rmdnet_jax.data import labels as label_source
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
-from rmdnet_jax.data.lazy_images import Images
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.encoders.resnet_file import ResNetEncoder
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import devices, hosts, memory
-from rmdnet_jax.methods.interface import Method, Task
-from rmdnet_jax.methods.network import Classifier
-from rmdnet_jax.models.torch_weights import Pretrained
-from rmdnet_jax.runs import classifier, encoding
+from rmdnet_jax.runs import checks, classifier, encoding
 from rmdnet_jax.runs.encoding import Encoded
-from rmdnet_jax.stages import learning
 from rmdnet_jax.stages import run as stage_run
 from rmdnet_jax.stages.run import Run
 from rmdnet_jax.teachers import registry as teachers
-from rmdnet_jax.teachers.judged import Judged, Verdict
 from rmdnet_jax.teachers.source import Recipe, Source, Trained
-from rmdnet_jax.training import checkpoints, chunks, handover
+from rmdnet_jax.training import handover
 from rmdnet_jax.training.logging import RunLog
 
 # Chooses the unset fields of a config: returns the complete config, and the reasons by field.
@@ -94,17 +85,17 @@ def prepare(
         encoded = encoding_source.finished(begun, whole) if encoding_source and begun else begun
         return of(encoded, taught.finished() if taught else None)
 
-    _check_kinds(config, data, begun)
+    checks.kinds(config, data, begun)
     this = of(begun, taught, complete)
-    _check_sizes(config, this.seen, this.split)
-    _check_report(config, data)
-    _check_loss(config, loss, data.num_classes)
+    checks.sizes(config, this.seen, this.split)
+    checks.report(config, data)
+    checks.loss(config, loss, data.num_classes)
     source = this.source
     if source and source.method and config.teacher.path:
         handover.find(config.teacher.path, stage_run.teacher_description(this)).close()
-    _check_embeddings(this)
+    checks.embeddings(this)
     for stage, name in this.methods().items():
-        _check_method(this, stage, name)
+        checks.method(this, stage, name)
     return this
 
 
@@ -128,7 +119,7 @@ def _run(
     encoder = encoded.encoder if encoded else None
     pretrained = encoder.pretrained if isinstance(encoder, ResNetEncoder) else None
     if config.rgrl.init_from_teacher and config.teacher.kind == "encoder":
-        _check_start(config, pretrained)
+        checks.start(config, pretrained)
     if configuration.wants_teacher(config):
         rgrl, teacher, model = config.rgrl, config.teacher, config.model
         recipe = Recipe(
@@ -179,42 +170,6 @@ def _classifier(
     """The trained classifier that is the teacher, if one is used."""
     wants = configuration.wants_teacher(config) and teachers.get(config.teacher.kind).has_classifier
     return classifier.find(config, data, labels.given, workdir) if wants else None
-
-
-def _check_kinds(config: ConfigDict, data: Dataset, encoded: Encoded | None) -> None:
-    """Raises InputError for a model or a teacher that does not fit the data."""
-    kind, teacher = config.model.kind, config.teacher.kind
-    if kind != "mlp" and not data.are_pictures:
-        raise InputError(
-            f"config.model.kind = {kind!r} on {data.name}, which has feature vectors; expected mlp"
-        )
-    if teacher == "encoder" and encoded is None:
-        raise InputError(
-            "config.teacher.kind = 'encoder' without config.encoder.path; expected an .onnx or "
-            ".safetensors network, or a .npy or .npz of embeddings"
-        )
-
-
-def _check_start(config: ConfigDict, pretrained: Pretrained | None) -> None:
-    """Raises InputError for a learner that cannot start from the encoder's weights."""
-    if pretrained is None:
-        raise InputError(
-            "config.rgrl.init_from_teacher with an encoder that is not a supported ResNet; "
-            "expected False, or the .safetensors of a ResNet as config.encoder.path"
-        )
-    own = learning.backbone(config)
-    fields = ("width", "stem", "block", "blocks")
-    differing = {
-        name: getattr(pretrained.backbone, name)
-        for name in fields
-        if getattr(own, name) != getattr(pretrained.backbone, name)
-    }
-    if differing:
-        right = " ".join(f"--config.model.{name}={value}" for name, value in differing.items())
-        raise InputError(
-            f"config.rgrl.init_from_teacher: the model is not built like the encoder; expected "
-            f"{right}"
-        )
 
 
 def facts(this: Run) -> dict[str, object]:
@@ -355,149 +310,3 @@ def _filling(
         devices=jax.device_count(),
         num_features=features,
     )
-
-
-def _check_sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
-    """Raises InputError for a batch that the data or the devices cannot fill, or padding that is
-    wider than the images."""
-    wanted = configuration.wants_teacher(config)
-    trains_teacher = wanted and teachers.get(config.teacher.kind).trains
-    runs = {"rm": trains_teacher and not config.teacher.path, "train": config.train.epochs > 0}
-    for field in (field for field, is_run in runs.items() if is_run):
-        size = config[field].batch_size
-        images = len(data.train_images)
-        if field == "train":
-            given = split.labels.given
-            task = learning.task_of(config, given, data.num_classes, data.image_shape)
-            images = task.learned_from
-        if size > images:
-            raise InputError(
-                f"config.{field}.batch_size is {size} but {data.name} has only "
-                f"{images} training images; give a smaller batch"
-            )
-        if size % jax.device_count():
-            raise InputError(
-                f"config.{field}.batch_size is {size}; expected a multiple of the "
-                f"{jax.device_count()} devices"
-            )
-    if data.are_pictures and config.augment.pad >= min(data.image_shape[:2]):
-        raise InputError(
-            f"config.augment.pad is {config.augment.pad} but the images of {data.name} have "
-            "{}x{} pixels; expected less than their shorter side".format(*data.image_shape)
-        )
-
-
-def _check_report(config: ConfigDict, data: Dataset) -> None:
-    """Raises InputError for classes to draw that are not in the data."""
-    classes = config.report.tsne_classes
-    if not all(-data.num_classes <= c < data.num_classes for c in classes):
-        raise InputError(
-            f"config.report.tsne_classes is {tuple(classes)} but {data.name} has "
-            f"{data.num_classes} classes; expected 0 to {data.num_classes - 1}, or -1 for the last"
-        )
-
-
-def _check_loss(config: ConfigDict, loss: robust.Loss, num_classes: int) -> None:
-    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B]."""
-    logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
-    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
-    try:
-        jax.eval_shape(loss, logits, labels)
-    except InputError:
-        raise
-    except Exception as error:  # a user's function may raise anything
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"config.loss.name: {config.loss.name} fails on logits [2, {num_classes}] "
-            f"and labels [2] ({type(error).__name__}: {reason})"
-        ) from error
-
-
-def _check_embeddings(this: Run) -> None:
-    """Raises InputError for a classifier without embeddings if something uses them."""
-    config, source = this.config, this.source
-    if source is None or not source.has_classifier:
-        return
-    size, path = source.teacher(None).size, config.teacher.path
-    right = "a teacher of one network, with its weights (a workdir, or a folder of Model.save)"
-    if this.methods() and config.rgrl.k > 0 and not size:
-        raise InputError(
-            f"config.rgrl.k is {config.rgrl.k:g} and {path} (config.teacher.path) has logits and "
-            f"no embeddings for the relation term; expected --config.rgrl.k=0, or {right}"
-        )
-    for name in this.methods().values():
-        if configuration.built_method(config, name).needs_embedding and not (
-            source.is_network and size
-        ):
-            raise InputError(
-                f"method {name!r} uses the teacher's embeddings of the student's views, which "
-                f"{path} (config.teacher.path) does not provide; expected {right}"
-            )
-
-
-def _unasked(this: Run) -> Judged | None:
-    """A classifier before inference, with zeros as its predictions: a method may check what it is
-    before anything is compiled."""
-    source = this.source
-    if source is None or not source.has_classifier:
-        return None
-    teacher, zero = source.teacher(None), np.float32(0)
-    count = len(this.data.train_images)
-    return Judged(
-        this.config.teacher.kind, source, teacher,
-        np.broadcast_to(zero, (count, teacher.size)) if teacher.size else None, None,
-        Verdict(), 0, np.broadcast_to(zero, (count, this.data.num_classes)),
-    )  # fmt: skip
-
-
-def _check_method(this: Run, stage: str, name: str) -> None:
-    """Raises InputError for a method that cannot be built; a user's own is also traced, to check
-    what its step returns and whether its state can be stored."""
-    method = learning.build(this, stage, _unasked(this))
-    method.check(learning.learners_task(this))
-    if ":" not in name:
-        return
-    field = "baseline" if stage == "baseline" else "name"
-    try:
-        _trace(method, learning.learners_task(this), this.split.data.train_images)
-    except InputError:
-        raise
-    except Exception as error:  # a user's method may raise anything
-        raise InputError(
-            f"config.method.{field}: {name} cannot take a step ({type(error).__name__}: "
-            f"{one_line(error)})"
-        ) from error
-
-
-def _trace(method: Method, task: Task, images: Images) -> None:
-    """Raises ValueError if a method returns something invalid, and any error of its own; nothing is
-    computed."""
-
-    def wants(is_right: bool, right: str) -> None:
-        if not is_right:
-            raise ValueError(f"expected {right}")
-
-    def shapes(tree: Any) -> Any:
-        return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-
-    wants(isinstance(method.title, str), "a title that is text")
-    wants(isinstance(method.network, Classifier), "the learner's network")
-    key, image = jax.random.key(0), jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-    state = jax.eval_shape(lambda key, image: method.init(key, image, task), key, image)
-    checkpoints.fields(state)
-    order = jax.eval_shape(lambda state, key: method.order(state, key, task), state, key)
-    wants(order.ndim == 2 and len(order) == task.steps, "an order [steps, rows]")
-    wants(order.dtype == jnp.int32, "an order of int32")
-    rows = order.shape[1]
-    wants(rows % jax.device_count() == 0, f"rows that {jax.device_count()} devices divide")
-    seen = images.shape[1:], images.dtype, rows
-    after, metrics, said = chunks.first_step(method.step, method.frozen, state, *seen)
-    wants(shapes(after) == shapes(state), "a state of the shapes and dtypes that step is given")
-    wants("loss" in metrics, "metrics of which loss is one")
-    wants(all(metric.shape == () for metric in metrics.values()), "metrics that are scalars")
-    probabilities = said is None or said.shape == (rows, task.num_classes)
-    wants(probabilities, "probabilities [B, C] of the batch's images, or None")
-    networks = method.networks(state)
-    wants(len(networks) == method.learners, "as many networks as `learners`")
-    for weights in networks:
-        jax.eval_shape(method.network.predict, weights, image)
