@@ -72,4 +72,4 @@ def _mean(values: list[float | None]) -> str:
 
 if __name__ == "__main__":
     ours.set_up()
-    main()
+    ours.run(main)

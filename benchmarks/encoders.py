@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import ours
 import stopwatch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
@@ -60,7 +61,7 @@ def theirs(data: dict, given: np.ndarray, c: float) -> dict:
     }
 
 
-def ours(file: Path, labels: str, seed: int) -> dict:
+def of_this_package(file: Path, labels: str, seed: int) -> dict:
     """This program with configs/own_data.py, without the page."""
     config = own_data.get_config()
     config.dataset.path, config.seed = str(file), seed
@@ -107,7 +108,7 @@ def main() -> None:
     for labels in given.labels.split(","):
         is_wrong = data[labels] != data["y_train"]
         print(f"{labels}: {is_wrong.mean():.4f} wrong", flush=True)
-        runs = [(f"ours, seed {seed}", ours, (given.features, labels, int(seed)))
+        runs = [(f"ours, seed {seed}", of_this_package, (given.features, labels, int(seed)))
                 for seed in given.seeds.split(",") if seed]  # fmt: skip
         runs += [(f"cleanlab, C = {c}", theirs, (data, data[labels], float(c)))
                  for c in given.decays.split(",") if c]  # fmt: skip
@@ -117,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ours.run(main)

@@ -67,4 +67,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     ours.set_up()
-    main()
+    ours.run(main)

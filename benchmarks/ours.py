@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import cpu, devices, sharding
@@ -48,6 +49,15 @@ def set_up() -> None:
     cpu.use_large_pages()
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
     cpu.use_cores([64])
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script; invalid input ends it in one line, as it ends launch.py."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) -> Method:
