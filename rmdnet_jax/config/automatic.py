@@ -150,7 +150,9 @@ def fill(
         most = learned_from(num_train, folds or 1)
         size = next(enough, max(min(sizes[-1], most), 2))
         if size % devices:
-            size += devices - size % devices
+            size += -size % devices
+            if size > most >= devices:
+                size -= devices
             reason += f", and the next multiple of {devices} devices"
         choose(f"{stage}.batch_size", size, reason)
 

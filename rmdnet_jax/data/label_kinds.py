@@ -23,3 +23,13 @@ class Division(NamedTuple):
     part: np.ndarray
     label: np.ndarray
     clean: np.ndarray
+
+    def for_people(self, given: np.ndarray) -> "Division":
+        """The division as it is reported: a label that is neither right nor has a likelier class is
+        on an image that resembles no class, so its part is OPEN.
+
+        Args:
+          given: int [N], the labels.
+        """
+        is_none = (self.part == CLOSED) & (self.label == given)
+        return self._replace(part=np.where(is_none, OPEN, self.part).astype(np.int8))

@@ -118,6 +118,7 @@ def noise(
       given: int [N], the labels.
       flat: as from `flatness`; 1 if the evidence is calibrated in another way.
     """
+    rate = min(rate, 1.0)  # a sum of shares may be rounded up
     disagreement = float(np.mean(said != given))
     majority = _largest(given)
     is_weak = 1 - disagreement < majority + _WEAK * (1 - majority)

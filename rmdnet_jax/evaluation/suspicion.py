@@ -70,6 +70,7 @@ def suspect(
     else:
         found = transition.estimate(belief, labels.given, learned=True)
     if division:
+        division = division.for_people(labels.given)
         found = _noise_of(division, labels.given, data.num_classes)
     rate = found.rate or 0
     issues = label_issues.score(train, neighbours, labels.given, rate, data.train_index)

@@ -92,10 +92,11 @@ def distillation(logits: jax.Array, teacher: jax.Array, temperature: float) -> j
     Args:
       logits: float32 [B, C].
       teacher: float32 [B, C], logits.
-      temperature: T > 0; its square keeps the scale of the gradients independent of it.
+      temperature: T > 0; its square keeps the scale of the gradients independent of it. The value
+        is a difference of terms that it makes equal: a relative error of 1e-5 at 4, .03 at 100.
 
     Returns:
-      float32 [B], at least 0.
+      float32 [B], at least 0 but for rounding.
 
     References:
       Hinton et al. 2015, arXiv 1503.02531, section 2.

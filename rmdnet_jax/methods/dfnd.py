@@ -17,6 +17,7 @@ from rmdnet_jax.base.ranges import BELOW_1, number
 from rmdnet_jax.losses import soft
 from rmdnet_jax.machine import cpu
 from rmdnet_jax.methods import learner as learners
+from rmdnet_jax.methods.division import doubt
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, State, Task, Weights
 from rmdnet_jax.methods.learner import Learner, LearnerMethod
 from rmdnet_jax.methods.select import cycled, surest
@@ -43,7 +44,7 @@ class DFND(LearnerMethod[DFNDState]):
     """
 
     keep: Annotated[float, number(0, 1, open_low=True), "share of the images to learn from"] = 0.5
-    temperature: Annotated[float, number(0.01, 1000), "distillation temperature T"] = 4.0
+    temperature: Annotated[float, number(0.01, 100), "distillation temperature T"] = 4.0
     accuracy: Annotated[
         float, BELOW_1, "of the teacher; 0: as its own run measured on its test images"
     ] = 0.0
@@ -81,8 +82,8 @@ class DFND(LearnerMethod[DFNDState]):
         """Before the first epoch, selects the images to keep."""
         if epoch:
             return state
-        sure = log_softmax(np.asarray(self.guide.train.logits, np.float64), axis=1).max(axis=1)
-        kept = surest(sure, max(1, round(self.keep * len(sure))))
+        log_p = log_softmax(np.asarray(self.guide.train.logits, np.float64), axis=1)
+        kept = surest(-doubt(log_p), max(1, round(self.keep * len(log_p))))
         return dataclasses.replace(state, selection=state.selection | {"kept": jnp.asarray(kept)})
 
     def order(self, state: DFNDState, key: jax.Array, task: Task) -> jax.Array:

@@ -88,12 +88,17 @@ def _divided(
     return Division(part, label, np.clip(clean, 0, 1).astype(np.float32))
 
 
+def doubt(log_p: np.ndarray) -> np.ndarray:
+    """log(1 - max p) of log probabilities float64 [N, C]: float64 [N] in [-708.4, 0)."""
+    # Computed from max p, it would round to -inf for confident predictions.
+    others = np.sort(log_p, axis=1)[:, :-1]
+    return np.maximum(logsumexp(others, axis=1), np.log(np.finfo(np.float64).tiny))
+
+
 def _is_sure(log_p: np.ndarray) -> np.ndarray:
     """bool [N], whether each is confident; from log probabilities float64 [N, C]."""
-    # Not log(1 - max p), which rounds to -inf for confident predictions.
-    others = np.sort(log_p, axis=1)[:, :-1]
-    doubt = np.maximum(logsumexp(others, axis=1), np.log(np.finfo(np.float64).tiny))
-    fitted = mixture.fit(doubt)
+    doubts = doubt(log_p)
+    fitted = mixture.fit(doubts)
     # Gaussians of two widths cross twice; values beyond a mean belong to its component.
-    is_sure = mixture.responsibilities(fitted, doubt)[:, 0] > 0.5
-    return np.where(doubt <= fitted.means[0], True, is_sure & (doubt < fitted.means[1]))
+    is_sure = mixture.responsibilities(fitted, doubts)[:, 0] > 0.5
+    return np.where(doubts <= fitted.means[0], True, is_sure & (doubts < fitted.means[1]))

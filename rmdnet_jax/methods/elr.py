@@ -41,6 +41,10 @@ class ELR(LearnerMethod[ELRState]):
 
     title = "ELR"
 
+    def check(self, task: Task) -> None:
+        """Raises InputError for an average that is too large."""
+        samples.check(self.title, 1, task)
+
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ELRState:
         """A fresh network, and an average of zeros."""
         state = self.learner.init(key, example)

@@ -51,6 +51,10 @@ class ELRPlus(LearnerMethod[ELRPlusState]):
     title = "ELR+"
     learners: ClassVar[int] = 2
 
+    def check(self, task: Task) -> None:
+        """Raises InputError for averages that are too large."""
+        samples.check(self.title, self.learners, task)
+
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> ELRPlusState:
         """Two fresh networks, which start as their own averages, and averages t of zeros."""
         state = self.learner.init(key, example, networks=2)

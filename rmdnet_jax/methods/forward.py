@@ -86,8 +86,11 @@ class Forward(LearnerMethod[ForwardState]):
 
 
 def corrected_logits(logits: jax.Array, transition: jax.Array) -> jax.Array:
-    """Logits float32 [B, C] whose softmax is softmax(logits) T, of [B, C] and [C, C]."""
-    return jnp.log(jnp.maximum(jax.nn.softmax(logits) @ transition, _LEAST))
+    """Logits float32 [B, C] whose softmax is softmax(logits) T, of [B, C] and [C, C]; a class that
+    T leaves less than 1e-12 has that, and no gradient."""
+    # Accelerators would otherwise multiply in tf32 or bfloat16.
+    mixed = jnp.matmul(jax.nn.softmax(logits), transition, precision=jax.lax.Precision.HIGHEST)
+    return jnp.log(jnp.maximum(mixed, _LEAST))
 
 
 METHOD = Forward

@@ -18,6 +18,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import number, one_of
 from rmdnet_jax.methods import learner as learners
 from rmdnet_jax.methods import pool as pools
+from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.dividemix import Division
 from rmdnet_jax.methods.gss_ssl import TARGETS, DividedGSS
 from rmdnet_jax.methods.interface import Batch, Look, Metrics, S, State, Task
@@ -108,7 +109,7 @@ class GSS(SemiSupervision[GSSState]):
         """Raises InputError for pools that are too large, or a method not made by `of`."""
         if self.branches == "ssl":
             raise InputError("GSS with branches 'ssl' is another class; expected GSS.of(...)")
-        pools.check(task)
+        samples.check(self.title, self.learners, task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> GSSState:
         """Fresh networks, and empty pools."""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rmdnet_jax.methods import pool as pools
-from rmdnet_jax.methods import targets
+from rmdnet_jax.methods import samples, targets
 from rmdnet_jax.methods.dividemix import DivideMix, DivideMixState, Lesson
 from rmdnet_jax.methods.interface import Batch, Metrics, Task, Weights
 
@@ -57,7 +57,7 @@ class DividedGSS(DivideMix):
     def check(self, task: Task) -> None:
         """Raises InputError as DivideMix does, and for pools that are too large."""
         super().check(task)
-        pools.check(task)
+        samples.check(self.title, self.learners, task)
 
     def init(self, key: jax.Array, example: jax.Array, task: Task) -> DividedGSSState:
         """DivideMix's state, with empty pools."""

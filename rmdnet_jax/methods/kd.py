@@ -20,7 +20,7 @@ class Distillation(LearnerMethod[State]):
     for every method with such a teacher."""
 
     weight: Annotated[float, SHARE, "weight of given labels; 0.1 is MODUL's VKD, 0 uses none"] = 0.0
-    temperature: Annotated[float, number(0.01, 1000), "temperature T of both"] = 4.0
+    temperature: Annotated[float, number(0.01, 100), "temperature T of both"] = 4.0
 
     needs_classifier: ClassVar[bool] = True
     takes_relation: ClassVar[bool] = False

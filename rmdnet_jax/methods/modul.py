@@ -344,8 +344,13 @@ class Modul(LearnerMethod[ModulState]):
         return self.beta, contrastive.infonce(own, known, _INFONCE_TEMPERATURE).mean()
 
     def _rotation(self, turned: _Turned, passes: _Passes) -> _Term:
-        """Equations 17 and 18; the weight is 0 if no image is open."""
+        """Equations 17 and 18; without an open image the weight is 0, and the statistics stay."""
+        before = passes.stats
         embedding = passes.run(turned.x).embedding
+        is_any = turned.is_any > 0
+        passes.stats = jax.tree.map(
+            lambda new, old: jnp.where(is_any, new, old), passes.stats, before
+        )
         logits = _applied(_ROTATION, self._modules[_ROTATION], passes.params, embedding)
         recognised = optax.softmax_cross_entropy_with_integer_labels(logits, turned.turn)
         return self.gamma * turned.is_any, recognised.mean()

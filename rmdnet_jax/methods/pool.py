@@ -11,26 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.machine import sharding
-from rmdnet_jax.methods import samples
 from rmdnet_jax.methods.interface import Task
 
 # Folded into a step's key to make the keys of the draws, and of those of unlabelled images: "draw"
 # in ASCII, and the next. A small number could give one of the keys that the step splits it into.
 DRAW, DRAW_UNLABELLED = 0x64726177, 0x64726178
-
-
-def check(task: Task) -> None:
-    """Raises InputError for a pool that is too large to be kept on every device."""
-    size = 4 * task.num_images * task.num_classes
-    if size > samples.LARGEST:
-        raise InputError(
-            f"a pool of GSS has {task.num_images:,} images times {task.num_classes:,} classes, "
-            f"{size / 2**30:.3g} GiB on every device; expected at most "
-            f"{samples.LARGEST / 2**30:.3g} GiB, or another config.method.name"
-        )
 
 
 def fresh(names: Iterable[str], task: Task) -> dict[str, jax.Array]:

@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.methods.interface import Task
+
 # The mean's weights grow with the cube of the epoch: half of the weight is on the last sixth of
 # training, however long it is (polynomial-decay averaging, Shamir and Zhang 2013, with eta = 3).
 _ETA = 3
@@ -31,6 +34,24 @@ def empty(images: int, classes: int) -> Memory:
 def fits(images: int, classes: int) -> bool:
     """Whether a memory of this size is small enough to be kept."""
     return 4 * images * (classes + 1) <= LARGEST
+
+
+def check(title: str, arrays: int, task: Task) -> None:
+    """Raises InputError for a method whose arrays [N, C] are too large to be kept on every device.
+
+    Args:
+      title: of the method.
+      arrays: how many it keeps for one training.
+      task: its images, classes and folds; with folds, a training is kept for each and for all.
+    """
+    arrays *= task.folds + 1 if task.folds > 1 else 1
+    size = 4 * arrays * task.num_images * task.num_classes
+    if size > LARGEST:
+        raise InputError(
+            f"{title} keeps {task.num_images:,} images times {task.num_classes:,} classes "
+            f"{arrays} times, {size / 2**30:.3g} GiB on every device; expected at most "
+            f"{LARGEST / 2**30:.3g} GiB, or another config.method.name"
+        )
 
 
 def remember(memory: Memory, index: jax.Array, probabilities: jax.Array) -> Memory:

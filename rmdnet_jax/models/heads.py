@@ -56,7 +56,9 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """float32 [B, D] -> float32 [B, features], whether it trains or not."""
-        own = {"dot_general": _dot_general} if self.alone else {}
+        # Accelerators would otherwise multiply in tf32 or bfloat16.
+        precise = {"precision": jax.lax.Precision.HIGHEST}
+        own = {"dot_general": _dot_general} if self.alone else precise
         return _dense(self.features, jnp.float32, **own)(x)
 
 

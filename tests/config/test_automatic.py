@@ -108,6 +108,12 @@ def test_every_device_gets_as_many_images_of_a_batch(num_train, devices, size):
     assert f"multiple of {devices} devices" in reasons["rm.batch_size"] or devices == 8
 
 
+@pytest.mark.parametrize(("num_train", "devices", "size"), [(10, 8, 8), (9, 4, 8), (15, 4, 12)])
+def test_a_batch_for_all_devices_is_no_larger_than_the_data(num_train, devices, size):
+    config, _ = fill(num_train=num_train, devices=devices)
+    assert config.rm.batch_size == config.train.batch_size == size
+
+
 @pytest.mark.parametrize(
     ("num_train", "num_classes", "k"), [(50_000, 10, 200), (1_000, 10, 20), (20, 10, 1)]
 )

@@ -102,6 +102,18 @@ def test_a_witness_that_knows_nothing_finds_no_rate(knows):
         assert found.range[1] > 0.75
 
 
+@pytest.mark.parametrize("seed", range(9))
+def test_labels_that_are_all_wrong_have_a_noise(seed):
+    """The sum of the classes' shares is then rounded, also up."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(200, 600))
+    true = rng.integers(0, 10, size)
+    evidence = rng.dirichlet(np.ones(10), size) * 0.2 + 0.8 * np.eye(10)[true]
+    found = transition.estimate(evidence, (true + 1) % 10)
+    assert found.rate is None or found.rate <= 1
+    assert found.range[1] == 1
+
+
 def steep(rng, size, classes, right):
     """Evidence and true classes: right for a share of samples that rises from `right[0]` at the
     lowest to `right[1]` at the highest confidence, else any other class."""

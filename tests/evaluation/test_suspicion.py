@@ -76,6 +76,18 @@ def test_a_methods_own_division_says_what_labels_are_and_how_many_are_wrong():
     assert (found.test.kind == label_issues.kinds(found.test.is_issue)).all()
 
 
+def test_a_label_without_a_likelier_class_is_on_an_image_of_none():
+    part, label = np.repeat(np.array([0, 1, 1], np.int8), 20), GIVEN.copy()
+    label[20:40] = (GIVEN[20:40] + 1) % 3  # of the last 20 the given class is the likeliest
+    data = types.SimpleNamespace(**vars(DATA), num_classes=3)
+    clean = np.where(part == 0, 0.8, 0.1).astype(np.float32)
+    found = suspect(BELIEF, LOGITS, data, LABELS, None, division=Division(part, label, clean))
+    np.testing.assert_array_equal(found.train.kind, np.repeat([0, 1, 2], 20))
+    assert found.rate == pytest.approx(2 / 3)
+    _, expected = noise.realised(label[:40], GIVEN[:40], 3)
+    np.testing.assert_allclose(found.transition, expected)
+
+
 @pytest.mark.parametrize("tells", [True, False])
 def test_of_the_issues_embeddings_may_tell_which_are_of_no_class(tells):
     """Four classes apart, and what lies between them."""

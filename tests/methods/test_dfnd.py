@@ -62,6 +62,18 @@ def test_the_surest_half_is_learned_and_nothing_else(method, fresh):
     assert method().between_epochs(state, 1, None) is state
 
 
+def test_of_images_that_all_seem_certain_the_surest_are_kept(method, fresh):
+    """Probabilities of more than 1 - 1e-16 differ only by their logits."""
+    own = method(keep=0.5)
+    gaps = np.arange(40, 100, 5, dtype=np.float32)  # of the 12 images
+    logits = np.stack([gaps, np.zeros(12), np.zeros(12)], axis=1).astype(np.float32)
+    guide = own.learner.guide
+    guide = dataclasses.replace(guide, train=guide.train._replace(logits=logits))
+    own = dataclasses.replace(own, learner=dataclasses.replace(own.learner, guide=guide))
+    state = own.between_epochs(fresh, 0, Look(TASK.given, tuple, tuple, tuple, tuple))
+    np.testing.assert_array_equal(np.flatnonzero(state.selection["kept"]), np.arange(6, 12))
+
+
 def test_the_loss_of_a_step_by_hand(method, fresh, batch, logits_of):
     own = method(temperature=2.0)
     teacher = own.learner.guide.teacher

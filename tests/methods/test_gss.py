@@ -320,11 +320,11 @@ def test_a_pool_that_is_too_large_is_refused_in_a_line(monkeypatch, gss):
     monkeypatch.setattr(samples, "LARGEST", 4 * 8 * 3)
     gss().check(TASK)
     monkeypatch.setattr(samples, "LARGEST", 4 * 8 * 3 - 1)
-    with pytest.raises(InputError, match=r"a pool of GSS has 8 images times 3 classes, .* GiB"):
+    with pytest.raises(InputError, match=r"GSS-SB keeps 8 images times 3 classes 1 times, .* GiB"):
         gss().check(TASK)
 
 
 def test_a_million_images_of_a_thousand_classes_are_too_many(gss):
     task = dataclasses.replace(TASK, given=np.zeros(1_000_000, np.int32), num_classes=1000)
-    with pytest.raises(InputError, match=r"3\.73 GiB on every device; expected at most 1 GiB, or"):
+    with pytest.raises(InputError, match=r"7\.45 GiB on every device; expected at most 1 GiB, or"):
         gss(branches="double").check(task)

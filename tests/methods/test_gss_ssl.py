@@ -215,6 +215,6 @@ def test_only_the_class_itself_makes_the_one_with_semi_supervision(plain):
 
 
 def test_a_pool_that_is_too_large_is_refused(ssl, monkeypatch):
-    monkeypatch.setattr(pool.samples, "LARGEST", 100)
-    with pytest.raises(InputError, match="a pool of GSS has 12 images times 3 classes"):
+    monkeypatch.setattr(samples, "LARGEST", 100)
+    with pytest.raises(InputError, match="GSS-SSL keeps 12 images times 3 classes 2 times"):
         ssl().check(TASK)

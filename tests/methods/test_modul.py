@@ -217,6 +217,18 @@ def test_running_statistics_are_of_the_labelled_pass_unless_of_all(method):
     assert max(jax.tree.leaves(differ)) > 1e-3
 
 
+def test_without_an_open_image_turned_ones_stay_out_of_the_statistics(method):
+    after = {}
+    for gamma in (0.0, 0.5):
+        own = method(stats="all", gamma=gamma, delta=0.0)
+        state = started(own)
+        part = jnp.asarray(np.minimum(PART, CLOSED))
+        state = dataclasses.replace(state, division=state.division | {"part": part})
+        batch = BATCH if gamma else OF_LABELLED
+        after[gamma] = own.step(state, batch, KEY, own.frozen)[0].batch_stats["1"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after[0.0], after[0.5])
+
+
 def test_without_mixup_the_category_loss_is_of_the_view(method):
     own = method(delta=0.0)
     state = started(own)

@@ -1,6 +1,8 @@
 """What is said of every image is kept as a mean in which later epochs weigh more, or as an
 average that forgets."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.methods import samples
+from rmdnet_jax.methods.interface import Task
 
 
 def test_weights_grow_as_the_cube_of_the_epoch():
@@ -41,6 +45,18 @@ def test_where_nothing_is_known_the_other_word_counts():
 def test_what_is_too_large_is_not_kept():
     assert samples.fits(50_000, 100)
     assert not samples.fits(1_281_167, 1000)
+
+
+@pytest.mark.parametrize(("folds", "arrays"), [(1, 1), (1, 2), (5, 1)])
+def test_every_array_of_every_training_counts(folds, arrays):
+    known = Task(np.zeros(50_000, np.int32), 1000, 64, 1, folds)  # 0.19 GiB an array
+    samples.check("ELR", arrays, dataclasses.replace(known, folds=1))
+    many = dataclasses.replace(known, given=np.zeros(200_000, np.int32))
+    with pytest.raises(InputError, match=r"ELR keeps 200,000 images times 1,000 classes \d+ times"):
+        samples.check("ELR", 2 * arrays, many)
+    if folds > 1:
+        with pytest.raises(InputError, match=r"classes 6 times, 1\.12 GiB on every device"):
+            samples.check("ELR", arrays, known)
 
 
 def test_an_average_forgets_by_its_beta():
