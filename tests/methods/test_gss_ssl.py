@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import augment
-from rmdnet_jax.methods import dividemix, pool, registry
+from rmdnet_jax.methods import dividemix, pool, registry, samples
 from rmdnet_jax.methods.dividemix import DivideMix
 from rmdnet_jax.methods.gss import GSS
 from rmdnet_jax.methods.gss_ssl import DividedGSS
