@@ -158,11 +158,17 @@ def fill(
 
     if config.encoder.path is None:
         # What SimSiam learns from a few thousand images in hours is worth less.
-        asked = config.teacher.path or config.model.kind == "resnet"
-        asked = asked or any(configuration.get(config, name) is not None for name in OF_PICTURES)
-        is_taken = not num_features and backend == "cpu" and not asked
-        is_taken = is_taken and config.teacher.kind in (None, "encoder")
+        is_possible = not num_features and backend == "cpu" and not config.teacher.path
+        is_possible = is_possible and config.teacher.kind in (None, "encoder")
+        is_possible = is_possible and config.model.kind != "resnet"
+        asked = [name for name in OF_PICTURES if configuration.get(config, name) is not None]
+        is_taken = is_possible and not asked
         config.encoder.path = classical.NAME if is_taken else ""
+        if is_possible and asked:
+            reasons["encoder.path"] = (
+                f"{asked[0]} is for a network on images, which takes far longer than one on the "
+                "built-in features"
+            )
         if is_taken:
             side = config.encoder.image_size or classical.ClassicalEncoder.side
             num_features = classical.ClassicalEncoder(side).size

@@ -56,6 +56,34 @@ def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
     _check_together(config)
 
 
+def unread(given: ConfigDict, config: ConfigDict) -> list[str]:
+    """A line on each value of the user's that nothing will read.
+
+    Args:
+      given: the config before its open fields were filled, which are None there.
+      config: the complete one.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    if config.noise.kind in ("none", "human"):
+        names["noise.kind"] = ("noise.rate",)
+    if config.model.kind == "mlp":
+        of_images = [f"augment.{name}" for name in given.augment]
+        names["model.kind"] = (
+            "model.width",
+            "model.stem",
+            "model.block",
+            "model.blocks",
+            *of_images,
+        )
+    usual = all_fields()
+    return [
+        f"nothing reads config.{name} = {value!r} with config.{why} = {get(config, why)!r}"
+        for why, fields in names.items()
+        for name in fields
+        if (value := get(given, name)) is not None and value != usual[name].default
+    ]
+
+
 def _check_together(config: ConfigDict) -> None:
     """Raises InputError for a field that nothing would read, given the others."""
     teacher, rgrl, train, method = config.teacher, config.rgrl, config.train, config.method

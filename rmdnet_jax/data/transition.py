@@ -26,6 +26,9 @@ _POWER = 1.5
 # largest class would, to say anything about them.
 _CLEARLY = 3
 
+# N samples without a single event exclude shares of events above 3 / N (a chance of 1 in 20).
+_NONE_OF = 3
+
 # Evidence is weak if its agreement with the labels exceeds the largest class's share by less than
 # this part of the rest. Then no part of the rate is certain; and if its flatness is below the
 # second number, its own mistakes cannot be distinguished from wrong labels. Runs that were far off
@@ -44,7 +47,8 @@ class Noise(NamedTuple):
       transition: float64 [C, C], P(given | true), rows sum to 1.
       rate: share of wrong labels, in [0, 1]; None if the evidence does not determine it.
       range: of the rate, (lowest, highest). What the estimate attributes to mistakes of the
-        evidence may be noise; and as much of the estimate may not be noise.
+        evidence may be noise; and as much of the estimate may not be noise. It reaches at least to
+        3 / N.
       habits: float64 [C, C], the part of T by which some classes turn into others by habit; None if
         there is none.
       withheld: the estimate where `rate` is None only because the evidence is weak.
@@ -131,7 +135,8 @@ def noise(
     lowest = max(0.0, 2 * min(surely, rate) - disagreement) if is_sure else 0.0
     found = rate if is_possible else None
     known, withheld = (None, found) if is_weak and flat < _FLAT else (found, None)
-    return Noise(matrix, known, (lowest, disagreement), habits, withheld)
+    highest = max(disagreement, min(1.0, _NONE_OF / len(given)))
+    return Noise(matrix, known, (lowest, highest), habits, withheld)
 
 
 def flatness(said: np.ndarray, confidence: np.ndarray, given: np.ndarray) -> float:

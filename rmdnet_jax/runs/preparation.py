@@ -60,7 +60,10 @@ def prepare(
     """
     configuration.check(config, automatic.FIELDS)
     encoding_source = encoding.source(config)  # before pictures are decoded, which may take long
+    asked = config
     config, chosen, whole = load(config, data, encoding_source)
+    for line in configuration.unread(asked, config):
+        hosts.warn(line)
     encoding_source = encoding_source or encoding.source(config)  # an automatic choice
     loss = robust.get(config.loss.name, **configuration.loss_parameters(config))
     whole, given = labelled(config, whole)

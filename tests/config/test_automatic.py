@@ -175,6 +175,15 @@ def test_on_a_cpu_pictures_without_an_encoder_are_seen_by_the_built_in_one():
     assert fill(backend="cpu", num_features=9, **{"encoder.path": None})[0].encoder.path == ""
 
 
+@pytest.mark.parametrize(("field", "value"), [("rgrl.k", 0.2), ("model.width", 16)])
+def test_why_the_built_in_encoder_is_not_taken_is_said(field, value):
+    config = own_data.get_config()
+    config.update_from_flattened_dict({field: value})
+    filled, reasons = automatic.fill(config, 500, 3, PHOTOS, "cpu")
+    assert filled.encoder.path == ""
+    assert reasons["encoder.path"].startswith(f"{field} is for a network on images")
+
+
 def test_what_learns_from_a_classifier_has_no_relation_term_and_trains_no_teacher():
     known = {"teacher.kind": "supervised", "teacher.path": "runs/t", "method.name": "kd"}
     config, reasons = fill(**known)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_collections import config_dict
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import checking, default
@@ -293,6 +294,38 @@ def test_a_methods_parameters_are_its_group():
     assert checking.method_parameters(default(), "elr") == {"beta": 0.7, "weight": 3.0}
     assert checking.method_parameters(default(), "robust") == {}
     assert checking.method_parameters(default(), "my_module:MyMethod") == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"noise.kind": "none", "noise.rate": 0.2}, ["noise.rate = 0.2 with config.noise.kind"]),
+        ({"noise.kind": "symmetric", "noise.rate": 0.2}, []),
+        ({"noise.kind": "none"}, []),
+        (
+            {"model.kind": "mlp", "model.width": 99, "augment.flip": False},
+            ["model.width = 99 with config.model.kind = 'mlp'", "augment.flip = False with"],
+        ),
+        ({"model.kind": "resnet", "model.width": 99, "augment.flip": False}, []),
+    ],
+)
+def test_a_value_that_nothing_reads_is_told(fields, told):
+    config = default()
+    config.update_from_flattened_dict(fields)
+    lines = checking.unread(config, config)
+    assert len(lines) == len(told)
+    for line, part in zip(lines, told, strict=True):
+        assert line.startswith(f"nothing reads config.{part}")
+
+
+def test_what_is_filled_is_not_told_as_unread():
+    config = default()
+    config.model.kind = "mlp"
+    given = config.copy_and_resolve_references()
+    with given.unlocked():
+        given.model.width = config_dict.placeholder(int)
+    config.model.width = 16
+    assert checking.unread(given, config) == []
 
 
 def test_all_fields_are_told_with_their_default_range_and_purpose():

@@ -264,7 +264,7 @@ WHOLE = {
     "column": lambda labels: np.array(labels)[:, None],
     "fortran column": lambda labels: np.asfortranarray(np.array(labels)[:, None]),
 }
-GAPS = [None, NAN, np.float32("nan"), np.datetime64("NaT"), np.ma.masked, NAType()]
+GAPS = [None, NAN, np.float32("nan"), np.datetime64("NaT", "s"), np.ma.masked, NAType()]
 
 
 def is_gap(label):

@@ -67,7 +67,8 @@ def test_clean_labels_have_no_noise():
     true = np.arange(90) % 3
     matrix, rate, range_, habits, _ = transition.estimate(np.eye(3)[true], true)
     np.testing.assert_array_equal(matrix, np.eye(3))
-    assert (rate, range_, habits) == (0, (0, 0), None)
+    assert (rate, habits) == (0, None)
+    assert range_ == (0, pytest.approx(3 / 90))  # as many may be wrong where 90 are seen
 
 
 @pytest.mark.parametrize("sizes", [(500, 20, 20, 20, 20), (3000, *[30] * 9), (2, 1, 1), (100, 1)])
@@ -81,7 +82,7 @@ def test_rare_classes_are_not_accused(sizes, found_by):
     else:
         found = transition.estimate(evidence, true, found_by == "learned")
     assert found.rate == pytest.approx(0, abs=1e-3)
-    assert found.range == (0, 0)
+    assert found.range == (0, pytest.approx(min(1, 3 / len(true))))
     np.testing.assert_allclose(found.transition.diagonal(), 1, atol=0.02)
 
 
