@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rmdnet_jax.api import fit
+    from rmdnet_jax.base.errors import DivergedError, InputError
     from rmdnet_jax.model import Model
 
 __version__ = "0.2.0"
-__all__ = ["Model", "fit"]
+__all__ = ["DivergedError", "InputError", "Model", "fit"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `fit` and `Model` on first use: launch.py configures JAX before it is imported."""
+    """Imports these names on first use: launch.py configures JAX before it is imported."""
     if name == "fit":
         from rmdnet_jax.api import fit
 
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from rmdnet_jax.model import Model
 
         return Model
+    if name in ("DivergedError", "InputError"):
+        from rmdnet_jax.base import errors
+
+        return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

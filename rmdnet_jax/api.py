@@ -17,7 +17,7 @@ from rmdnet_jax.base.text import brief, cut
 from rmdnet_jax.config import automatic, default
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.data import given_images, given_labels, picture_files
-from rmdnet_jax.data.dataset import Dataset, as_images
+from rmdnet_jax.data.dataset import Dataset, as_images, check_images
 from rmdnet_jax.data.given_images import GivenImages
 from rmdnet_jax.data.picture_files import PictureFiles, Split
 from rmdnet_jax.data.validation import per_class
@@ -54,7 +54,8 @@ def fit(
         sounds, tables, or images embedded by an encoder. Arrays may be NumPy's, JAX's, PyTorch's or
         pandas', or N of one shape in a list.
       labels: N class names, or N integers of any values, in a list, an array or a Series; none
-        missing.
+        missing. Names that differ only by blanks around them, or by Unicode's form of the same
+        characters, are one class.
       fields: values of config fields, such as {"train.epochs": 20}; other fields are chosen from
         the data (rmdnet_jax/config/automatic.py).
       test_fraction: share of each class, in (0, 1), that is held out from training to measure the
@@ -94,6 +95,9 @@ def fit(
     pictures = given_images.read(images)
     given = _labels(labels, len(pictures))
     classes, numbers = given_labels.numbered(given)
+    if isinstance(pictures, np.ndarray):  # before the split: errors name rows of the user's array
+        pictures = as_images(pictures)
+        check_images(pictures, "features" if pictures.ndim == 2 else "images")
     kept, tested = _split(numbers, test_fraction)
     of_classes: dict[str, Any] = {
         "class_names": tuple(map(str, classes)),
@@ -105,9 +109,8 @@ def fit(
                 f"fields: dataset.image_size is {config.dataset.image_size} with images in memory, "
                 "which are not resized; give paths, or leave it out"
             )
-        rows = as_images(pictures)
         data: Dataset | PictureFiles = Dataset(
-            "own", rows[kept], numbers[kept], rows[tested], numbers[tested], {},
+            "own", pictures[kept], numbers[kept], pictures[tested], numbers[tested], {},
             train_index=kept, test_index=tested, in_one_list=True, **of_classes,
         )  # fmt: skip
     else:
@@ -165,7 +168,7 @@ def _labels(labels: npt.ArrayLike, size: int) -> np.ndarray:
         )
     if not size:
         raise InputError("no images; expected at least two of a class")
-    if warning := given_labels.warning(given):
+    for warning in given_labels.warnings(given):
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return given
 

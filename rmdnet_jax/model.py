@@ -17,7 +17,7 @@ import numpy as np
 from rmdnet_jax.base.atomic import open_atomic
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import cut, one_line, shown
+from rmdnet_jax.base.text import cut, listed, one_line, shown
 from rmdnet_jax.data import given_images, label_kinds, lazy_images, pictures
 from rmdnet_jax.data.dataset import as_images, check_features, check_labels, with_three_channels
 from rmdnet_jax.data.given_images import GivenImages
@@ -39,6 +39,9 @@ from rmdnet_jax.training.checkpoints import Checkpoints
 # In the folder of a saved model, which may be a run's workdir.
 _WEIGHTS = "model"
 _ISSUES = "label_issues.csv"
+
+# What every workdir of a run has (runs/workdirs.py).
+_OF_RUN = {"config.json", ".lock"}
 
 _CHOSEN_IN_REPR = 6  # class names
 
@@ -212,8 +215,12 @@ class Model:
     def save(self, folder: str | Path) -> None:
         """Writes the model into `folder`, which is created; `load` can read it on any machine.
 
+        Args:
+          folder: a new or empty folder, or one that holds this model already: saved, or as the
+            workdir of its run.
+
         Raises:
-          InputError: the folder holds another model, or cannot be written.
+          InputError: the folder holds another model or other files, or cannot be written.
 
         Examples:
           >>> import tempfile
@@ -231,6 +238,8 @@ class Model:
             with Checkpoints(folder / _WEIGHTS, self._description()) as saved:
                 saved.check()
                 is_new = saved.latest() is None
+                if is_new:
+                    self._check_unused(folder)
                 hosts.meet("looked for a model")  # all check before one writes
                 if self.encoder and self.encoder.path.suffix and hosts.is_writer():
                     _copy(self.encoder.path, folder / _kept_name(self.encoder))
@@ -245,6 +254,18 @@ class Model:
         except OSError as error:
             reason = cut(error.strerror or error, 80)
             raise InputError(f"cannot write the model to {cut(folder)} ({reason})") from error
+
+    def _check_unused(self, folder: Path) -> None:
+        """Raises InputError if a folder without a model holds files that are neither a run's, nor
+        left over from a save that was interrupted; hidden ones do not count."""
+        names = {path.name for path in folder.iterdir()}
+        ours = {_WEIGHTS, _kept_name(self.encoder) if self.encoder else _WEIGHTS}
+        others = sorted(name for name in names - ours if not name.startswith("."))
+        if others and not names >= _OF_RUN:
+            raise InputError(
+                f"{cut(folder)} holds other files ({listed(others, 3)}) and no model; expected a "
+                "new or empty folder, or one that holds this model"
+            )
 
     def to_onnx(self, path: str | Path) -> None:
         """Writes the classifier as an ONNX file, for use without this package.

@@ -11,7 +11,7 @@ from PIL import Image
 
 import rmdnet_jax
 from rmdnet_jax import api
-from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.errors import DivergedError, InputError
 from rmdnet_jax.base.text import cell
 from rmdnet_jax.data import sources
 
@@ -195,6 +195,60 @@ def test_what_is_wrong_is_said_and_nothing_written(images, labels, fields, optio
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("row", [0, 17, 41, 59])
+def test_a_value_that_is_not_finite_is_in_a_row_of_the_users_array(value, row):
+    vectors = VECTORS.copy()
+    vectors[row, 2] = value
+    with pytest.raises(InputError) as caught:
+        rmdnet_jax.fit(vectors, LABELS)
+    assert str(caught.value) == (
+        f"features have values that are not finite, first in row {row}; expected finite numbers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (IMAGES[:, :7], "images have (7, 8) pixels; expected at least 8x8"),
+        (VECTORS[:, :1], "features have 1 feature; expected two or more"),
+        (VECTORS.astype(int), "features are int64 (60, 4); expected float32 [N, D]"),
+        (
+            IMAGES / 255,
+            "images are float64; expected uint8 from 0 to 255, as from "
+            '(x * 255).round().astype("uint8")',
+        ),
+        (
+            IMAGES.transpose(0, 3, 1, 2),
+            "images have shape (60, 3, 8, 8); expected [N, height, width, 3], as from "
+            "x.transpose(0, 2, 3, 1)",
+        ),
+    ],
+)
+def test_arrays_are_called_as_the_user_knows_them(images, says):
+    with pytest.raises(rmdnet_jax.InputError) as caught:
+        rmdnet_jax.fit(images, LABELS)
+    assert str(caught.value) == says
+
+
+def test_errors_have_names_at_the_top():
+    assert rmdnet_jax.InputError is InputError
+    assert rmdnet_jax.DivergedError is DivergedError
+    with pytest.raises(AttributeError, match="no attribute 'InputErr'"):
+        _ = rmdnet_jax.InputErr
+
+
+def test_a_path_with_blanks_around_it_is_guessed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(IMAGES[0]).save("a.png")
+    with pytest.raises(InputError) as caught:
+        rmdnet_jax.fit(["a.png", "a.png ", "b.png "], ["x", "x", "y"])
+    assert str(caught.value) == (
+        "images[1] is 'a.png ', which does not exist; did you mean 'a.png'? Expected a path "
+        "without blanks around it"
+    )
+
+
 @pytest.mark.parametrize("are_files", [False, True])
 def test_both_splits_have_their_places_in_the_one_list(are_files, tmp_path, monkeypatch):
     class Seen(Exception):
@@ -263,6 +317,17 @@ def test_labels_that_look_missing_are_told(capsys):
     labels = np.array(["cat", "dog", float("nan")] * 20)  # NumPy makes text of it
     rmdnet_jax.fit(VECTORS, labels, {"train.epochs": 1})
     assert "warning: 20 of 60 labels are the text 'nan'" in capsys.readouterr().err
+
+
+def test_names_that_differ_in_case_are_told(capsys):
+    """Before anything is compiled: here an error follows."""
+    labels = np.array(["cat", "dog ", "CAT", " cat"] * 15)
+    with pytest.raises(InputError, match="not finite"):
+        rmdnet_jax.fit(VECTORS * np.nan, labels)
+    assert capsys.readouterr().err == (
+        "warning: the classes 'CAT' (labels: 15) and 'cat' (30) differ only in case and stay "
+        "separate; if they are one class, give it one name\n"
+    )
 
 
 @pytest.mark.usefixtures("lenient_promotion")

@@ -121,6 +121,37 @@ def test_another_model_is_not_overwritten(model, tmp_path):
             dataclasses.replace(model, classes=classes).save(tmp_path)
 
 
+@pytest.mark.parametrize("files", [["a.jpg"], ["a.jpg", "config.json"], ["label_issues.csv"]])
+def test_a_folder_of_other_files_is_not_written_to(model, files, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text("mine")
+    with pytest.raises(InputError) as caught:
+        model.save(folder)
+    assert str(caught.value).endswith(
+        f"photos holds other files ({', '.join(files)}) and no model; expected a new or empty "
+        "folder, or one that holds this model"
+    )
+    assert sorted(path.name for path in folder.iterdir()) == files
+    assert {path.read_text() for path in folder.iterdir()} == {"mine"}
+
+
+def test_hidden_files_and_those_of_a_run_or_of_an_interrupted_save_do_not_matter(model, tmp_path):
+    for name, files in (
+        ("hidden", [".DS_Store"]),
+        ("run", ["config.json", ".lock", "metrics.jsonl"]),
+        ("stopped", ["model/0.orbax-checkpoint-tmp/x"]),
+    ):
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).touch()
+        model.save(tmp_path / name)
+        assert Model.load(tmp_path / name).classes == model.classes
+    (tmp_path / "hidden" / "notes.txt").touch()
+    model.save(tmp_path / "hidden")  # it holds this model
+
+
 def test_label_issues_come_most_suspicious_first(model):
     issues = model.label_issues()
     assert issues.index.tolist() == [1, 2, 0]

@@ -195,10 +195,17 @@ def test_every_test_that_the_security_page_names_is_there():
         assert f"\ndef {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
 
 
-def test_files_and_functions_that_the_method_page_names_are_there():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_files_that_a_page_names_are_there(page):
+    text = page.read_text()
+    written = re.findall(r"Saved as\s+`([\w/]+\.py)`", text)  # by the reader
+    for path in re.findall(r"`([a-z_]+/[\w/]+\.py)\b", text):
+        if path not in written:
+            assert any((root / path).is_file() for root in (ROOT / "rmdnet_jax", ROOT)), path
+
+
+def test_functions_that_the_method_page_names_are_there():
     text = method_page()
-    for path in re.findall(r"`([a-z_]+/\w+\.py)`", text):
-        assert any((root / path).is_file() for root in (ROOT / "rmdnet_jax", ROOT)), path
     defined = "\n".join(path.read_text() for path in (ROOT / "rmdnet_jax").rglob("*.py"))
     for cell in re.findall(r"`\w+/\w+\.py`: (`[^|;]*`)", text):
         for name in re.findall(r"`(\w+)`", cell):

@@ -415,15 +415,28 @@ def check_images(images: Images, where: str) -> None:
     if isinstance(images, np.ndarray) and images.ndim == 2:
         check_features(images, where)
         return
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[-1] != 3:
+        raise InputError(
+            f"{where} have shape {images.shape}; expected [N, height, width, 3], as from "
+            "x.transpose(0, 2, 3, 1)"
+        )
     if images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(
             f"{where} have shape {images.shape}; expected [N, height, width, 3] for images, or "
             "[N, D] for feature vectors"
         )
     if images.dtype != np.uint8:
-        raise InputError(f"{where} are {images.dtype}; expected uint8 from 0 to 255")
+        hint = ', as from (x * 255).round().astype("uint8")' if _is_scaled(images) else ""
+        raise InputError(f"{where} are {images.dtype}; expected uint8 from 0 to 255{hint}")
     if min(images.shape[1:3]) < 8:
         raise InputError(f"{where} have {images.shape[1:3]} pixels; expected at least 8x8")
+
+
+def _is_scaled(images: Images) -> bool:
+    """Whether these are floats in [0, 1]."""
+    if not isinstance(images, np.ndarray) or images.dtype.kind != "f" or not images.size:
+        return False
+    return bool(images.min() >= 0 and images.max() <= 1)  # False for NaN
 
 
 def check_features(features: np.ndarray, where: str) -> None:
@@ -436,7 +449,10 @@ def check_features(features: np.ndarray, where: str) -> None:
         is_finite = np.isfinite(features[start : start + _CHECKED]).all(axis=1)
         if not is_finite.all():
             row = start + int(is_finite.argmin())
-            raise InputError(f"{where} have values that are not finite, first in row {row}")
+            raise InputError(
+                f"{where} have values that are not finite, first in row {row}; expected finite "
+                "numbers"
+            )
 
 
 def check_labels(labels: np.ndarray, size: int, num_classes: int, where: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rmdnet_jax.base import paths
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, one_line
 
@@ -93,7 +94,7 @@ def _of_list(images: list) -> np.ndarray | list[str]:
     """Paths as text, arrays stacked into one."""
     are_paths = [isinstance(image, str | os.PathLike) for image in images]
     if all(are_paths):
-        return [_path(image) for image in images]
+        return [_path(image, f"images[{place}]") for place, image in enumerate(images)]
     if any(are_paths):
         path, other = are_paths.index(True), are_paths.index(False)
         raise InputError(
@@ -121,16 +122,21 @@ def _of_list(images: list) -> np.ndarray | list[str]:
     return np.stack(arrays)
 
 
-def _path(path: str | os.PathLike) -> str:
+def _path(path: str | os.PathLike, where: str) -> str:
     found = os.fspath(path)
     if isinstance(found, bytes):
         raise InputError("images has a path of type bytes; expected str or pathlib.Path")
+    if meant := paths.without_blanks(found):
+        raise InputError(
+            f"{where} is {brief(found)}, which does not exist; did you mean {brief(meant)}? "
+            "Expected a path without blanks around it"
+        )
     return os.path.expanduser(found)
 
 
 def _one_path(path: str) -> str:
     """A single path, after checking that it is not meant as a folder or a pattern of many."""
-    path = _path(path)
+    path = _path(path, "images")
     if os.path.isdir(path):
         raise InputError(f"images is a folder, {cut(path)}; expected a list of its files")
     if any(sign in path for sign in _WILD) and not os.path.exists(path):

@@ -1,6 +1,7 @@
 """Labels as users of Python have them, in any container. They are checked before they are
 converted: otherwise a missing one would become a class, and "0" and 0 the same."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut
+from rmdnet_jax.data import class_names
 from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.given_images import as_array, has_array
 
@@ -31,7 +33,8 @@ _HINTS = {
 
 
 def read(labels: Any) -> np.ndarray:
-    """The labels that a user gives: str [N] or int64 [N], none missing.
+    """The labels that a user gives: str [N] or int64 [N], none missing; texts as class_names.normal
+    makes them.
 
     Args:
       labels: N texts or N integers, not both, in a list, a tuple, or an array of any library
@@ -89,11 +92,20 @@ def numbered(labels: np.ndarray) -> tuple[tuple[str, ...] | tuple[int, ...], np.
     return tuple(names), order[numbers]
 
 
-def warning(labels: np.ndarray) -> str:
-    """A line on labels that look like missing values that were converted to text earlier; "" if
-    there are none."""
+def warnings(labels: np.ndarray) -> list[str]:
+    """A line each on labels that look like missing values that were converted to text earlier, and
+    on class names that differ only in case.
+
+    Args:
+      labels: str [N] or int64 [N].
+    """
     if labels.dtype.kind != "U":
-        return ""
+        return []
+    found = _missing_texts(labels), class_names.warning(Counter(labels.tolist()))
+    return [line for line in found if line]
+
+
+def _missing_texts(labels: np.ndarray) -> str:
     places = np.flatnonzero(np.isin(labels, _MISSING_TEXTS))
     if not len(places):
         return ""
@@ -174,7 +186,9 @@ def _check_types(values: list) -> None:
 
 def _texts(values: list[str]) -> np.ndarray:
     """Class names as str [N]."""
-    missing = [place for place, value in enumerate(values) if not value.strip()]
+    normal = {value: class_names.normal(value) for value in set(values)}
+    values = [normal[value] for value in values]
+    missing = [place for place, value in enumerate(values) if not value]
     _check_none_missing(missing, len(values))
     for place, value in enumerate(values):
         if len(value) > _LONGEST or value.endswith("\0"):  # NumPy would cut off the NUL

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rmdnet_jax.base import paths
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import brief, cut, one_line
-from rmdnet_jax.data import annotators, picture_files, split_names, table_rows
+from rmdnet_jax.data import annotators, class_names, picture_files, split_names, table_rows
 from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.dataset import NO_CLASS, SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
+from rmdnet_jax.machine import hosts
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -67,16 +69,18 @@ def find(path: str, test_fraction: float = 0.2, root: str = "") -> PictureFiles:
                 f"{path!r} is a folder, not a manifest (dataset.path); {right} (join a data set of "
                 "several Parquet files first)"
             )
-        raise InputError(f"no manifest {path!r} (dataset.path); {right}")
+        raise InputError(f"no manifest {path!r} (dataset.path); {paths.right(path, right)}")
     folder = Path(os.path.expanduser(root)) if root else place.parent
     if not os.path.isdir(folder):
-        raise InputError(f"no folder {root!r} (dataset.root); expected the one that paths are in")
+        right = paths.right(root, "expected the one that paths are in")
+        raise InputError(f"no folder {root!r} (dataset.root); {right}")
     rows = _parquet(place) if place.suffix.lower() == ".parquet" else _csv(place)
     return of_rows(rows, place, folder, test_fraction)
 
 
 def of_rows(given: Iterable[Row], place: Path, folder: Path, test_fraction: float) -> PictureFiles:
-    """The picture files of the rows of any list of them, with the rules of `find`.
+    """The picture files of the rows of any list of them, with the rules of `find`. Class names
+    that differ only in case get a warning.
 
     Args:
       given: what to call each row in an error, and its columns: path, label, and optionally split
@@ -91,7 +95,8 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, test_fraction: floa
     rows: dict[str, dict[str, str]] = {}
     named: dict[str, str] = {}  # what to call a file's row
     alike = functools.cache(_names_alike)
-    for where, row in given:
+    for where, fields in given:
+        row = _row(fields)
         file = _file(row["path"], folder, where, alike)
         if file in rows:
             raise InputError(
@@ -108,10 +113,15 @@ def of_rows(given: Iterable[Row], place: Path, folder: Path, test_fraction: floa
     if not rows:
         raise InputError(f"{place} has no rows; expected one row per picture")
     rows, skipped = _used(rows)
-    names = {name for row in rows.values()
-             for name in (row.get("label"), row.get("true_label"), *_votes(row).values())
-             if name}  # fmt: skip
+    names = Counter(
+        name
+        for row in rows.values()
+        for name in (row.get("label"), row.get("true_label"), *_votes(row).values())
+        if name
+    )
     classes = in_order(names)
+    if warning := class_names.warning(names):
+        hosts.warn(warning)
     _fill_labels(rows.values(), classes)
     train, test = _splits(rows, classes, test_fraction)
     number = {name: i for i, name in enumerate(classes)}
@@ -163,7 +173,7 @@ def _file(
     would have. `alike` is _names_alike.
 
     Raises:
-      InputError: it is not a path, or not in `root`.
+      InputError: it is not a path, or not in `root`, or exists only without the blanks around it.
     """
     file = _inside(path, root, where)
     if os.path.lexists(root / file):
@@ -172,6 +182,11 @@ def _file(
     if os.path.lexists(root / slashed):
         return slashed
     found = _alike(file, root, alike) or _alike(slashed, root, alike)
+    if not found and (meant := paths.without_blanks(path, root)):
+        raise InputError(
+            f"{where}: there is no file {brief(path)}; did you mean {brief(meant)}? Expected a "
+            "path without blanks around it"
+        )
     return _inside(found, root, where) if found else file
 
 
@@ -300,8 +315,7 @@ def _training_truth(files: list[str], rows: Mapping[str, Mapping[str, str]]) -> 
 
 
 def _csv(place: Path) -> Iterator[Row]:
-    for where, fields in table_rows.of_csv(place, functools.partial(_check_columns, place)):
-        yield where, _row(fields)
+    return table_rows.of_csv(place, functools.partial(_check_columns, place))
 
 
 def _parquet(place: Path) -> Iterator[Row]:
@@ -319,8 +333,7 @@ def _parquet(place: Path) -> Iterator[Row]:
                 for fields in batch.to_pylist():
                     count += 1
                     where = f"{place}, row {count}"
-                    texts = {name: table_rows.text(fields[name], name, where) for name in read}
-                    yield where, _row(texts)
+                    yield where, {name: table_rows.text(fields[name], name, where) for name in read}
     except InputError:
         raise
     except Exception as error:  # whatever an arbitrary file makes the readers raise
@@ -328,10 +341,9 @@ def _parquet(place: Path) -> Iterator[Row]:
 
 
 def _row(fields: Mapping[str, str]) -> dict[str, str]:
-    """The columns that are used, without spaces around labels, and with one form of characters that
-    look the same, as these would make separate classes."""
+    """The columns that are used, with class names as class_names.normal makes them."""
     return {
-        name: value if name == "path" else unicodedata.normalize("NFC", value.strip())
+        name: value if name == "path" else class_names.normal(value)
         for name, value in fields.items()
         if name in _COLUMNS or _is_vote(name)
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rmdnet_jax.base import paths
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, shown
 from rmdnet_jax.data import (
@@ -24,6 +25,7 @@ from rmdnet_jax.data import (
 )
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import (
+    NO_CLASS,
     Dataset,
     as_images,
     check_images,
@@ -182,9 +184,9 @@ def _kind(path: str) -> str:
     if suffix == ".npz":
         return "npz"
     problem = "no folder or file" if not path or not os.path.exists(place) else "no data set in"
+    right = f"expected a folder with one subfolder per class, a manifest ({', '.join(_LISTS)}), or "
     raise InputError(
-        f"{problem} {cut(path)!r} (dataset.path); expected a folder with one subfolder per class, "
-        f"a manifest ({', '.join(_LISTS)}), or a .npz"
+        f"{problem} {cut(path)!r} (dataset.path); {paths.right(path, right + 'a .npz')}"
     )
 
 
@@ -256,6 +258,8 @@ def load_npz(file: Path, name: str = "") -> Dataset:
     given_names = arrays.pop("class_names", None)
     labels = {key: _labels(value, key, place) for key, value in arrays.items()}
     numbering = [key for key in (*_NPZ_LABELS, _NPZ_TRUTH) if key in labels]
+    names = None if given_names is None else given_names.size
+    _check_from_zero([labels[key] for key in numbering], names, place)
     if given_names is None:
         numbered = _numbered_classes(place, *(labels[key] for key in numbering))
         known = _KNOWN_CLASSES.get(name, ())
@@ -336,6 +340,27 @@ def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
             "expected labels from 0 to the number of classes minus 1"
         )
     return tuple(str(label) for label in range(largest + 1))
+
+
+def _check_from_zero(label_arrays: list[np.ndarray], names: int | None, place: str) -> None:
+    """Raises InputError if classes are numbered from 1: of all labels, none is 0.
+
+    Args:
+      label_arrays: of all splits; those that are not integers are ignored, as their own check
+        reports them.
+      names: the number of class names, or None if there are none.
+      place: what to call the file.
+    """
+    values = [array[array != NO_CLASS] for array in label_arrays if array.dtype.kind in "iu"]
+    values = [array for array in values if array.size]
+    least = min((int(array.min()) for array in values), default=0)
+    largest = max((int(array.max()) for array in values), default=0)
+    # With another number of names than classes, it is these that may be wrong.
+    if least == 1 and names in (None, largest):
+        raise InputError(
+            f"the labels of {place} go from 1 to {largest}, so that class 0 is empty; expected "
+            "labels from 0: subtract 1 from the labels"
+        )
 
 
 def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:

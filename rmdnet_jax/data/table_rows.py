@@ -2,11 +2,16 @@
 CSV would have."""
 
 import csv
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import brief
+
+# What separates the fields of tables that are called CSV, other than commas.
+_SEPARATORS = {";": "';'", "\t": "a tab"}
 
 
 def of_csv(
@@ -24,7 +29,9 @@ def of_csv(
     """
     try:
         with open(place, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            header = file.readline()
+            _check_separator(header, place)
+            reader = csv.reader(itertools.chain([header] if header else [], file), strict=True)
             columns = [name.strip() for name in next(reader, [])]
             check(columns)
             for fields in reader:
@@ -43,6 +50,15 @@ def of_csv(
         ) from error
     except (csv.Error, OSError) as error:
         raise InputError(f"{place} cannot be read as CSV ({error})") from error
+
+
+def _check_separator(header: str, place: Path) -> None:
+    """Raises InputError for a first line without a comma and with another separator."""
+    found = next((name for sign, name in _SEPARATORS.items() if sign in header.strip()), None)
+    if found and "," not in header:
+        raise InputError(
+            f"{place} has the header {brief(header.strip())}, separated by {found}; expected commas"
+        )
 
 
 def text(value: Any, column: str, where: str) -> str:

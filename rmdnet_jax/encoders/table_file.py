@@ -30,15 +30,25 @@ class Rows(NamedTuple):
     what: str
     needs_test: bool
 
-    @property
-    def right(self) -> str:
-        """For an error: what was expected."""
-        test = "`test` [M, D]" if self.needs_test else "optionally `test` [M, D]"
-        return (
-            f"expected a .npz with `train` [N, D] and {test}, or with `{self.what}` [K, D] and "
-            "`paths` [K] or, for rmdnet_jax.fit, `index` [K], or a .npy with rows in the images' "
-            "order, training images first"
-        )
+    def right(self, data: Dataset | None) -> str:
+        """For an error: what was expected for this data, or, if it is not known yet, for any."""
+        joined = f"`{self.what}` [K, D] and"
+        split = f"`train` [N, D] and {'' if self.needs_test else 'optionally '}`test` [M, D]"
+        if data is None:
+            return (
+                f"expected a .npz with {joined} `paths` [K] for picture files, or {split} for "
+                "arrays, or a .npy with one row per image for rmdnet_jax.fit"
+            )
+        has_files = data.train_files is not None
+        if data.in_one_list:
+            keys = "`index` [K]" + (" or `paths` [K]" if has_files else "")
+            return (
+                "expected a .npy with one row per image, in the list's order, or a .npz with "
+                f"{joined} {keys}"
+            )
+        if has_files:
+            return f"expected a .npz with {joined} `paths` [K], as in label_issues.csv"
+        return f"expected a .npz with {split}, or a .npy with one row per image, training first"
 
 
 EMBEDDINGS = Rows("config.encoder.path", "embeddings", needs_test=True)
@@ -58,16 +68,15 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
       InputError: it is not such a file, an image has no row, or rows are not of this kind.
     """
     where = f"{kind.field}, {path}"
-    held = _held(path, kind)
+    held, right = _held(path, kind, data), kind.right(data)
     names = set(held)
     if path.suffix.lower() == ".npy":
-        rows = _floats(held["rows"], where, kind)
+        rows = _floats(held["rows"], where, kind, data)
         if (places := _places(data)) is not None:
             return _placed(rows, places, sum(map(len, places)) + len(data.skipped_files), where)
         if data.train_files is not None:
             raise InputError(
-                f"{where}: the rows of a .npy are in order, but picture files have none; "
-                f"{kind.right}"
+                f"{where}: the rows of a .npy are in order, but picture files have none; {right}"
             )
         counts = len(data.train_images), len(data.test_images)
         is_whole = len(rows) == sum(counts)
@@ -81,7 +90,7 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
         return _split(held, data, where, kind)
     if kind.what in names and names & {"paths", "index"}:
         return _joined(held, data, where, kind)
-    raise _unlike(held, where, kind)
+    raise _unlike(held, where, right)
 
 
 def size(path: Path) -> int:
@@ -91,19 +100,19 @@ def size(path: Path) -> int:
       InputError: it is not such a file.
     """
     kind = EMBEDDINGS
-    where, held = f"{kind.field}, {path}", _held(path, kind)
+    where, held = f"{kind.field}, {path}", _held(path, kind, None)
     for name in ("rows", "train", kind.what):
         if name in held:
-            return _floats(held[name], where, kind).shape[1]
-    raise _unlike(held, where, kind)
+            return _floats(held[name], where, kind, None).shape[1]
+    raise _unlike(held, where, kind.right(None))
 
 
-def _held(path: Path, kind: Rows) -> dict[str, np.ndarray]:
+def _held(path: Path, kind: Rows, data: Dataset | None) -> dict[str, np.ndarray]:
     """The arrays of a file by name; that of a .npy is called "rows"."""
     where = f"{kind.field}, {path}"
     largest = _MEMORY_SHARE * memory.host_bytes()
     if not os.path.isfile(path):
-        raise InputError(f"{where}, is not a file; {kind.right}")
+        raise InputError(f"{where}, is not a file; {kind.right(data)}")
     try:
         is_one = path.suffix.lower() == ".npy"
         return {"rows": npy.load(path)} if is_one else npy.load_all(path, largest)
@@ -111,8 +120,8 @@ def _held(path: Path, kind: Rows) -> dict[str, np.ndarray]:
         raise InputError(f"{where}, cannot be read: {error}") from error
 
 
-def _unlike(held: dict[str, np.ndarray], where: str, kind: Rows) -> InputError:
-    return InputError(f"{where}, contains {', '.join(sorted(map(shown, held)))}; {kind.right}")
+def _unlike(held: dict[str, np.ndarray], where: str, right: str) -> InputError:
+    return InputError(f"{where}, contains {', '.join(sorted(map(shown, held)))}; {right}")
 
 
 def _places(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
@@ -137,9 +146,10 @@ def _placed(
     return train, test
 
 
-def _floats(array: np.ndarray, where: str, kind: Rows) -> np.ndarray:
+def _floats(array: np.ndarray, where: str, kind: Rows, data: Dataset | None) -> np.ndarray:
     if array.dtype.kind != "f" or array.ndim != 2:
-        raise InputError(f"{where}: {kind.what} are {array.dtype} {array.shape}; {kind.right}")
+        right = kind.right(data)
+        raise InputError(f"{where}: {kind.what} are {array.dtype} {array.shape}; {right}")
     rows = as_images(array)
     check_features(rows, where)
     return rows
@@ -149,14 +159,16 @@ def _split(
     held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
     if _places(data) is not None or data.train_files is not None:
+        reason = "the split of this data is drawn here"
+        if _places(data) is None:
+            reason = "picture files have no order"
         raise InputError(
-            f"{where}: it has a train and a test array, but the split of this data is drawn here; "
-            f"expected `{kind.what}` with `paths`, or for rmdnet_jax.fit with `index`, or a .npy"
+            f"{where}: it has a train and a test array, but {reason}; {kind.right(data)}"
         )
-    train = _floats(held["train"], f"{where}: train", kind)
+    train = _floats(held["train"], f"{where}: train", kind, data)
     test = train[:0]
     if "test" in held:
-        test = _floats(held["test"], f"{where}: test", kind)
+        test = _floats(held["test"], f"{where}: test", kind, data)
     for name, rows, images in (
         ("train", train, data.train_images), ("test", test, data.test_images),
     ):  # fmt: skip
@@ -167,7 +179,8 @@ def _split(
             )
     if train.shape[1] != test.shape[1]:
         raise InputError(
-            f"{where}: train has {train.shape[1]} features and test {test.shape[1]}; {kind.right}"
+            f"{where}: train has {train.shape[1]} features and test {test.shape[1]}; "
+            f"{kind.right(data)}"
         )
     return train, test
 
@@ -176,25 +189,27 @@ def _joined(
     held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
     """By path, or by the image's position in what the user gave."""
-    rows = _floats(held[kind.what], f"{where}: {kind.what}", kind)
+    rows = _floats(held[kind.what], f"{where}: {kind.what}", kind, data)
     by = "paths" if "paths" in held else "index"
     keys = held[by]
     is_right = keys.dtype.kind in ("U" if by == "paths" else "iu")
     if keys.shape != (len(rows),) or not len(keys) or not is_right:
         raise InputError(
-            f"{where}: {by} are {keys.dtype} {keys.shape} for {len(rows):,} rows; {kind.right}"
+            f"{where}: {by} are {keys.dtype} {keys.shape} for {len(rows):,} rows; "
+            f"{kind.right(data)}"
         )
     wanted: tuple
     if by == "paths":
         if data.train_files is None or data.test_files is None:
-            raise InputError(f"{where}: it has paths, but {data.name} has none; {kind.right}")
+            right = kind.right(data)
+            raise InputError(f"{where}: it has paths, but {data.name} has none; {right}")
         names = [shown(str(key)) for key in keys]
         wanted = data.train_files, data.test_files
     else:
         if (places := _places(data)) is None:
             raise InputError(
                 f"{where}: it has an index, but the images of {data.name} are not in one list; "
-                "expected a .npz with `train` and `test`"
+                f"{kind.right(data)}"
             )
         names = keys.tolist()
         wanted = tuple(part.tolist() for part in places)

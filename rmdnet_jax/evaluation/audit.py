@@ -1,4 +1,4 @@
-"""Problems of the images themselves: duplicates, test images that are also training images, one
+"""Problems of the images themselves: duplicates, test images that look like training images, one
 image with two labels, outliers, and dark, bright, blank, blurry, tiny and oblong images."""
 
 import csv
@@ -109,13 +109,13 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
     )
     both = _of_both(rows, *embeddings)
     found: list[Finding] = []
-    thumbnails = None
+    looks = None
     if data.are_pictures:
         looks = quality.joined(
             quality.look(_part(data.train_images, rows[0])),
             quality.look(_part(data.test_images, rows[1])),
         )
-        digests, thumbnails = looks.digest, looks.thumbnail
+        digests = looks.digest
         scores = quality.issues(looks)
         if data.train_sizes is not None and data.test_sizes is not None:
             scores |= quality.shapes(_of_both(rows, data.train_sizes, data.test_sizes))
@@ -130,7 +130,7 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
         detail = f"cosine distance to nearest neighbours {distance[i]:.3f}, median {typical:.3f}"
         found.append(images.finding(i, "outlier", score[i], detail=detail))
     same = duplicates.exact(digests)
-    alike = _near(both, thumbnails, duplicates.distinct(len(both), same))
+    alike = _near(both, looks, duplicates.distinct(len(both), same))
     found += _of_duplicates(images, same, alike.pairs, data.class_names)
     order = {issue: number for number, issue in enumerate(ISSUES)}
     found.sort(key=lambda one: (order[one.issue], one.group or 0, -one.score))
@@ -157,14 +157,15 @@ def write_csv(path: Path, audit: Audit, data: Dataset) -> None:
             )
 
 
-def _near(embeddings: np.ndarray, thumbnails: np.ndarray | None, distinct: np.ndarray) -> Near:
-    """Near duplicates among the distinct rows; of feature vectors if there are no thumbnails."""
+def _near(embeddings: np.ndarray, looks: quality.Looks | None, distinct: np.ndarray) -> Near:
+    """Near duplicates among the distinct rows; of feature vectors if there are no looks."""
     if len(distinct) < len(embeddings):
         embeddings = embeddings[distinct]
-    if thumbnails is None:
+    if looks is None:
         found = duplicates.near_vectors(embeddings)
     else:
-        found = duplicates.near(outliers.directions(embeddings), thumbnails[distinct])
+        thumbnails, chroma = looks.thumbnail[distinct], looks.chroma[distinct]
+        found = duplicates.near(outliers.directions(embeddings), thumbnails, chroma)
     first, second, similarity = found.pairs
     return found._replace(pairs=Pairs(distinct[first], distinct[second], similarity))
 

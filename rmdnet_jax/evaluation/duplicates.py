@@ -2,22 +2,18 @@
 differently.
 
 Candidates are pairs whose embeddings or tiny greyscale images are similar; a pair is reported only
-if the pixels confirm it, so that a teacher that embeds all cats alike produces no false pairs. Of
-exact copies only one is compared (`distinct`): otherwise their pairs would crowd out all others.
-Every pair of rows is compared, a block at a time; memory grows with images, not with pairs.
+if the pixels confirm it (same_picture.py), in brightness and in colour, so that neither a teacher
+that embeds all cats alike nor one product in two colours produces false pairs. Of exact copies only
+one is compared (`distinct`): otherwise their pairs would crowd out all others. Every pair of rows
+is compared, a block at a time; memory grows with images, not with pairs.
 """
 
-import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from rmdnet_jax.evaluation import outliers
-
-# Two greyscale images are duplicates from this correlation on, the best after cropping either.
-CONFIRMED = 0.97
+from rmdnet_jax.evaluation import outliers, same_picture
 
 # Similarity from which a pair is compared in detail: of embeddings (cosine, mean subtracted) and of
 # greyscale images of 8 x 8 (correlation).
@@ -34,14 +30,6 @@ _USUAL = 0.25
 
 # Feature vectors are compared by their cosine similarity alone, mean subtracted.
 _SAME_VECTOR = 0.999
-
-_SIDE, _CLOSE = 8, 16  # side in pixels of greyscale images: to find pairs, and to confirm them
-
-# Shares of a side that a crop keeps, and its offsets as shares of the remainder.
-_CROPS, _PLACES = (0.95, 0.9, 0.85), (0.0, 0.25, 0.5, 0.75, 1.0)
-
-# Only pairs that reach this at 8 x 8 in some crop, with every other offset, are tried with all.
-_HOPEFUL = 0.93
 
 # Rows that are compared with all others at once; fewer if there are very many, to bound memory.
 _ROWS, _PRODUCTS = 1024, 1 << 24
@@ -79,15 +67,17 @@ def distinct(size: int, same: Pairs) -> np.ndarray:
     return np.flatnonzero(is_first)
 
 
-def near(embeddings: np.ndarray, thumbnails: np.ndarray) -> Near:
+def near(embeddings: np.ndarray, thumbnails: np.ndarray, chroma: np.ndarray) -> Near:
     """Pairs of images that are nearly the same.
 
     Args:
       embeddings: float32 [N, D], centred rows of length 1 (outliers.directions).
       thumbnails: float32 [N, s, s], greyscale.
+      chroma: float32 [N, c, c, 2], as in quality.Looks.
     """
-    small, close = (_grey(thumbnails, side) for side in (_SIDE, _CLOSE))
-    mirrored = _grey(thumbnails[:, :, ::-1], _SIDE)
+    sides = same_picture.COARSE, same_picture.FINE
+    small, close = (same_picture.grey(thumbnails, side) for side in sides)
+    mirrored = same_picture.grey(thumbnails[:, :, ::-1], same_picture.COARSE)
     found = [
         _alike(embeddings, embeddings, _EMBEDDING),
         _alike(small, small, _GREY),
@@ -97,8 +87,11 @@ def near(embeddings: np.ndarray, thumbnails: np.ndarray) -> Near:
         np.concatenate([getattr(one.pairs, name) for one in found]) for name in ("first", "second")
     )
     pairs = np.unique(np.stack([first, second], axis=1), axis=0)
-    similarity = _by_parts(pairs, lambda part: _confirmed(thumbnails, part))
-    kept = similarity >= max(CONFIRMED, 1 - _USUAL * (1 - _usual(close)))
+    similarity = _by_parts(pairs, lambda part: same_picture.correlation(thumbnails, part))
+    enough = max(same_picture.CONFIRMED, 1 - _USUAL * (1 - _usual(close)))
+    kept = np.flatnonzero(similarity >= enough)
+    agree = _by_parts(pairs[kept], lambda part: same_picture.same_colours(thumbnails, chroma, part))
+    kept = kept[agree > 0]
     passed_over = sum(one.passed_over for one in found)
     return Near(Pairs(pairs[kept, 0], pairs[kept, 1], similarity[kept]), passed_over)
 
@@ -156,72 +149,6 @@ def groups(size: int, pairs: Pairs) -> np.ndarray:
     return number
 
 
-def _grey(thumbnails: np.ndarray, side: int) -> np.ndarray:
-    """float32 [N, side * side], of length 1 and mean 0, so that a product is a correlation; a
-    uniform image is all zero and similar to none."""
-    return _standardised(_part(thumbnails, side, 1, 0, 0))
-
-
-def _standardised(pictures: np.ndarray) -> np.ndarray:
-    rows = pictures.reshape(len(pictures), pictures.shape[1] * pictures.shape[2])
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    # The remainder of a uniform image is rounding.
-    return np.where(length > 1e-4 * rows.shape[1] ** 0.5, rows / np.maximum(length, 1e-12), 0)
-
-
-def _part(pictures: np.ndarray, side: int, share: float, top: float, left: float) -> np.ndarray:
-    """float32 [n, side, side] of [n, H, W], or of a crop with `share` of either side, whose offset
-    is `top` and `left` of the remainder."""
-    rows, columns = (
-        _box(length, side, share, place)
-        for length, place in zip(pictures.shape[1:], (top, left), strict=True)
-    )
-    return rows @ pictures @ columns.T
-
-
-@functools.cache
-def _box(length: int, side: int, share: float, place: float) -> np.ndarray:
-    """float32 [side, length]: averages over `side` equal boxes of a part of the `length` pixels,
-    `share` of them, whose offset is `place` of the remainder."""
-    edges = (place * (1 - share) + share * np.arange(side + 1) / side) * length
-    pixels = np.arange(length)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    weights = np.maximum(overlap, 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _confirmed(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Correlation float64 [P] of the pixels of each pair, int [P, 2], for the best alignment of the
-    two: as they are or one mirrored, whole or one cropped."""
-    first, second = thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]]
-    as_is, mirrored = (
-        (_grey(first, _CLOSE) * _grey(other, _CLOSE)).sum(axis=1)
-        for other in (second, second[:, :, ::-1])
-    )
-    second = np.where((mirrored > as_is)[:, None, None], second[:, :, ::-1], second)
-    best = np.maximum(as_is, mirrored)
-    unsure = np.flatnonzero(best < CONFIRMED)
-    coarse = _of_crops(first[unsure], second[unsure], _SIDE, _PLACES[::2])
-    unsure = unsure[coarse >= _HOPEFUL]
-    fine = _of_crops(first[unsure], second[unsure], _CLOSE, _PLACES)
-    best[unsure] = np.maximum(best[unsure], fine)
-    return np.clip(best.astype(np.float64), 0, 1)
-
-
-def _of_crops(
-    first: np.ndarray, second: np.ndarray, side: int, places: tuple[float, ...]
-) -> np.ndarray:
-    """Best correlation float32 [P] of one image of each pair [P, s, s] with a crop of the other."""
-    best = np.full(len(first), -1, np.float32)
-    for one, other in ((first, second), (second, first)):
-        whole = _grey(one, side)
-        for share, top, left in itertools.product(_CROPS, places, places):
-            part = _standardised(_part(other, side, share, top, left))
-            best = np.maximum(best, (whole * part).sum(axis=1))
-    return best
-
-
 def _alike(rows: np.ndarray, others: np.ndarray, least: float) -> Near:
     """The pairs of a row with a later one of the `others` whose product is at least `least`; only
     the most similar of them if there are too many."""
@@ -273,11 +200,11 @@ def _joined(found: list[Near]) -> Near:
     )
 
 
-def _by_parts(pairs: np.ndarray, similarity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The similarity float64 [P] of pairs, int [P, 2], computed in batches."""
+def _by_parts(pairs: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A measure of pairs, int [P, 2], as float64 [P], computed in batches."""
     starts = range(0, len(pairs), _CLOSELY)
     return np.concatenate(
-        [np.zeros(0), *(similarity(pairs[start : start + _CLOSELY]) for start in starts)]
+        [np.zeros(0), *(measure(pairs[start : start + _CLOSELY]) for start in starts)]
     )
 
 

@@ -15,6 +15,9 @@ from rmdnet_jax.data.lazy_images import Images
 # Pixels per side of a thumbnail; a smaller image is its own thumbnail.
 THUMBNAIL = 32
 
+# Side in pixels of an image's colours.
+COLOURS = 8
+
 # Pixels in one block: intermediate results stay in a core's cache, which makes the pass twice as
 # fast as with blocks of 16 MB.
 _BLOCK = 1 << 18
@@ -43,6 +46,7 @@ class Looks:
     Attributes:
       digest: uint8 [N, 16], equal only for equal pixels.
       thumbnail: float32 [N, s, s] in [0, 1], greyscale.
+      chroma: float32 [N, c, c, 2] in [-1, 1], red and blue minus the brightness; 0 is grey.
       low, high: float32 [N] in [0, 1], brightness that 5 % are below, and above.
       contrast: float32 [N], standard deviation of the brightness.
       sharpness: float32 [N], variance of the Laplacian divided by that of the brightness, at least
@@ -51,6 +55,7 @@ class Looks:
 
     digest: np.ndarray
     thumbnail: np.ndarray
+    chroma: np.ndarray
     low: np.ndarray
     high: np.ndarray
     contrast: np.ndarray
@@ -112,6 +117,12 @@ def _look(block: np.ndarray) -> Looks:
     height, width = grey.shape[1:]
     side = min(THUMBNAIL, height, width)
     thumbnail = _means(_means(grey, side, axis=1), side, axis=2)
+    few = min(COLOURS, height, width)
+    coarse, *colours = (
+        _means(_means(part, few, axis=1), few, axis=2)
+        for part in (grey, *(channel.astype(np.float32) / 255 for channel in (red, blue)))
+    )
+    chroma = np.stack([part - coarse for part in colours], axis=-1)
     values = np.sort(thumbnail.reshape(len(block), -1), axis=1)
     twentieth = values.shape[1] // 20
     contrast = np.sqrt(_variances(grey))
@@ -124,7 +135,7 @@ def _look(block: np.ndarray) -> Looks:
         sharpness = _variances(laplacian) / np.maximum(contrast**2, 1e-12)
     return Looks(
         np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
-        thumbnail, values[:, twentieth], values[:, -1 - twentieth], contrast, sharpness,
+        thumbnail, chroma, values[:, twentieth], values[:, -1 - twentieth], contrast, sharpness,
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def opening(
     if skipped := data.skipped_files:
         named = ", ".join(shown(file.path) for file in skipped[:_NAMED])
         named += ", ..." if len(skipped) > _NAMED else ""
-        place += f"\nskipped  {len(skipped):,} files ({named}); see skipped_files.csv"
+        place += f"\nskipped  {_counted(len(skipped), 'file')} ({named}); see skipped_files.csv"
     place += "".join(f"\nchanged  {shown(line)}" for line in data.changes)
     noise = f"noise    {labels.kind}"
     if labels.rate_asked is not None:
@@ -46,8 +46,8 @@ def opening(
     if review := labels.review:
         seen = int(review.train.sum() + review.test.sum())
         noise += (
-            f"\nreviewed {seen:,} labels, {review.corrected:,} of them corrected; "
-            f"{review.removed:,} images removed"
+            f"\nreviewed {_counted(seen, 'label')}, {review.corrected:,} of them corrected; "
+            f"{_counted(review.removed, 'image')} removed"
         )
     return (
         f"data     {data.name}: {len(data.train_images):,} training and "
@@ -64,9 +64,14 @@ def opening(
 def choices(config: ConfigDict, reasons: Mapping[str, str]) -> list[str]:
     """A line for every field that was chosen from the data, with its value and the reason."""
     return [
-        f"chosen   {field} {configuration.get(config, field)}: {reason}"
+        f"chosen   {field} {'none' if value == '' else value}: {reason}"
         for field, reason in reasons.items()
+        for value in [configuration.get(config, field)]
     ]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _classifier(results: dict, percent: Callable[[str], str]) -> str:
@@ -107,7 +112,7 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
             del beside["random encoder"]
         if len(results["image_shape"]) == 1:
             del beside["pixels"]
-        knn = f"{results['teacher_kind']} {percent('teacher_knn_accuracy')}"
+        knn = f"{results['teacher_title']} {percent('teacher_knn_accuracy')}"
         others = ", ".join(f"{what} {share}" for what, share in beside.items())
         if "teacher_parameters" not in results or results["teacher_knn_accuracy"] is not None:
             rows.append(("teacher kNN", f"{knn}   ({others})" if others else knn))

@@ -17,7 +17,7 @@ _SHOWN = 6  # images per issue
 _SAID = {
     "exact_duplicate": "exact duplicates",
     "near_duplicate": "near duplicates",
-    "leak": "test images that are also training images",
+    "leak": "test images that look like training images",
     "label_conflict": "in groups of duplicates with different labels",
     "outlier": "unlike all others",
     "blank": "blank",
@@ -27,12 +27,16 @@ _SAID = {
     "tiny": "much smaller than the others",
     "oblong": "oblong",
 }
+_SAID_OF_ONE = _SAID | {"leak": "test image that looks like a training image"}
 
 
 def section(folder: Path, audit: Audit, data: Dataset) -> Section:
     """The findings of the audit as text and, for pictures, as a PNG in `folder`."""
     counts = {issue: count for issue, count in audit.counts().items() if count}
-    said = ", ".join(f"{count:,} {_SAID[issue]}" for issue, count in counts.items())
+    said = ", ".join(
+        f"{count:,} {(_SAID_OF_ONE if count == 1 else _SAID)[issue]}"
+        for issue, count in counts.items()
+    )
     checked = f"{audit.looked_at:,} images were checked"
     if audit.looked_at < audit.images:
         checked += f" (of {audit.images:,}; evenly spaced)"

@@ -208,7 +208,10 @@ def _noise(folder: Path, outcome: Outcome, results: dict) -> Section | None:
     estimated = suspicion.transition if suspicion else None
     matrices = {
         "transition": (labels.transition, "Actual: given labels by true class."),
-        "transition_estimated": (estimated, "Estimated: the same, without using true labels."),
+        "transition_estimated": (
+            estimated,
+            "Estimated without true labels: given labels by true class.",
+        ),
     }
     drawn = []
     for name, (matrix, caption) in matrices.items():

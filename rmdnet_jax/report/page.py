@@ -83,6 +83,7 @@ def write(
         remarks=[text for text in (terms.of(results).caution, config["report"]["remark"]) if text],
         sections=sections,
         suspects=suspects,
+        is_all=len(suspects) == results["train_images"],
         cards=_CARDS,
         key=kept_under,
         present=present,
@@ -136,7 +137,7 @@ def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
         ),
         (results.get("baseline_title", ""), "baseline_test_accuracy", "same seed, same budget"),
         (
-            f"{called.knn} of the {results['teacher_kind']} teacher",
+            f"{called.knn} of the {results['teacher_title']}",
             "teacher_knn_accuracy",
             f"{random}{pixels}neighbours vote with {{knn_labels}} labels",
         ),

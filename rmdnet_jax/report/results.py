@@ -143,6 +143,7 @@ def summarise(outcome: Outcome) -> dict:
     if agreed := _consensus(outcome):
         results |= consensus.summarise(agreed, labels)
     results["teacher_kind"] = teacher.kind if teacher else "none"
+    results["teacher_title"] = teacher.source.title if teacher else None
     for encoder in ("knn_accuracy", "random_encoder_knn_accuracy", "pixel_knn_accuracy"):
         name = "teacher_knn_accuracy" if encoder == "knn_accuracy" else encoder
         results[name] = getattr(teacher.verdict, encoder) if teacher else None

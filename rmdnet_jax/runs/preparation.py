@@ -19,6 +19,7 @@ from rmdnet_jax.data import labels as label_source
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.picture_files import PictureFiles
+from rmdnet_jax.encoders.classical import ClassicalEncoder
 from rmdnet_jax.encoders.resnet_file import ResNetEncoder
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import devices, hosts, memory
@@ -130,6 +131,7 @@ def _run(
             stage_run.convolution_dtype(model.precision), config.augment.flip,
             rgrl.teacher_embedding == "projector", config.rm.to_dict(),
             (encoded.train, encoded.test) if encoded else None, pretrained, model.block, known,
+            isinstance(encoder, ClassicalEncoder),
         )  # fmt: skip
         source = teachers.get(teacher.kind).build(recipe, data)
     story = encoded.story if encoded and data.are_pictures else ""

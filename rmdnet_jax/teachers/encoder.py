@@ -1,5 +1,5 @@
-"""A teacher that is a pretrained encoder: a table of its embeddings of the clean images, or the
-data itself if that is feature vectors."""
+"""A teacher that is an encoder, pretrained or built in: a table of its embeddings of the clean
+images, or the data itself if that is feature vectors."""
 
 import dataclasses
 from typing import ClassVar
@@ -82,7 +82,13 @@ class EncoderSource(Source):
 
     @classmethod
     def build(cls, recipe: Recipe, data: Dataset) -> "EncoderSource":
-        """The kind with the embeddings of the recipe."""
+        """The kind with the embeddings of the recipe, named for what they are."""
+        if not data.are_pictures:
+            return VectorSource._of(recipe)
+        return BuiltInSource._of(recipe) if recipe.is_built_in else cls._of(recipe)
+
+    @classmethod
+    def _of(cls, recipe: Recipe) -> "EncoderSource":
         assert recipe.embeddings
         return cls(*recipe.embeddings, recipe.pretrained)
 
@@ -101,6 +107,26 @@ class EncoderSource(Source):
         return Weights(
             {"backbone": self.pretrained.params}, {"backbone": self.pretrained.batch_stats}
         )
+
+
+class BuiltInSource(EncoderSource):
+    """The same of the encoder without a download, encoders/classical.py."""
+
+    title: ClassVar[str] = "built-in encoder"
+    story: ClassVar[str] = (
+        "The teacher is the built-in encoder, histograms of colours and of gradients of the clean "
+        "images: nothing was trained."
+    )
+    remedy: ClassVar[str] = "use a pretrained encoder (encoder.path, docs/encoders.md)"
+
+
+class VectorSource(EncoderSource):
+    """The same where the data itself is feature vectors."""
+
+    title: ClassVar[str] = "given feature vectors"
+    story: ClassVar[str] = (
+        "The teacher is the data itself, your feature vectors: nothing was trained."
+    )
 
 
 KIND = EncoderSource

@@ -60,6 +60,7 @@ class Recipe:
       embeddings: of the training and the test images by the run's encoder, float32 [N, D] and
         [M, D]; None without an encoder.
       classifier: what the path names, if it is a trained classifier.
+      is_built_in: whether the run's encoder is the one without a download.
 
     Examples:
       What a kind's `build` is given; in a test of a kind, made by hand:
@@ -83,6 +84,7 @@ class Recipe:
     pretrained: Pretrained | None = None
     block: str = "basic"
     classifier: Trained | None = None
+    is_built_in: bool = False
 
 
 class Source(Protocol):

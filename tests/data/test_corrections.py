@@ -29,6 +29,7 @@ def test_a_file_with_a_comma_in_its_name_is_one(tmp_path):
         (b"", "has the columns none"),
         (b"a,b\n", "has the columns 'a', 'b'; expected the columns verdict, class, path or ind"),
         (b"index,class\n", "has the columns"),
+        (b"index;verdict\n1;keep\n", "'index;verdict', separated by ';'; expected commas"),
         (b"verdict,class\n", "has the columns"),
         (b"index,index,verdict\n", "each once"),
         (b"index,verdict\n1\n", "line 2 has 1 fields; expected 2"),

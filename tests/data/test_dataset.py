@@ -43,6 +43,15 @@ BAD = {
     "rank": ({"train_images": IMAGES[0]}, r"train images of beasts have shape \(8, 9, 3\)"),
     "channels": ({"test_images": IMAGES[:6, ..., :1]}, "test images of beasts have shape"),
     "dtype": ({"train_images": IMAGES / 255}, "are float64; expected uint8"),
+    "scaled": (
+        {"train_images": np.full((20, 8, 9, 3), 0.5)},
+        r'to 255, as from \(x \* 255\)\.round\(\)\.astype\("uint8"\)$',
+    ),
+    "not scaled": ({"train_images": np.full((20, 8, 9, 3), 1.5)}, "expected uint8 from 0 to 255$"),
+    "channels first": (
+        {"train_images": np.zeros((20, 3, 8, 9), np.uint8)},
+        r"\(20, 3, 8, 9\); expected \[N, height, width, 3\], as from x\.transpose\(0, 2, 3, 1\)$",
+    ),
     "size": ({"train_images": IMAGES[:, :7]}, r"have \(7, 9\) pixels; expected at least 8x8"),
     "no image": ({"train_images": IMAGES[:0]}, "no train images in beasts"),
     "two shapes": ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, "expected the same shape"),

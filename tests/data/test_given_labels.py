@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rmdnet_jax import api
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.data import given_labels
+from rmdnet_jax.data import class_names, given_labels
 
 NAN = math.nan
 
@@ -186,10 +186,27 @@ def test_classes_are_in_order():
 
 def test_text_that_looks_like_a_missing_value_is_told():
     labels = given_labels.read(np.array(["cat", NAN, "dog", NAN]))  # NumPy makes text of it
-    assert given_labels.warning(labels).startswith("2 of 4 labels are the text 'nan'")
-    assert "labels[1]" in given_labels.warning(labels)
-    assert given_labels.warning(np.array(["None", "nana"])) == ""
-    assert given_labels.warning(np.array([1, 2])) == ""
+    (told,) = given_labels.warnings(labels)
+    assert told.startswith("2 of 4 labels are the text 'nan'")
+    assert "labels[1]" in told
+    assert given_labels.warnings(np.array(["None", "nana"])) == []
+    assert given_labels.warnings(np.array([1, 2])) == []
+
+
+@pytest.mark.parametrize("container", [list, tuple, np.array, lambda x: np.array(x, object)])
+def test_names_that_differ_in_blanks_or_in_unicode_form_are_one_class(container):
+    given = container([" cat", "cat\t", "cat", "caf\u00e9", "cafe\u0301 "])
+    labels = given_labels.read(given)
+    assert labels.tolist() == ["cat", "cat", "cat", "caf\u00e9", "caf\u00e9"]
+    assert given_labels.numbered(labels)[0] == ("caf\u00e9", "cat")
+    assert given_labels.warnings(labels) == []
+
+
+def test_names_that_differ_in_case_are_told_and_stay_classes():
+    labels = given_labels.read(["cat", "CAT", "dog", "cat "])
+    (told,) = given_labels.warnings(labels)
+    assert told.startswith("the classes 'CAT' (labels: 1) and 'cat' (2) differ only in case")
+    assert given_labels.numbered(labels)[0] == ("CAT", "cat", "dog")
 
 
 def test_pandas():
@@ -289,6 +306,7 @@ def imbalanced(draw):
 @drawn(imbalanced(), st.sampled_from([*ANY.values(), *WHOLE.values()]))
 def test_labels_of_every_container_come_back(labels, container):
     found = given_labels.read(container(labels))
+    labels = [class_names.normal(name) if isinstance(name, str) else name for name in labels]
     assert found.tolist() == labels
     classes, numbers = given_labels.numbered(found)
     assert numbers.dtype == np.int32

@@ -226,6 +226,43 @@ def test_two_spellings_of_one_label_are_one_class(beasts):
     assert manifest_source.find(str(write_csv(folder, rows))).class_names == ("ant", "é")
 
 
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_classes_that_differ_only_in_case_are_told_and_stay_separate(beasts, write, capsys):
+    folder, rows = beasts
+    rows[0][1] = rows[8][1] = " ANT "
+    assert manifest_source.find(str(write(folder, rows))).class_names == ("ANT", "ant", "bee")
+    assert capsys.readouterr().err == (
+        "warning: the classes 'ANT' (labels: 2) and 'ant' (4) differ only in case and stay "
+        "separate; if they are one class, give it one name\n"
+    )
+
+
+def test_rows_of_any_list_have_normal_names(beasts):
+    folder, _ = beasts
+    forms = " caf\u00e9", "cafe\u0301"
+    rows = [(f"row {i}", {"path": f"{i:02}.png", "label": forms[i % 2]}) for i in range(12)]
+    found = manifest_source.of_rows(rows, folder / "x", folder, 0.2)
+    assert found.class_names == ("caf\u00e9",)
+
+
+def test_blanks_around_a_path_that_exists_without_them_are_told(beasts):
+    folder, rows = beasts
+    rows[2][0] = " 02.png"
+    manifest = write_csv(folder, rows)
+    with pytest.raises(InputError) as caught:
+        manifest_source.find(str(manifest))
+    assert str(caught.value) == (
+        f"{manifest}, line 4: there is no file ' 02.png'; did you mean '02.png'? Expected a path "
+        "without blanks around it"
+    )
+    (folder / "02.png").rename(folder / " 02.png")  # blanks may be part of a name
+    assert manifest_source.find(str(manifest))
+    with pytest.raises(InputError, match=r"beasts\.csv'\? Expected a \.csv or"):
+        manifest_source.find(f"{manifest} ")
+    with pytest.raises(InputError, match=r"dataset\.root\); did you mean '.*'\? Expected the one"):
+        manifest_source.find(str(manifest), root=f"{folder} ")
+
+
 def test_an_absolute_path_within_the_folder_is_as_good(beasts):
     folder, rows = beasts
     (folder / "in").mkdir()
@@ -373,7 +410,8 @@ BAD_FILES = {
     "no label": (b"path,class\n00.png,ant\n", "has no column label"),
     "no rows": (b"path,label\n", "has no rows"),
     "column twice": (b"path,label,label\n", "has the column label twice"),
-    "other separator": (b"path;label\n00.png;ant\n", "has no column path, label .*'path;label'"),
+    "semicolons": (b"path;label\n00.png;ant\n", "'path;label', separated by ';'; expected commas"),
+    "tabs": (b"path\tlabel\n00.png\tant\n", "separated by a tab; expected commas"),
     "missing field": (b"path,label\n00.png\n", "line 2 has 1 fields; expected 2"),
     "unquoted comma": (b"path,label\n0,0.png,ant\n", "line 2 has 3 fields"),
     "not UTF-8": (b"path,label\ngr\xf6\xdfe.png,ant\n", "is not UTF-8"),

@@ -283,6 +283,39 @@ BAD_ARRAYS = {
         {"y_train": np.zeros(12, int), "y_test": np.zeros(5, int), "human_aggre": None},
         "beasts has only one class, '0'; expected two or more",
     ),
+    "scaled images": (
+        {"x_train": np.ones((12, 8, 10, 3), np.float32)},
+        r"float32; expected uint8 from 0 to 255, as from \(x \* 255\).round\(\).astype\(.uint8.\)$",
+    ),
+    "channels first": (
+        {"x_test": np.zeros((5, 3, 8, 10), np.uint8)},
+        r"expected \[N, height, width, 3\], as from x.transpose\(0, 2, 3, 1\)$",
+    ),
+    "classes from 1": (
+        {"y_train": np.arange(12) % 3 + 1, "y_test": np.arange(2, 7) % 2 + 2},
+        "go from 1 to 3, so that class 0 is empty; expected .*: subtract 1 from the labels$",
+    ),
+    "classes from 1 with names": (
+        {
+            "y_train": np.arange(12) % 3 + 1,
+            "y_test": np.arange(5) % 3 + 1,
+            "y_train_true": np.arange(12) % 4 - (np.arange(12) % 4 == 0),
+            "class_names": np.array(["ant", "bee", "cow"]),
+        },
+        "go from 1 to 3, .* subtract 1 from the labels$",
+    ),
+    "no training image of class 0": (
+        {"y_train": np.arange(12) % 2 + 1},
+        r"class 0 \(0\) is empty in the train labels of beasts; expected at least one .* 0 to 2$",
+    ),
+    "an empty class with a name": (
+        {
+            "y_train": np.arange(12) % 2 + 1,
+            "y_test": np.arange(5) % 2 + 1,
+            "class_names": np.array(["ant", "bee", "cow"]),
+        },
+        r"class 0 \(ant\) is empty .* from 0 to 2$",
+    ),
     "empty class": ({"y_train": np.arange(12) % 2 * 2}, r"class 1 \(1\) is empty"),
     "pickled labels": (
         {"human_aggre": np.array([None] * 12)},
@@ -389,6 +422,18 @@ def test_own_data_are_what_their_path_is(tmp_path, save, kind):
     data = sources.load("own", str(path))
     assert data.name == "mine"
     assert len(data.train_images) == (12 if kind == "npz" else 10)
+
+
+@pytest.mark.parametrize("path", ["photos ", " photos", "list.csv ", " ~/photos"])
+def test_a_path_with_blanks_around_it_is_guessed(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "list.csv").touch()
+    says = f"did you mean '{path.strip()}'? Expected a folder with one subfolder per class, a "
+    with pytest.raises(InputError) as caught:
+        sources.load("own", path)
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(

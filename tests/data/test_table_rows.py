@@ -44,6 +44,32 @@ def test_what_is_wrong_is_told(tmp_path, content, says):
 
 
 @pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"path;label\n1;2\n", "has the header 'path;label', separated by ';'; expected commas"),
+        (b'"path";"label"\n', "separated by ';'; expected commas"),  # csv alone: a stray quote
+        (b"\xef\xbb\xbfpath;label", "has the header 'path;label', separated by ';'"),
+        (b"path\tlabel\r\n1\t2\r\n", r"has the header 'path\tlabel', separated by a tab; expec"),
+        (b"sep=;\npath;label\n", "has the header 'sep=;', separated by ';'"),
+    ],
+)
+def test_other_separators_are_named(tmp_path, content, says):
+    def check(columns):
+        raise AssertionError("columns of another separator")
+
+    with pytest.raises(InputError) as caught:
+        rows(tmp_path, content, check=check)
+    assert str(caught.value).startswith(str(tmp_path / "x.csv"))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_separator_may_be_part_of_a_name_in_a_table_with_commas(tmp_path):
+    assert rows(tmp_path, b"a;b,c\n1;2,3\n") == [("line 2", {"a;b": "1;2", "c": "3"})]
+    assert rows(tmp_path, b"a\t\n1\n") == [("line 2", {"a": "1"})]
+
+
+@pytest.mark.parametrize(
     ("value", "text"), [("é ", "é "), (7, "7"), (-1.0, "-1"), (None, ""), (math.nan, "")]
 )
 def test_a_value_is_text(value, text):

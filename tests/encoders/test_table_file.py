@@ -110,8 +110,47 @@ def test_the_rows_of_a_list_stand_in_its_order(saved):
 def test_train_and_test_are_of_arrays_that_were_given_apart(saved):
     """`fit` draws what it holds out: another split of as many would be joined wrongly."""
     for facts in (PLACES, FILES):
-        with pytest.raises(InputError, match="the split of this data is drawn here; expected"):
+        with pytest.raises(InputError, match=r"drawn here; expected|have no order; expected"):
             table_file.read(saved(train=TRAIN, test=TEST), data(**facts))
+
+
+RIGHT = {
+    "arrays": ({}, "expected a .npz with `train` [N, D] and `test` [M, D], or a .npy with one row "
+               "per image, training first"),
+    "picture files": (FILES, "expected a .npz with `embeddings` [K, D] and `paths` [K], as in "
+                      "label_issues.csv"),
+    "a list": (PLACES, "expected a .npy with one row per image, in the list's order, or a .npz "
+               "with `embeddings` [K, D] and `index` [K]"),
+    "a list of files": (PLACES | FILES, "expected a .npy with one row per image, in the list's "
+                        "order, or a .npz with `embeddings` [K, D] and `index` [K] or `paths` [K]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_only_what_works_for_the_data_is_named(case, saved):
+    """Whoever does as told is not refused again."""
+    facts, right = RIGHT[case]
+    here = data(**facts)
+    wrong = [{"x": ROWS}, {"embeddings": ROWS}]
+    wrong += [{"embeddings": ROWS[:, 0], "paths": PATHS, "index": INDEX}]
+    wrong += [{"train": TRAIN, "test": TEST}] if facts else []
+    for arrays in wrong:
+        with pytest.raises(InputError) as error:
+            table_file.read(saved(**arrays), here)
+        assert str(error.value).endswith(f"; {right}")
+    for path in (saved(ROWS[0]), saved(ROWS) if case == "picture files" else saved(INDEX)):
+        with pytest.raises(InputError) as error:
+            table_file.read(path, here)
+        assert str(error.value).endswith(f"; {right}")
+
+
+def test_for_data_that_is_not_known_yet_it_is_said_what_each_takes(saved):
+    with pytest.raises(InputError) as error:
+        table_file.size(saved(x=ROWS))
+    assert str(error.value).endswith(
+        "; expected a .npz with `embeddings` [K, D] and `paths` [K] for picture files, or `train` "
+        "[N, D] and `test` [M, D] for arrays, or a .npy with one row per image for rmdnet_jax.fit"
+    )
 
 
 def test_an_index_goes_with_one_list(saved):
@@ -258,6 +297,7 @@ def test_logits_are_read_as_embeddings_are_and_need_no_test_images(saved):
     check(table_file.read(alone, data(**FILES), kind), TRAIN, TEST[:0])
     with pytest.raises(InputError, match=r"config.teacher.path, .*1 of .* pictures have no row"):
         table_file.read(saved(logits=ROWS[:-1], paths=paths[:-1]), data(**FILES), kind)
-    says = r"embeddings; expected .* optionally `test` .* with `logits`"
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=r"embeddings; expected .* optionally `test` \[M, D\], or"):
         table_file.read(saved(embeddings=ROWS), data(), kind)
+    with pytest.raises(InputError, match=r"embeddings; expected a .npz with `logits` .* `paths`"):
+        table_file.read(saved(embeddings=ROWS), data(**FILES), kind)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from rmdnet_jax.evaluation import duplicates, outliers, quality
+from rmdnet_jax.evaluation import duplicates, outliers, quality, same_picture
 from rmdnet_jax.evaluation.duplicates import Pairs
 
 
@@ -45,7 +45,8 @@ def pairs_of(pictures, embeddings=None):
     looks = quality.look(pictures)
     if embeddings is None:  # as weak as can be
         embeddings = np.random.default_rng(1).normal(size=(len(pictures), 8))
-    found = duplicates.near(outliers.directions(embeddings), looks.thumbnail).pairs
+    near = duplicates.near(outliers.directions(embeddings), looks.thumbnail, looks.chroma)
+    found = near.pairs
     return set(zip(found.first.tolist(), found.second.tolist(), strict=True))
 
 
@@ -79,6 +80,22 @@ def test_where_all_pictures_are_alike_a_duplicate_must_stand_out():
     pictures = np.clip(one + noise, 0, 255).astype(np.uint8)
     assert pairs_of(pictures) == set()
     assert pairs_of(np.concatenate([pictures, pictures[5:6]])) == {(5, 60)}
+
+
+def test_one_shape_in_several_colours_is_no_duplicate(monkeypatch):
+    """As the colours of a product, which are its classes: in grey they are the same picture."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :48] - 23.5
+    discs = []
+    for colour in ((0, 0, 255), (255, 0, 255), (62, 180, 137), (128, 128, 128)):
+        disc = rng.normal(255, 40, (48, 48, 3))
+        disc[np.hypot(x, y) < 12] = colour
+        discs.append(np.clip(disc, 0, 255).astype(np.uint8))
+    copies = [np.asarray(jpeg(Image.fromarray(disc))) for disc in discs]
+    pictures = np.concatenate([scenes(40), discs, copies])
+    assert pairs_of(pictures) == {(40 + i, 44 + i) for i in range(4)}
+    monkeypatch.setattr(same_picture, "same_colours", lambda *args: np.ones(len(args[-1]), bool))
+    assert {(i, j) for i in range(40, 44) for j in range(i + 1, 44)} <= pairs_of(pictures)
 
 
 def test_plain_pictures_are_like_none():

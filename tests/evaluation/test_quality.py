@@ -36,6 +36,10 @@ def test_numbers_by_hand():
     assert looks.thumbnail.shape == (1, 32, 32)
     np.testing.assert_allclose(looks.thumbnail[0, 0, [0, 31]], [0, red], atol=1e-6)
     np.testing.assert_allclose(looks.thumbnail.mean(), red / 2, rtol=1e-5)
+    np.testing.assert_allclose(looks.chroma[0, :, :4], 0, atol=1e-6)
+    np.testing.assert_allclose(
+        looks.chroma[0, :, 4:], np.tile([1 - red, -red], (8, 4, 1)), atol=1e-6
+    )
     np.testing.assert_allclose(looks.contrast, red / 2, rtol=1e-4)
     np.testing.assert_allclose([looks.low[0], looks.high[0]], [0, red], atol=1e-6)
     assert np.isnan(looks.sharpness[0])  # too small to tell

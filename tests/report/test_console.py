@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from rmdnet_jax.data.dataset import Dataset, SkippedFile
-from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.data.labels import Labels, Review
 from rmdnet_jax.data.lazy_images import LazyImages
 from rmdnet_jax.report import console
 
@@ -17,6 +17,7 @@ RESULTS = {
     "noise_rate_nominal": 0.4,
     "noise_rate_realised": 0.387,
     "teacher_kind": "simsiam",
+    "teacher_title": "SimSiam teacher",
     "teacher_knn_accuracy": 0.455,
     "random_encoder_knn_accuracy": 0.255,
     "pixel_knn_accuracy": 0.351,
@@ -30,7 +31,7 @@ RESULTS = {
 
 def test_stage_rm_alone_promises_no_label_issues():
     told = console.closing(RESULTS, Path("w"), remark="")
-    assert "simsiam 45.5%   (random encoder 25.5%, pixels 35.1%)" in told
+    assert "SimSiam teacher 45.5%   (random encoder 25.5%, pixels 35.1%)" in told
     assert "test accuracy" not in told
     assert "label_issues.csv" not in told
     assert told.splitlines()[-1].startswith("results")
@@ -38,11 +39,13 @@ def test_stage_rm_alone_promises_no_label_issues():
 
 def test_an_encoder_has_no_untrained_form_and_feature_vectors_no_pixels():
     found = RESULTS | {"teacher_kind": "encoder", "random_encoder_knn_accuracy": None}
+    found |= {"teacher_title": "built-in encoder"}
     told = console.closing(found, Path("w"), remark="")
-    assert "encoder 45.5%   (pixels 35.1%)" in told
+    assert re.search(r"teacher kNN +built-in encoder 45.5%   \(pixels 35.1%\)", told)
     found |= {"image_shape": [1280], "pixel_knn_accuracy": None}
+    found |= {"teacher_title": "given feature vectors"}
     told = console.closing(found, Path("w"), remark="")
-    assert "encoder 45.5%\n" in told
+    assert re.search(r"teacher kNN +given feature vectors 45.5%\n", told)
 
 
 def test_a_student_is_told_with_its_wrong_labels():
@@ -128,6 +131,24 @@ def test_skipped_files_are_counted_and_the_first_named():
     assert told[2] == "skipped  4 files (0.png, 1.png, 2.png, ...); see skipped_files.csv"
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "reviewed 1 label, 1 of them corrected; 1 image removed"),
+        (1200, "reviewed 1,200 labels, 1,200 of them corrected; 1,200 images removed"),
+    ],
+)
+def test_one_is_not_plural(count, said):
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
+    skipped = tuple(SkippedFile(f"{i}.png", "cut") for i in range(min(count, 2)))
+    data = Dataset("x", images, labels, images, labels, {}, ("a",), skipped_files=skipped)
+    review = Review(np.ones(count, bool), np.zeros(4, bool), count, count)
+    given = Labels(labels, None, "none", None, None, None, review=review)
+    told = console.opening(data, 10**9, given, "float32", Path("w"))
+    assert said in told.splitlines()
+    assert ("skipped  1 file (" in told) == (count == 1)
+
+
 def test_why_there_is_no_cache_is_said_at_the_start():
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32)
     data = Dataset("x", images, labels, images, labels, {}, ("a",), not_cached="no room")
@@ -164,9 +185,10 @@ def test_where_the_images_are_is_said_at_the_start(on_disk):
 
 def test_a_classifier_that_teaches_is_told_of_with_its_size():
     found = RESULTS | {"teacher_kind": "supervised", "teacher_test_accuracy": 0.875}
+    found |= {"teacher_title": "trained classifier"}
     found |= {"teacher_parameters": 12345, "student_parameters": 678}
     told = console.closing(found, Path("w"), remark="")
-    assert re.search(r"teacher kNN +supervised 45.5%", told)
+    assert re.search(r"teacher kNN +trained classifier 45.5%", told)
     assert re.search(r"test accuracy, teacher +87.5%   \(parameters: teacher 12,345, stud", told)
     logits = found | {"teacher_knn_accuracy": None, "teacher_parameters": None}
     told = console.closing(logits, Path("w"), remark="")

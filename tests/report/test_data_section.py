@@ -28,6 +28,20 @@ def test_counts_are_put_into_words_and_some_pictures_shown(tmp_path):
     assert figure.path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("fine_figures")
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "1 test image that looks like a training image"),
+        (2, "2 test images that look like training images"),
+    ],
+)
+def test_a_leak_is_claimed_of_looks_only(tmp_path, count, said):
+    leaks = tuple(finding(i, "leak", split="test") for i in range(count))
+    section = data_section.section(tmp_path, Audit(leaks, 18, 18), PICTURES)
+    assert section.text.startswith(f"18 images were checked: {said}. ")
+
+
 def test_where_nothing_is_found_nothing_is_drawn(tmp_path):
     section = data_section.section(tmp_path, Audit((), 10, 100), PICTURES)
     assert section.text.startswith("10 images were checked (of 100; evenly spaced): none is")

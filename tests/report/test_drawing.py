@@ -144,6 +144,14 @@ def test_an_estimated_transition_stands_beside_the_realised_one(drawn):
     assert np.array_equal(calls["heat_map"][-1][0], estimate)
 
 
+def test_an_estimated_transition_alone_says_what_it_is(drawn):
+    labels = Labels(GIVEN, None, "none", None, None, None)
+    suspicion = Suspicion(None, None, np.full((4, 4), 0.25), 0.75, (0.5, 1))
+    sections, _ = drawn(dataclasses.replace(outcome(), labels=labels, suspicion=suspicion))
+    (figure,) = sections["noise"].figures
+    assert figure.caption == "Estimated without true labels: given labels by true class."
+
+
 def test_where_no_truth_is_known_none_is_drawn(drawn):
     labels = Labels(GIVEN, None, "none", None, None, None)
     found = dataclasses.replace(outcome(), labels=labels)

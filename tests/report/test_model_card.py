@@ -17,6 +17,7 @@ RESULTS = {
     "classes": 5,
     "devices": "1 x cpu",
     "teacher_kind": "simsiam",
+    "teacher_title": "SimSiam teacher",
     "noise_kind": "none",
     "noise_rate_nominal": None,
     "noise_rate_realised": None,

@@ -24,6 +24,7 @@ RESULTS = {
     "classes": 3,
     "devices": "1 x cpu",
     "teacher_kind": "simsiam",
+    "teacher_title": "SimSiam teacher",
     "noise_kind": "symmetric",
     "noise_rate_nominal": 0.4,
     "noise_rate_realised": 0.387,
@@ -221,6 +222,24 @@ def test_accuracy_on_labels_that_were_looked_at_has_a_line_of_its_own():
     assert figure == "75.0%"
     assert remark.startswith("1,200 test images")
     assert not any("reviewed" in what for what, *_ in page.headline(RESULTS, {}))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(3, "All 3 labels, the most suspicious first"), (4, "The 3 most suspicious labels")],
+)
+def test_the_gallery_is_called_what_it_shows(tmp_path, size, said):
+    suspects = [dataclasses.replace(SUSPECT, index=i) for i in range(3)]
+    written = write(tmp_path, suspects, train_images=size)
+    assert said in written.text
+    assert ("The 3 most" in written.text) == (size == 4)
+
+
+def test_the_teacher_is_called_by_its_title():
+    found = RESULTS | {"teacher_knn_accuracy": 0.5, "teacher_title": "given feature vectors"}
+    found |= {"knn_labels": "true", "image_shape": [9]}
+    said = [what for what, *_ in page.headline(found, default().to_dict())]
+    assert "kNN accuracy of the given feature vectors" in said
 
 
 def test_without_suspects_there_is_no_gallery(tmp_path):

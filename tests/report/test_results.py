@@ -189,14 +189,15 @@ def test_the_page_says_the_configs_remark_and_the_teachers_kind(tmp_path):
     results.write(tmp_path, outcome("random"), config(tsne_points=0, remark="Mind <this>."), "")
     page = (tmp_path / "report.html").read_text()
     assert "Mind &lt;this&gt;." in page
-    assert "kNN accuracy of the random teacher" in page
+    assert "kNN accuracy of the random encoder" in page
 
 
 def test_a_classifier_that_teaches_has_an_accuracy_and_sizes_beside_the_students():
     assert "teacher_parameters" not in results.summarise(outcome())
     found = outcome()
     logits = np.zeros((len(found.data.train_images), 4), np.float32)
-    source = types.SimpleNamespace(known=types.SimpleNamespace(parameters=1234))
+    known = types.SimpleNamespace(parameters=1234)
+    source = types.SimpleNamespace(known=known, title="trained classifier")
     verdict = Verdict(test_accuracy=0.9)
     teacher = dataclasses.replace(
         found.teacher, source=source, verdict=verdict, train_logits=logits

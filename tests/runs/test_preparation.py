@@ -386,3 +386,13 @@ def test_a_table_of_other_images_is_refused(tmp_path):
     config.teacher.kind, config.encoder.path = "encoder", str(tmp_path / "t.npz")
     with pytest.raises(InputError, match=r"test has 9 rows for 8 images; expected"):
         preparation.prepare(config, tmp_path / "w", DATA)
+
+
+def test_a_teacher_of_the_built_in_encoder_is_not_called_pretrained():
+    config = default()
+    config.teacher.kind, config.encoder.path, config.encoder.cache = "encoder", "classical", ""
+    config.encoder.image_size = 64
+    config.model.kind, config.model.hidden = "mlp", (4,)
+    pictures = np.random.default_rng(0).integers(0, 256, DATA.train_images.shape, np.uint8)
+    data = dataclasses.replace(DATA, train_images=pictures, test_images=pictures[:8])
+    assert preparation.prepare(config, None, data).source.title == "built-in encoder"

@@ -167,7 +167,7 @@ def test_a_manifest_is_corrected_where_its_pictures_are(manifest, tmp_path):
     # What the run with the corrections reads is what was written.
     clean = sources.load("own", str(out / "manifest.csv"), root=str(manifest.parent))
     told = run(*flags, f"--config.dataset.corrections={corrections}", f"--workdir={tmp_path / 'w'}")
-    assert "reviewed 3 labels, 2 of them corrected; 1 images removed" in told
+    assert "reviewed 3 labels, 2 of them corrected; 1 image removed" in told
     assert "0.0% of the labels are wrong" in told
     learned = {row["path"]: row["given_label"] for row in read_csv(tmp_path / "w/label_issues.csv")}
     assert learned == {

@@ -42,6 +42,7 @@ def written(folder, dataset="beasts", classes=CLASSES, file="d" * 200, caption="
     results = {
         "dataset": dataset, "title": "CE + RMDNet", "train_images": 10, "test_images": 10,
         "image_shape": [8, 8, 3], "classes": 4, "devices": "1 x cpu", "teacher_kind": "none",
+        "teacher_title": None,
         "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
         "best_test_accuracy": 0.5, "versions": {},
     }  # fmt: skip

@@ -36,6 +36,7 @@ COUNT = "document.querySelector('#count').value"
 RESULTS = {
     "dataset": "beasts", "title": "CE", "train_images": 10, "test_images": 10,
     "image_shape": [8, 8, 3], "classes": 4, "devices": "1 x cpu", "teacher_kind": "none",
+    "teacher_title": None,
     "noise_kind": "none", "test_labels": "given", "test_accuracy": 0.5,
     "best_test_accuracy": 0.5, "versions": {},
 }  # fmt: skip

@@ -8,10 +8,12 @@ import numpy as np
 
 from rmdnet_jax.teachers import registry
 from rmdnet_jax.teachers.encoder import EncoderSource, TableTeacher
+from rmdnet_jax.teachers.judged import Judged, Verdict
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 TEST = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
-DATA = types.SimpleNamespace(train_images=np.zeros(6), test_images=np.zeros(3))
+DATA = types.SimpleNamespace(train_images=np.zeros(6), test_images=np.zeros(3), are_pictures=True)
+VECTORS = types.SimpleNamespace(train_images=ROWS, test_images=TEST, are_pictures=False)
 
 
 def test_a_batchs_rows_lie_where_its_images_do_and_the_view_is_not_read():
@@ -40,7 +42,40 @@ def test_of_some_images_it_is_their_rows_in_their_order():
 
 
 def recipe(**fields):
-    return types.SimpleNamespace(**{"embeddings": (ROWS, TEST), "pretrained": None} | fields)
+    default = {"embeddings": (ROWS, TEST), "pretrained": None, "is_built_in": False}
+    return types.SimpleNamespace(**default | fields)
+
+
+def judged(source):
+    """A table that is no better than pixels."""
+    verdict = Verdict(knn_accuracy=0.3, pixel_knn_accuracy=0.3)
+    return Judged("encoder", source, source.teacher(None), ROWS, TEST, verdict, tested=100)
+
+
+def test_it_is_called_what_it_is():
+    found = EncoderSource.build(recipe(), DATA)
+    built_in = EncoderSource.build(recipe(is_built_in=True), DATA)
+    vectors = EncoderSource.build(recipe(), VECTORS)
+    titles = [source.title for source in (found, built_in, vectors)]
+    assert titles == ["pretrained encoder", "built-in encoder", "given feature vectors"]
+    assert ["pretrained" in source.story for source in (found, built_in, vectors)] == [
+        True,
+        False,
+        False,
+    ]
+    assert "your feature vectors" in vectors.story
+    for source in (found, built_in, vectors):
+        np.testing.assert_array_equal(source.teacher(None).table, ROWS)
+
+
+def test_a_weak_built_in_encoder_has_no_normalisation_to_change():
+    weak = "the encoder's kNN accuracy (30.0%) is not clearly better than raw pixels' (30.0%): "
+    for is_built_in, remedy in (
+        (False, "use a better encoder, or another image size, normalisation or output"),
+        (True, "use a pretrained encoder (encoder.path, docs/encoders.md)"),
+    ):
+        source = EncoderSource.build(recipe(is_built_in=is_built_in), DATA)
+        assert judged(source).warning() == f"{weak}it is a weak teacher; {remedy}"
 
 
 def test_the_kind_takes_the_runs_embeddings_and_trains_nothing():
