@@ -122,6 +122,7 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
     [
         (IMAGES, LABELS[:59], {}, {}, "expected one per image"),
         (IMAGES, LABELS, {"train.epoch": 3}, {}, "did you mean 'train.epochs'"),
+        (IMAGES, LABELS, {"epochs": 3}, {}, "did you mean 'train.epochs'"),
         (IMAGES, LABELS, {"rgrl.epochs": 3}, {}, "fields: rgrl.epochs: .* now called train.epochs"),
         (IMAGES, LABELS, {"method.name": "erl"}, {}, "did you mean 'elr'"),
         (

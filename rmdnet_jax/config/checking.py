@@ -283,8 +283,16 @@ def hint(field: str, fields: Iterable[str] | None = None) -> str:
     """A hint at which field may be meant by an unknown name."""
     if field in RENAMED:
         return f"it is now called {RENAMED[field]}"
-    near = difflib.get_close_matches(field, fields or all_fields(), n=1)
+    known = list(fields or all_fields())
+    # A name without its group: the learner's, if several groups have it.
+    same = sorted((name for name in known if name.rpartition(".")[2] == field), key=_of_learner)
+    near = same or difflib.get_close_matches(field, known, n=1)
     return f"did you mean {near[0]!r}?" if near else "--help lists them"
+
+
+def _of_learner(field: str) -> bool:
+    """Sorts a field of the learner's training before others."""
+    return not field.startswith("train.")
 
 
 def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> ConfigDict:
