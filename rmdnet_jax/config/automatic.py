@@ -244,8 +244,8 @@ def fill(
 
 def _is_unread(config: ConfigDict, field: str) -> bool:
     """Whether nothing will read a field, so that no line on it is needed."""
-    if field in ("model.width", "model.stem"):
-        return config.model.kind == "mlp"
+    if field in configuration.unread_fields(config):
+        return True
     trains_teacher = config.teacher.kind not in ("encoder", "supervised", "none")
     return field in ("rm.batch_size", "rm.epochs") and not trains_teacher
 

@@ -63,25 +63,24 @@ def unread(given: ConfigDict, config: ConfigDict) -> list[str]:
       given: the config before its open fields were filled, which are None there.
       config: the complete one.
     """
-    names: dict[str, tuple[str, ...]] = {}
-    if config.noise.kind in ("none", "human"):
-        names["noise.kind"] = ("noise.rate",)
-    if config.model.kind == "mlp":
-        of_images = [f"augment.{name}" for name in given.augment]
-        names["model.kind"] = (
-            "model.width",
-            "model.stem",
-            "model.block",
-            "model.blocks",
-            *of_images,
-        )
     usual = all_fields()
     return [
         f"nothing reads config.{name} = {value!r} with config.{why} = {get(config, why)!r}"
-        for why, fields in names.items()
-        for name in fields
+        for name, why in unread_fields(config).items()
         if (value := get(given, name)) is not None and value != usual[name].default
     ]
+
+
+def unread_fields(config: ConfigDict) -> dict[str, str]:
+    """The fields that nothing reads, whatever their value, and the field that is the reason."""
+    found = {}
+    if config.noise.kind in ("none", "human"):
+        found["noise.rate"] = "noise.kind"
+    if config.model.kind == "mlp":
+        of_resnet = ("width", "stem", "block", "blocks")
+        found |= {f"model.{name}": "model.kind" for name in of_resnet}
+        found |= {f"augment.{name}": "model.kind" for name in config.augment}
+    return found
 
 
 def _check_together(config: ConfigDict) -> None:
@@ -285,14 +284,10 @@ def hint(field: str, fields: Iterable[str] | None = None) -> str:
         return f"it is now called {RENAMED[field]}"
     known = list(fields or all_fields())
     # A name without its group: the learner's, if several groups have it.
-    same = sorted((name for name in known if name.rpartition(".")[2] == field), key=_of_learner)
-    near = same or difflib.get_close_matches(field, known, n=1)
+    same = [name for name in known if name.rpartition(".")[2] == field]
+    near = [name for name in same if name == f"train.{field}"] or same
+    near = near or difflib.get_close_matches(field, known, n=1)
     return f"did you mean {near[0]!r}?" if near else "--help lists them"
-
-
-def _of_learner(field: str) -> bool:
-    """Sorts a field of the learner's training before others."""
-    return not field.startswith("train.")
 
 
 def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> ConfigDict:

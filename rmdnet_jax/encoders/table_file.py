@@ -68,10 +68,11 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
       InputError: it is not such a file, an image has no row, or rows are not of this kind.
     """
     where = f"{kind.field}, {path}"
-    held, right = _held(path, kind, data), kind.right(data)
+    right = kind.right(data)
+    held = _held(path, where, right)
     names = set(held)
     if path.suffix.lower() == ".npy":
-        rows = _floats(held["rows"], where, kind, data)
+        rows = _floats(held["rows"], where, kind.what, right)
         if (places := _places(data)) is not None:
             return _placed(rows, places, sum(map(len, places)) + len(data.skipped_files), where)
         if data.train_files is not None:
@@ -87,9 +88,9 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
             )
         return rows[: counts[0]], rows[counts[0] :]
     if names >= ({"train", "test"} if kind.needs_test else {"train"}):
-        return _split(held, data, where, kind)
+        return _split(held, data, where, kind.what, right)
     if kind.what in names and names & {"paths", "index"}:
-        return _joined(held, data, where, kind)
+        return _joined(held, data, where, kind, right)
     raise _unlike(held, where, right)
 
 
@@ -99,20 +100,20 @@ def size(path: Path) -> int:
     Raises:
       InputError: it is not such a file.
     """
-    kind = EMBEDDINGS
-    where, held = f"{kind.field}, {path}", _held(path, kind, None)
-    for name in ("rows", "train", kind.what):
+    what, right = EMBEDDINGS.what, EMBEDDINGS.right(None)
+    where = f"{EMBEDDINGS.field}, {path}"
+    held = _held(path, where, right)
+    for name in ("rows", "train", what):
         if name in held:
-            return _floats(held[name], where, kind, None).shape[1]
-    raise _unlike(held, where, kind.right(None))
+            return _floats(held[name], where, what, right).shape[1]
+    raise _unlike(held, where, right)
 
 
-def _held(path: Path, kind: Rows, data: Dataset | None) -> dict[str, np.ndarray]:
+def _held(path: Path, where: str, right: str) -> dict[str, np.ndarray]:
     """The arrays of a file by name; that of a .npy is called "rows"."""
-    where = f"{kind.field}, {path}"
     largest = _MEMORY_SHARE * memory.host_bytes()
     if not os.path.isfile(path):
-        raise InputError(f"{where}, is not a file; {kind.right(data)}")
+        raise InputError(f"{where}, is not a file; {right}")
     try:
         is_one = path.suffix.lower() == ".npy"
         return {"rows": npy.load(path)} if is_one else npy.load_all(path, largest)
@@ -146,29 +147,26 @@ def _placed(
     return train, test
 
 
-def _floats(array: np.ndarray, where: str, kind: Rows, data: Dataset | None) -> np.ndarray:
+def _floats(array: np.ndarray, where: str, what: str, right: str) -> np.ndarray:
     if array.dtype.kind != "f" or array.ndim != 2:
-        right = kind.right(data)
-        raise InputError(f"{where}: {kind.what} are {array.dtype} {array.shape}; {right}")
+        raise InputError(f"{where}: {what} are {array.dtype} {array.shape}; {right}")
     rows = as_images(array)
     check_features(rows, where)
     return rows
 
 
 def _split(
-    held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
+    held: dict[str, np.ndarray], data: Dataset, where: str, what: str, right: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    if _places(data) is not None or data.train_files is not None:
-        reason = "the split of this data is drawn here"
-        if _places(data) is None:
-            reason = "picture files have no order"
-        raise InputError(
-            f"{where}: it has a train and a test array, but {reason}; {kind.right(data)}"
-        )
-    train = _floats(held["train"], f"{where}: train", kind, data)
+    if data.in_one_list or data.train_files is not None:
+        reason = "picture files have no order"
+        if data.in_one_list:
+            reason = "the split of this data is drawn here"
+        raise InputError(f"{where}: it has a train and a test array, but {reason}; {right}")
+    train = _floats(held["train"], f"{where}: train", what, right)
     test = train[:0]
     if "test" in held:
-        test = _floats(held["test"], f"{where}: test", kind, data)
+        test = _floats(held["test"], f"{where}: test", what, right)
     for name, rows, images in (
         ("train", train, data.train_images), ("test", test, data.test_images),
     ):  # fmt: skip
@@ -179,29 +177,26 @@ def _split(
             )
     if train.shape[1] != test.shape[1]:
         raise InputError(
-            f"{where}: train has {train.shape[1]} features and test {test.shape[1]}; "
-            f"{kind.right(data)}"
+            f"{where}: train has {train.shape[1]} features and test {test.shape[1]}; {right}"
         )
     return train, test
 
 
 def _joined(
-    held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows
+    held: dict[str, np.ndarray], data: Dataset, where: str, kind: Rows, right: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """By path, or by the image's position in what the user gave."""
-    rows = _floats(held[kind.what], f"{where}: {kind.what}", kind, data)
+    rows = _floats(held[kind.what], f"{where}: {kind.what}", kind.what, right)
     by = "paths" if "paths" in held else "index"
     keys = held[by]
     is_right = keys.dtype.kind in ("U" if by == "paths" else "iu")
     if keys.shape != (len(rows),) or not len(keys) or not is_right:
         raise InputError(
-            f"{where}: {by} are {keys.dtype} {keys.shape} for {len(rows):,} rows; "
-            f"{kind.right(data)}"
+            f"{where}: {by} are {keys.dtype} {keys.shape} for {len(rows):,} rows; {right}"
         )
     wanted: tuple
     if by == "paths":
         if data.train_files is None or data.test_files is None:
-            right = kind.right(data)
             raise InputError(f"{where}: it has paths, but {data.name} has none; {right}")
         names = [shown(str(key)) for key in keys]
         wanted = data.train_files, data.test_files
@@ -209,7 +204,7 @@ def _joined(
         if (places := _places(data)) is None:
             raise InputError(
                 f"{where}: it has an index, but the images of {data.name} are not in one list; "
-                f"{kind.right(data)}"
+                f"{right}"
             )
         names = keys.tolist()
         wanted = tuple(part.tolist() for part in places)
