@@ -15,6 +15,8 @@ for _library in ("OMP", "OPENBLAS", "MKL"):
 # Compiling is what these tests spend their time on; here and in the runs that they start. Many
 # compile the same program as one before them, and find it kept.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# A program of which every operation says where it was written takes a tenth longer to make.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmdnet_jax/tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -14,10 +14,11 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import shown
-from rmdnet_jax.data import picture_files, pictures, split_names
+from rmdnet_jax.data import class_names, picture_files, pictures, split_names
 from rmdnet_jax.data.class_order import in_order
 from rmdnet_jax.data.dataset import SkippedFile
 from rmdnet_jax.data.picture_files import PictureFiles, Split
+from rmdnet_jax.machine import hosts
 
 _LAYOUT = (
     "expected DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*, with JPEG, PNG and WebP files"
@@ -61,6 +62,8 @@ def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
         _check_no_splits(root, folders)
         trees = _held_out(_tree(root, root, skipped), test_fraction)
     classes = in_order(trees[0])
+    if warning := class_names.warning({name: len(trees[0][name]) for name in classes}):
+        hosts.warn(warning)
     train, test = (_split({name: tree.get(name, []) for name in classes}) for tree in trees)
     return PictureFiles(
         root.resolve().name, root, root, tuple(classes), train, test, tuple(skipped)

@@ -115,7 +115,7 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
         knn = f"{results['teacher_title']} {percent('teacher_knn_accuracy')}"
         others = ", ".join(f"{what} {share}" for what, share in beside.items())
         if "teacher_parameters" not in results or results["teacher_knn_accuracy"] is not None:
-            rows.append(("teacher kNN", f"{knn}   ({others})" if others else knn))
+            rows.append(("kNN", f"{knn}   ({others})" if others else knn))
     if "teacher_parameters" in results:
         rows.append((f"{called.test}, teacher", _classifier(results, percent)))
     if "baseline_test_accuracy" in results:

@@ -148,6 +148,17 @@ def test_one_name_in_two_spellings_is_one_class(split_tree):
     np.testing.assert_array_equal(np.bincount(data.test_labels), [2, 2, 2])
 
 
+def test_classes_that_differ_only_in_case_are_told_and_stay_separate(tree, capsys):
+    if (tree / "ANT").exists():
+        pytest.skip("the names of this disk have no case")
+    write(tree / "ANT" / "0.png", picture(7))
+    assert load(tree).class_names == ("ANT", "ant", "bee", "cow")
+    assert capsys.readouterr().err == (
+        "warning: the classes 'ANT' (labels: 1) and 'ant' (4) differ only in case and stay "
+        "separate; if they are one class, give it one name\n"
+    )
+
+
 def test_pictures_of_several_sizes_are_resized(tree):
     write(tree / "ant" / "large.jpg", picture(5, 40, 30))
     data = sources.load("folder", str(tree), image_size=16)

@@ -120,9 +120,10 @@ PARTS = {
         "refined_accuracy",
     },
 }  # fmt: skip
-# Made of what others have: Co-teaching's selection, ELR's targets and DivideMix's mixup, GSS's
-# pools and DivideMix's step, DivideMix's parts of a batch and the relation term's products.
-COMPOSED = ("jocor", "elr_plus", "gss_ssl", "modul")
+# Made of what others have: GSS's arrays of all samples and the relation term, Co-teaching's
+# selection, ELR's targets and DivideMix's mixup, GSS's pools and DivideMix's step, DivideMix's
+# parts of a batch and the relation term's products.
+COMPOSED = ("elr", "jocor", "elr_plus", "gss_ssl", "modul")
 
 
 @pytest.fixture(scope="module")

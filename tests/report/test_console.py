@@ -41,11 +41,11 @@ def test_an_encoder_has_no_untrained_form_and_feature_vectors_no_pixels():
     found = RESULTS | {"teacher_kind": "encoder", "random_encoder_knn_accuracy": None}
     found |= {"teacher_title": "built-in encoder"}
     told = console.closing(found, Path("w"), remark="")
-    assert re.search(r"teacher kNN +built-in encoder 45.5%   \(pixels 35.1%\)", told)
+    assert re.search(r"kNN +built-in encoder 45.5%   \(pixels 35.1%\)", told)
     found |= {"image_shape": [1280], "pixel_knn_accuracy": None}
     found |= {"teacher_title": "given feature vectors"}
     told = console.closing(found, Path("w"), remark="")
-    assert re.search(r"teacher kNN +given feature vectors 45.5%\n", told)
+    assert re.search(r"kNN +given feature vectors 45.5%\n", told)
 
 
 def test_a_student_is_told_with_its_wrong_labels():
@@ -188,7 +188,7 @@ def test_a_classifier_that_teaches_is_told_of_with_its_size():
     found |= {"teacher_title": "trained classifier"}
     found |= {"teacher_parameters": 12345, "student_parameters": 678}
     told = console.closing(found, Path("w"), remark="")
-    assert re.search(r"teacher kNN +trained classifier 45.5%", told)
+    assert re.search(r"kNN +trained classifier 45.5%", told)
     assert re.search(r"test accuracy, teacher +87.5%   \(parameters: teacher 12,345, stud", told)
     logits = found | {"teacher_knn_accuracy": None, "teacher_parameters": None}
     told = console.closing(logits, Path("w"), remark="")

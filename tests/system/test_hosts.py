@@ -134,6 +134,8 @@ def test_a_workdir_that_one_cannot_have_stops_all(npz, tmp_path):
     assert "process 0 has stopped" in said[1][1]
 
 
+# What every process compares, and what it says of a difference, tests/machine/test_hosts.py knows.
+@pytest.mark.slow
 def test_what_is_not_one_run_stops_before_anything_is_written(npz, tmp_path):
     seeds = {"each": lambda process: [f"--config.seed={process}"]}
     statuses, said = finish(start(2, *flags(npz), f"--workdir={tmp_path}/w", **seeds))

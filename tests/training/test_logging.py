@@ -38,6 +38,12 @@ def test_a_run_without_a_workdir_starts_no_tensorboard():
     assert told(log, "student") == [(1, 1.0)]
 
 
+def test_tensorboard_files_are_written_where_it_is_there(tmp_path):
+    with RunLog(tmp_path, tensorboard=True) as log:
+        train(log, "student", 0, 1)
+    assert list((tmp_path / "tensorboard/student").glob("events*"))
+
+
 def test_history_is_not_the_logs_own(tmp_path):
     log = RunLog(None)
     train(log, "student", 0, 1)
