@@ -45,6 +45,7 @@ def opened(workdir: Path) -> Run:
 def out_of_sample(run: Run, folds: int) -> np.ndarray:
     """Probabilities float64 [N, C] of the training images, each from a student that was not trained
     on it."""
+    run = run.complete() if run.complete else run  # an encoder's embeddings were zeros so far
     size = len(run.labels.given)
     order = np.random.default_rng(run.config.seed).permutation(size)
     probabilities = np.empty((size, run.data.num_classes))
@@ -57,8 +58,8 @@ def out_of_sample(run: Run, folds: int) -> np.ndarray:
         workdir = run.workdir / "folds" / f"{fold} of {folds}"
         workdir.mkdir(parents=True, exist_ok=True)
         split = Split(
-            run.data.take(kept), run.labels.take(kept), kept,
-            lazy_images.subset(run.data.train_images, held_out), run.labels.given[held_out],
+            run.seen.take(kept), run.labels.take(kept), kept,
+            lazy_images.subset(run.seen.train_images, held_out), run.labels.given[held_out],
         )  # fmt: skip
         part = dataclasses.replace(run, split=split, workdir=workdir, log=RunLog(workdir, False))
         student = learning.learning(part, "student", teacher).model

@@ -6,7 +6,6 @@ source reads the files, streaming.py orders and prefetches them.
 
 import collections
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
@@ -14,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from rmdnet_jax.data import pictures
+from rmdnet_jax.machine.cpu import cores
 
 # Decoded bytes of a block: many images, yet little compared to what else a run holds.
 _BLOCK = 16 << 20
@@ -138,7 +138,7 @@ def blocks(images: Images, size: int = 0) -> Iterator[np.ndarray]:
     if not isinstance(images, LazyImages):
         yield from (images[part] for part in parts)
         return
-    threads = os.cpu_count() or 1
+    threads = cores()
     pool = ThreadPoolExecutor(threads)
     pending: collections.deque = collections.deque()
     try:

@@ -111,6 +111,7 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
         label_sets={key: train.columns[key] for key in label_sets},
         class_names=class_names,
         train_digests=train.digests,
+        test_digests=test.digests,
     )
 
 

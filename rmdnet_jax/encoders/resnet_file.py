@@ -44,18 +44,20 @@ class ResNetEncoder:
     def embed(self, pictures: np.ndarray) -> np.ndarray:
         """Embeddings float32 [n, D] of uint8 [n, side, side, 3]."""
         x = (pictures.astype(np.float32) / 255 - self.mean) / self.std
-        return np.asarray(self._apply(self.pretrained.params, self.pretrained.batch_stats, x))
+        return np.asarray(self._apply(x))
 
     @functools.cached_property
-    def _apply(self) -> Callable:
-        modules = {"backbone": self.pretrained.backbone}
+    def _apply(self) -> Callable[[np.ndarray], jax.Array]:
+        found = self.pretrained
+        modules = {"backbone": found.backbone}
+        # On the device once: a ResNet-50's weights are five times a batch of pictures.
+        trees = jax.device_put(({"backbone": found.params}, {"backbone": found.batch_stats}))
 
         @jax.jit
-        def apply(params: dict, batch_stats: dict, x: jax.Array) -> jax.Array:
-            trees = {"backbone": params}, {"backbone": batch_stats}
+        def apply(trees: tuple[dict, dict], x: jax.Array) -> jax.Array:
             return chain.apply(modules, *trees, x, train=False)[0]["backbone"]
 
-        return apply
+        return functools.partial(apply, trees)
 
 
 def read(path: Path, asked: Asked) -> ResNetEncoder:

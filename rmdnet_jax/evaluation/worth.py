@@ -15,6 +15,10 @@ from rmdnet_jax.teachers.judged import Verdict
 # Of the training and the test images: float32 [N, D] and [M, D].
 Embeddings = tuple[np.ndarray, np.ndarray]
 
+# Pixels are compared for images of up to so many bytes: as floats, and once more of length 1, they
+# take eight times as much, on one device.
+_MOST_BYTES = 1 << 30
+
 
 def knn_accuracy(
     embeddings: Embeddings,
@@ -65,7 +69,8 @@ def judge(
     bank, queries = (part.embedding for part in said)
     verdict = Verdict()
     if bank is not None and queries is not None:
-        pixels = _pixels(data) if data.are_pictures and not data.is_on_disk else None
+        is_small = data.are_pictures and not data.is_on_disk and data.nbytes <= _MOST_BYTES
+        pixels = _pixels(data) if is_small else None
         verdict = Verdict(
             measured((bank, queries)),
             measured(untrained()) if untrained else None,
@@ -93,10 +98,7 @@ def _agreement(
 
 
 def _pixels(data: Dataset) -> Embeddings:
-    """Normalised pixels as embeddings, float32 [N, H * W * 3].
-
-    They take four times the memory of the images: not meant for a data set that stays on disk.
-    """
+    """Normalised pixels as embeddings, float32 [N, H * W * 3]: four times the images' memory."""
     mean, std = data.mean_std()
 
     def normalised(images: Images) -> np.ndarray:

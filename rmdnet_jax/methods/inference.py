@@ -1,7 +1,9 @@
 """The predictions of networks for a whole set of images, every image exactly once."""
 
+import collections
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +11,16 @@ import numpy as np
 
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images
-from rmdnet_jax.machine import cpu, sharding
+from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods.interface import Network, Prediction, Weights
 
 # Up to this many images, a smaller program is worth compiling: a prediction for one image should
 # not take a batch of 256.
 _FEW = 16
+
+# Batches in flight, whose predictions are on the devices; earlier ones are in the host's memory.
+# From 32 on, devices of a CPU could wait for one another forever (machine/cpu.py).
+_AHEAD = 8
 
 # A batch holds this many times more feature vectors than images: they are that much less work.
 _VECTORS = 8
@@ -44,19 +50,34 @@ def predictor(
 
     def run(networks: tuple[Weights, ...], images: Images) -> Prediction:
         networks = sharding.replicate(networks, mesh)  # one program, wherever they are stored
-        parts = []
         usual = batch_size * (_VECTORS if images.ndim == 2 else 1)
         size = min(batch_size, _FEW) if len(images) <= _FEW else usual
         size += -size % mesh.size
+        waiting: collections.deque = collections.deque()
+        found: Any = None
         with jax.set_mesh(mesh):  # as in training: without it, another program is compiled
             for number, batch in enumerate(lazy_images.blocks(images, size)):
                 if len(batch) < size:
                     batch = np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)])
-                parts.append(cpu.waited(predict(networks, batch), number))
-        parts = jax.device_get(parts)
-        return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
+                waiting.append((number * size, predict(networks, batch)))
+                if len(waiting) > _AHEAD:
+                    found = _filled(found, len(images), *waiting.popleft())
+        while waiting:
+            found = _filled(found, len(images), *waiting.popleft())
+        return found
 
     return run
+
+
+def _filled(found: Any, count: int, start: int, part: Prediction) -> Any:
+    """Arrays [count, ...] on the host, made if there are none, with a batch's predictions from row
+    `start` on."""
+    part = jax.device_get(part)
+    if found is None:
+        found = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), part)
+    for whole, rows in zip(jax.tree.leaves(found), jax.tree.leaves(part), strict=True):
+        whole[start : start + len(rows)] = rows[: count - start]
+    return found
 
 
 def _together(said: list[Prediction]) -> Prediction:

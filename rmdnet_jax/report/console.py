@@ -107,7 +107,7 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
             "pixels": percent("pixel_knn_accuracy"),
         }
         if results["pixel_knn_accuracy"] is None:
-            beside["pixels"] = "not measured: on disk"
+            beside["pixels"] = "not measured: too large"
         if results["random_encoder_knn_accuracy"] is None:  # its network is not built here
             del beside["random encoder"]
         if len(results["image_shape"]) == 1:

@@ -219,6 +219,7 @@ def _placed(rows: Sequence[_Row]) -> list[str]:
       InputError: a class or a file has a name that is not possible in such a folder.
     """
     taken: set[str] = set()
+    tried: Counter[str] = Counter()  # numbers, by name: thousands of files may have one name
     places = []
     for file, label, split, _ in rows:
         if "/" in label or label.startswith(".") or len(os.fsencode(label)) > 255:
@@ -233,14 +234,18 @@ def _placed(rows: Sequence[_Row]) -> list[str]:
                 "expected only the manifest, without --copy and --link"
             )
         stem, suffix = os.path.splitext(name)
-        number = 1
-        # Names that differ only in case are the same on some systems.
-        while (key := f"{split}/{label}/{unicodedata.normalize('NFC', name).casefold()}") in taken:
-            number += 1
-            name = f"{stem}-{number}{suffix}"
+        first = _alike(split, label, name)
+        while (key := _alike(split, label, name)) in taken:
+            tried[first] += 1
+            name = f"{stem}-{tried[first] + 1}{suffix}"
         taken.add(key)
         places.append(f"{split}/{label}/{name}")
     return places
+
+
+def _alike(split: str, label: str, name: str) -> str:
+    """The same for names that differ only in case, which are the same on some systems."""
+    return f"{split}/{label}/{unicodedata.normalize('NFC', name).casefold()}"
 
 
 def _put(source: Path, target: Path, how: str) -> str:

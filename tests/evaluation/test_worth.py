@@ -59,6 +59,13 @@ def test_what_there_is_not_is_not_measured():
     assert verdict.random_encoder_knn_accuracy is verdict.pixel_knn_accuracy is None
 
 
+def test_pixels_that_would_fill_the_memory_as_floats_are_not_compared(monkeypatch):
+    monkeypatch.setattr(worth, "_MOST_BYTES", DATA.nbytes - 1)
+    assert worth.judge(SAID, None, LABELS, DATA, 5).pixel_knn_accuracy is None
+    monkeypatch.setattr(worth, "_MOST_BYTES", DATA.nbytes)
+    assert worth.judge(SAID, None, LABELS, DATA, 5).pixel_knn_accuracy is not None
+
+
 def classifier(train, test):
     """What a classifier says whose classes are these; without embeddings."""
     parts = (None if part is None else CLASSES[part] for part in (train, test))

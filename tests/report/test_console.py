@@ -113,7 +113,7 @@ def test_the_configs_remark_ends_it_in_lines_that_fit_a_terminal():
 
 def test_pixels_that_were_not_measured_are_not_made_up():
     told = console.closing(RESULTS | {"pixel_knn_accuracy": None}, Path("w"), remark="")
-    assert "(random encoder 25.5%, pixels not measured: on disk)" in told
+    assert "(random encoder 25.5%, pixels not measured: too large)" in told
 
 
 def test_values_that_were_chosen_are_told_with_the_reason():

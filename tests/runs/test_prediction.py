@@ -80,7 +80,7 @@ def test_any_name_is_one_row_and_no_formula(folder, tmp_path):
 
 def test_pictures_are_decoded_by_several_threads(folder, tmp_path, monkeypatch):
     """Two blocks of two wait for each other."""
-    monkeypatch.setattr(lazy_images.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(lazy_images, "cores", lambda: 2)
     both = threading.Barrier(2, timeout=10)
     model, waited = dark_or_bright(), []
 
@@ -212,10 +212,13 @@ def test_where_to_write_may_be_said(folder, tmp_path):
             "cannot write .*missing/x.csv .No such file or directory.; expected --pr",
         ),
         ("/proc/x.csv", "cannot write /proc/x.csv"),
-        ("photos/b.png", "b.png' .--predict_to. is not a CSV file; expected --predict_to=FILE.csv"),
-        ("folder.csv", "folder.csv' .--predict_to. is not a CSV file"),
-        ("pipe.csv", "pipe.csv' .--predict_to. is not a CSV file"),
-        ("", "is not a CSV file"),
+        (
+            "photos/b.png",
+            "b.png' .--predict_to. is not a .csv file; expected --predict_to=FILE.csv",
+        ),
+        ("folder.csv", "folder.csv' .--predict_to. is not a .csv file"),
+        ("pipe.csv", "pipe.csv' .--predict_to. is not a .csv file"),
+        ("", "is not a .csv file"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_before_any_picture_is_read(
@@ -237,7 +240,7 @@ def test_a_workdir_that_may_only_be_read_is_refused_with_another_place(
     def denied(dir):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(prediction.tempfile, "TemporaryFile", denied)
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
     says = r"predictions.csv \(Permission denied\); expected --predict_to=FILE.csv"
     with pytest.raises(InputError, match=says):
         prediction.write(folder, tmp_path)
