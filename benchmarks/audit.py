@@ -185,7 +185,7 @@ def main() -> None:
     print(stopwatch.heading("numpy", "cleanlab", "cleanvision"))
     with np.load(options.pictures) as held:
         pictures, where, originals = planted(held["x_train"][: options.images], options.planted)
-    encoder = opening.read(options.encoder, Asked(0, "", ""))
+    encoder = opening.read(options.encoder, Asked())
     side = encoder.side
     enlarged = (
         np.stack([np.asarray(Image.fromarray(one).resize((side, side))) for one in block])

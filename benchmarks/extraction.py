@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    encoder = opening.read(given.file, Asked(0, "", ""))
+    encoder = opening.read(given.file, Asked())
     shape = (given.batch, encoder.side, encoder.side, 3)
     pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     peer = theirs(given.network, encoder.side)

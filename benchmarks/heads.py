@@ -12,6 +12,7 @@ import argparse
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import stopwatch
 import torch
 
@@ -34,7 +35,7 @@ def ours(features: np.ndarray, labels: np.ndarray, classes: int, batch: int):
     """A turn is an epoch in the chunks of training/fit.py."""
     mean_std = features.mean(axis=0), features.std(axis=0)
     network = Classifier(None, Linear(classes, alone=True), *mean_std)
-    adam = optimizers.adam(optimizers.constant(_RATE), 0.9, _DECAY)
+    adam = optimizers.adam(optax.constant_schedule(_RATE), 0.9, _DECAY)
     method = Folded(Forward(Learner(network, adam, robust.get("gce", q=_Q), "gce")), _FOLDS)
     task = Task(labels, classes, batch, 10, _FOLDS)
     mesh = sharding.mesh()

@@ -1,6 +1,6 @@
 """Our side of the comparisons: both stages at any width, run as in training.
 
-The methods are built directly, so that only JAX, Flax, Optax, Orbax and Rich are needed.
+The methods are built directly: JAX, Flax, Optax, ml_collections and Pillow are needed.
 """
 
 import ast
@@ -17,6 +17,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -63,7 +64,7 @@ def run(main: Callable[[], None]) -> None:
 def method(stage: str, width: int, *, stem: str = "cifar", classes: int = 10) -> Method:
     """The method of a stage, its teacher untrained (which costs as much as a trained one)."""
     dtype = devices.fast_dtype()
-    optimizer = optimizers.sgd(optimizers.constant(LEARNING_RATE), MOMENTUM, WEIGHT_DECAY)
+    optimizer = optimizers.sgd(optax.constant_schedule(LEARNING_RATE), MOMENTUM, WEIGHT_DECAY)
     backbone, features = ResNet(width, stem, dtype), 32 * width
     if stage == "SimSiam":
         heads = Projector(features, dtype), Predictor(features // 4, features, dtype)

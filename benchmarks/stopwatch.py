@@ -3,7 +3,6 @@ median, the spread, and its command, machine and date."""
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import statistics
 import sys
@@ -14,8 +13,10 @@ from pathlib import Path
 
 import jax
 
-# Every script of this folder imports this first: it finds rmdnet_jax, installed or not.
+# As ours.py does, for scripts without it: rmdnet_jax is found, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rmdnet_jax.machine.cpu import cores
 
 # Seconds of rest between two turns, in which thread pools of the last contestant go to sleep.
 _REST = 0.05
@@ -60,12 +61,6 @@ def alternate(contestants: Mapping[str, Callable[[], object]], rounds: int) -> d
 def on_backend(cpu, accelerator):
     """The first value on a CPU, the second on a GPU or TPU: for the defaults of options."""
     return cpu if jax.default_backend() == "cpu" else accelerator
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def heading(*packages: str) -> str:

@@ -169,7 +169,8 @@ def test_the_tables_of_losses_and_noises_say_what_the_code_does():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
         cells = [cell.strip() for cell in row.split("|")[3:-1]]
         recipes = (rgrl_cifar10.LOSSES[name], rgrl_cifar100.LOSSES[name])
-        assert cells == [listed(robust.parameters(name)), *map(with_k, recipes)], name
+        defaults = {part: field.default for part, field in robust.fields(name).items()}
+        assert cells == [listed(defaults), *map(with_k, recipes)], name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

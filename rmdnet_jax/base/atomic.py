@@ -5,9 +5,12 @@ import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from rmdnet_jax.base.errors import InputError
 
 
 @contextlib.contextmanager
@@ -68,3 +71,17 @@ def folder_atomic(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def check_writable(path: Path, flag: str, suffix: str) -> None:
+    """Raises InputError for a path, the value of a command line's `flag`, where no file that ends
+    in `suffix` can be written; creates nothing there."""
+    right = f"expected {flag}=FILE{suffix} in a writable folder"
+    is_other = os.path.exists(path) and not os.path.isfile(path)
+    if path.suffix.lower() != suffix or is_other:
+        raise InputError(f"{str(path)!r} ({flag}) is not a {suffix} file; {right}")
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror}); {right}") from error

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.base.text import one_line
 
 # A user's own class is written differently from a function.
 _CLASSES = {"method": "my_module:MyMethod"}
@@ -35,10 +36,9 @@ def imported(what: str, path: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module may raise
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{what} {path!r} cannot be imported ({reason}); {module_name} must be installed, "
-            "or be in the folder you start from"
+            f"{what} {path!r} cannot be imported ({one_line(error)}); {module_name} must be "
+            "installed, or be in the folder you start from"
         ) from error
     if not hasattr(module, attribute):
         raise InputError(f"{what} {path!r}: module {module_name} has no {attribute!r}")

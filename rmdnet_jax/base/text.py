@@ -17,6 +17,9 @@ _START = r"(?:[=+@]|-(?!\d+(?:\.\d+)?$))"
 _FORMULA = re.compile(f"'*{_START}")
 _KEPT = re.compile(f"'+{_START}")
 
+# Characters of each of two values that are shown to differ.
+_APART = 40
+
 
 def shown(text: str) -> str:
     """A text as one line that UTF-8 can encode: characters that would control the terminal or end
@@ -42,10 +45,10 @@ def cut(text: object, most: int = 100) -> str:
     return f"{found[: most - 3 - end]}...{found[-end:]}"
 
 
-def fitted(line: str, most: int = 240) -> str:
-    """A line of a message. If it is longer than `most` characters, three times a terminal's width,
-    paths and other words of more than 120 characters are cut."""
-    if len(line) <= most:
+def fitted(line: str) -> str:
+    """A line of a message. If it is longer than three times a terminal's width, paths and other
+    words of more than 120 characters are cut."""
+    if len(line) <= 240:
         return line
     return " ".join(cut(word, 120) if len(word) > 120 else word for word in line.split(" "))
 
@@ -75,18 +78,18 @@ def listed(names: Iterable[object], most: int = 5) -> str:
     return f"{first} and {len(names) - most:,} more" if len(names) > most else first
 
 
-def apart(one: object, other: object, most: int = 40) -> tuple[str, str]:
+def apart(one: object, other: object) -> tuple[str, str]:
     """Two different values for a message, as Python writes them, each cut so that the difference
     is visible: "...-A.csv'" and "...-B.csv'"."""
     texts = repr(one), repr(other)
-    if max(map(len, texts)) <= most:
+    if max(map(len, texts)) <= _APART:
         return shown(texts[0]), shown(texts[1])
     start = len(os.path.commonprefix(texts))
-    start = start - 10 if start > most - 20 else 0  # with a little of what they have in common
+    start = start - 10 if start > _APART - 20 else 0  # with a little of what they have in common
     first, second = (
         ("..." if start else "")
-        + shown(text[start : start + most])
-        + ("..." if len(text) > start + most else "")
+        + shown(text[start : start + _APART])
+        + ("..." if len(text) > start + _APART else "")
         for text in texts
     )
     return first, second

@@ -181,8 +181,7 @@ class _Places:
         for split, paths in zip(_SPLITS, (data.train_files, data.test_files), strict=True):
             for row, path in enumerate(paths or ()):
                 self._by_path.setdefault(path, []).append((split, row))
-        index = data.train_index
-        self._index = np.arange(len(data.train_labels)) if index is None else index
+        self._index = data.train_places
 
     def __call__(self, one: Correction) -> tuple[str, int]:
         """The split, and the row in it; InputError if no image or more than one matches."""

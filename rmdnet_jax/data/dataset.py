@@ -140,6 +140,16 @@ class Dataset:
         return self.train_labels if self.true_labels is None else self.true_labels
 
     @property
+    def train_places(self) -> np.ndarray:
+        """int64 [N], `train_index`, or 0 to N - 1."""
+        return np.arange(len(self.train_labels)) if self.train_index is None else self.train_index
+
+    @property
+    def test_places(self) -> np.ndarray:
+        """int64 [M], `test_index`, or 0 to M - 1."""
+        return np.arange(len(self.test_labels)) if self.test_index is None else self.test_index
+
+    @property
     def are_pictures(self) -> bool:
         """Whether the images are pictures, not feature vectors."""
         return self.train_images.ndim == 4
@@ -264,7 +274,7 @@ class Dataset:
             train_digests=part(self.train_digests),
             train_sizes=part(self.train_sizes),
             true_labels=part(self.true_labels),
-            train_index=_places(self.train_index, len(self.train_labels))[key],
+            train_index=self.train_places[key],
             train_files=files_of(self.train_files, key),
             originals=None,
         )
@@ -278,7 +288,7 @@ class Dataset:
             test_digests=None if self.test_digests is None else self.test_digests[key],
             test_sizes=None if self.test_sizes is None else self.test_sizes[key],
             test_files=files_of(self.test_files, key),
-            test_index=_places(self.test_index, len(self.test_labels))[key],
+            test_index=self.test_places[key],
             originals=None,
         )
 
@@ -323,6 +333,10 @@ class Dataset:
         For test images on disk, what they are decoded from (`test_digests`) is hashed instead of
         the pixels, if the source has it.
         """
+        return self._fingerprint_of_all
+
+    @functools.cached_property
+    def _fingerprint_of_all(self) -> str:
         digest = hashlib.sha256(self.images_fingerprint().encode())
         digest.update(repr(self.test_images.shape).encode())
         if self.is_on_disk and self.test_digests is not None:
@@ -379,11 +393,6 @@ def first(
         if not 0 <= size <= available:
             raise InputError(f"{field} is {size} for {name}; expected 0 (all) to {available}")
     return slice(skip, skip + train_size if train_size else None), slice(test_size or None)
-
-
-def _places(index: np.ndarray | None, size: int) -> np.ndarray:
-    """int64 [size], the positions in an index of a `Dataset`."""
-    return np.arange(size) if index is None else index
 
 
 def files_of(files: tuple[str, ...] | None, key: slice | np.ndarray) -> tuple[str, ...] | None:

@@ -54,12 +54,12 @@ def find(path: str, test_fraction: float = 0.2) -> PictureFiles:
     used: tuple[str, ...] = ("",)
     if "" in lists:
         place = lists[""]
-        rows = _told_by_folder(list(_rows(root, "", place)), place)
+        rows = _told_by_folder(list(_rows("", place)), place)
     else:
         place = root
         _check_train(root, lists)
         used = split_names.used(lists)
-        rows = [row for split in used for row in _rows(root, split, lists[split])]
+        rows = [row for split in used for row in _rows(split, lists[split])]
         if len(used) == 1:
             rows = [(where, _without_split(row)) for where, row in rows]
     found = manifest_source.of_rows(rows, place, root, test_fraction)
@@ -100,7 +100,7 @@ def _not_named(
 ) -> list[SkippedFile]:
     """Splits that are not used, with the number of their pictures, and each other picture that has
     no row."""
-    there = _pictures(root)
+    there = pictures.below(root)
     below = {
         split: [file for file in there if file.startswith(f"{split}/")]
         for split in lists
@@ -130,20 +130,6 @@ def _check_train(root: Path, lists: dict[str, Path]) -> None:
         )
 
 
-def _pictures(root: Path) -> list[str]:
-    """The pictures of a folder, as paths in it; links to folders are not followed."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{cut(error.filename)} cannot be read ({error.strerror})") from error
-
-    found = []
-    for folder, below, names in os.walk(root, onerror=refuse):
-        below[:] = [name for name in below if not name.startswith(".")]
-        shows = [name for name in names if pictures.is_picture(name) and name[0] != "."]
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in shows]
-    return sorted(found)
-
-
 def _is_list(place: Path) -> bool:
     try:
         _, first = next(_records(place), ("", {}))
@@ -154,8 +140,8 @@ def _is_list(place: Path) -> bool:
     return _FILE in first and hub_layout.label_column(first) is not None
 
 
-def _rows(root: Path, split: str, place: Path) -> Iterator[Row]:
-    """Rows with paths in `root`, and with the split if it is known."""
+def _rows(split: str, place: Path) -> Iterator[Row]:
+    """Rows with paths in the list's root folder, and with the split if it is known."""
     for where, record in _records(place):
         label = hub_layout.label_column(record)
         file = record.get(_FILE)

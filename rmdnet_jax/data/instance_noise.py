@@ -86,28 +86,6 @@ def corrupt(
     return given
 
 
-def distribution(
-    images: Images, labels: np.ndarray, num_classes: int, rate: float, seed: int
-) -> np.ndarray:
-    """What `corrupt` draws from: float64 [N, C], P(given j | image i); rows sum to 1.
-
-    Equal images of a class have the same row, up to their rates.
-
-    Args:
-      images, labels, num_classes, rate, seed: as for `corrupt`.
-
-    Raises:
-      InputError: as `corrupt` does.
-    """
-    rates, _, labels = _drawn(images, labels, num_classes, rate, seed)
-    everyone = np.arange(labels.size)
-    found = np.empty((labels.size, num_classes))
-    for members, shares in _destinations(images, labels, everyone, num_classes, rate, seed):
-        found[members] = rates[members, None] * shares
-    found[everyone, labels] = 1 - rates
-    return found
-
-
 def _drawn(
     images: Images, labels: np.ndarray, num_classes: int, rate: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,10 +5,10 @@ The labels of the data's own images are made wrong in labels.py.
 """
 
 import dataclasses
-import hashlib
 
 import numpy as np
 
+from rmdnet_jax.base.digest import content_digests
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import listed
 from rmdnet_jax.data import dataset as datasets
@@ -241,12 +241,10 @@ def with_open(
     _check_enough(count, len(pool), data, f"{pool.name} that are not broken")
     uniform = noise.generator(seed, "open", 0.0, _LABELS).random(count)
     given = np.floor(uniform * data.num_classes).astype(np.int32)
-    size = len(data.train_images)
-    index = np.arange(size) if data.train_index is None else data.train_index
+    index = data.train_places
     last = int(index[-1])
     if data.in_one_list:
-        assert data.test_index is not None
-        last = max(last, int(data.test_index[-1]))
+        last = max(last, int(data.test_places[-1]))
 
     def labelled(labels: np.ndarray, others: np.ndarray = given) -> np.ndarray:
         return np.concatenate([labels, others]).astype(np.int32)
@@ -294,10 +292,6 @@ def _joined_digests(data: Dataset, pool: Pool) -> np.ndarray | None:
         return None
     found = pool.digests
     if found is None:
-        hashes = (
-            hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-            for block in lazy_images.blocks(pool.images)
-            for image in block
-        )
-        found = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 16)
+        images = (image for block in lazy_images.blocks(pool.images) for image in block)
+        found = content_digests(np.ascontiguousarray(image).data for image in images)
     return np.concatenate([data.train_digests, found])

@@ -3,12 +3,12 @@ Labels are not read."""
 
 import dataclasses
 import functools
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 
+from rmdnet_jax.base.digest import content_digests
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, listed, shown
 from rmdnet_jax.data import lazy_images, npy, picture_files, pictures
@@ -127,7 +127,7 @@ def whole(
 
 
 def _of_folder(folder: Path, image_shape: tuple[int, ...], where: str) -> Pool:
-    files = _files(folder, where)
+    files = pictures.below(folder)
     if not files:
         raise InputError(f"{where}, has no pictures in {', '.join(pictures.SUFFIXES)}; {_RIGHT}")
     if len(image_shape) == 1:
@@ -157,32 +157,10 @@ def _side(image_shape: tuple[int, ...], where: str) -> int:
     return image_shape[0]
 
 
-def _files(folder: Path, where: str) -> list[str]:
-    """The pictures below a folder by their paths in it, sorted."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(
-            f"{where}: {cut(error.filename)} cannot be read ({error.strerror}); make it readable, "
-            "or move it away"
-        ) from error
-
-    found = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            os.path.relpath(os.path.join(place, name), folder)
-            for name in names
-            if pictures.is_picture(name) and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
 def _digests(folder: Path, files: list[str]) -> np.ndarray:
     """Identifies each file without reading it, by its path and size: uint8 [M, 16]."""
-    digests = []
-    for file in files:
-        path = folder / file
-        size = os.path.getsize(path) if os.path.exists(path) else 0  # reported when it is read
-        text = os.fsencode(file) + b"\0%d" % size
-        digests.append(hashlib.blake2b(text, digest_size=16).digest())
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+
+    def size(path: Path) -> int:
+        return os.path.getsize(path) if os.path.exists(path) else 0  # reported when it is read
+
+    return content_digests(os.fsencode(file) + b"\0%d" % size(folder / file) for file in files)

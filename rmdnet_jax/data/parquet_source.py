@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rmdnet_jax.base.atomic import folder_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, listed, one_line
 from rmdnet_jax.data import hub_layout, manifest_source, split_names
@@ -191,32 +191,28 @@ def _locked(folder: Path, own: str) -> Iterator[None]:
 
 def _take_out(splits: dict[str, list[Path]], folder: Path) -> None:
     """Makes `folder`, completely or not at all: every picture's bytes as a file, and _LIST."""
-    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    beside.mkdir()
-    room = _SHARE * shutil.disk_usage(beside).free
     columns = ("path", "label", "split") if len(splits) > 1 else ("path", "label")
-    try:
-        with open(beside / _LIST, "w", encoding="utf-8", newline="") as text:
-            writer = csv.writer(text)
-            writer.writerow(columns)
-            for split, files in splits.items():
-                for number, (label, content) in enumerate(_pictures(split, files)):
-                    room -= len(content)
-                    if room < 0:  # a small file can contain one picture very many times
-                        raise InputError(
-                            f"the pictures of {cut(files[0].parent)} do not fit on the disk of "
-                            f"{cut(folder.parent)}; expected another --config.dataset.cache=FOLDER"
-                        )
-                    suffix = next((s for b, s in _BEGINS.items() if content.startswith(b)), "")
-                    path = f"{split}/{number // _TOGETHER:03}/{number:07}{suffix}"
-                    if number % _TOGETHER == 0:
-                        (beside / path).parent.mkdir(parents=True)
-                    (beside / path).write_bytes(content)
-                    writer.writerow((path, label, split)[: len(columns)])
-        os.rename(beside, folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with (
+        folder_atomic(folder) as beside,
+        open(beside / _LIST, "w", encoding="utf-8", newline="") as text,
+    ):
+        room = _SHARE * shutil.disk_usage(beside).free
+        writer = csv.writer(text)
+        writer.writerow(columns)
+        for split, files in splits.items():
+            for number, (label, content) in enumerate(_pictures(split, files)):
+                room -= len(content)
+                if room < 0:  # a small file can contain one picture very many times
+                    raise InputError(
+                        f"the pictures of {cut(files[0].parent)} do not fit on the disk of "
+                        f"{cut(folder.parent)}; expected another --config.dataset.cache=FOLDER"
+                    )
+                suffix = next((s for b, s in _BEGINS.items() if content.startswith(b)), "")
+                path = f"{split}/{number // _TOGETHER:03}/{number:07}{suffix}"
+                if number % _TOGETHER == 0:
+                    (beside / path).parent.mkdir(parents=True)
+                (beside / path).write_bytes(content)
+                writer.writerow((path, label, split)[: len(columns)])
 
 
 def _pictures(split: str, files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.digest import content_digests
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell, shown
 from rmdnet_jax.data import dataset as datasets
@@ -391,8 +392,4 @@ def _heads(root: Path, files: list[str]) -> dict:
 
 def _digests(files: list[str], sizes: Mapping[str, int]) -> np.ndarray:
     """Identifies each file without reading it, by its name and size: uint8 [N, 16]."""
-    digests = (
-        hashlib.blake2b(os.fsencode(file) + b"\0%d" % sizes[file], digest_size=16).digest()
-        for file in files
-    )
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+    return content_digests(os.fsencode(file) + b"\0%d" % sizes[file] for file in files)

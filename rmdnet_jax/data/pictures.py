@@ -12,12 +12,13 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import one_line, shown
+from rmdnet_jax.base.text import cut, one_line, shown
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -27,6 +28,9 @@ OTHER_SUFFIXES = (
     ".avif", ".bmp", ".cr2", ".dcm", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe",
     ".jxl", ".nef", ".pbm", ".pgm", ".ppm", ".tga", ".tif", ".tiff",
 )  # fmt: skip
+
+# Endings of file names that an error lists.
+_NAMED = 5
 
 # Pillow only warns about a picture of up to twice its limit (179 million pixels), and rejects
 # larger ones; a warning would not stop a file that unpacks to half a gigabyte.
@@ -118,10 +122,35 @@ def is_other_picture(name: str) -> bool:
     return name.lower().endswith(OTHER_SUFFIXES)
 
 
-def endings(names: Iterable[str], most: int = 5) -> str:
+def below(folder: Path) -> list[str]:
+    """The pictures in a folder and its subfolders by their paths in it, sorted. Names that begin
+    with a dot are ignored, and links to folders are not followed.
+
+    Raises:
+      InputError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{cut(error.filename)} cannot be read ({error.strerror}); make it readable, or move "
+            "it away"
+        ) from error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            os.path.relpath(os.path.join(place, name), folder)
+            for name in names
+            if is_picture(name) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+def endings(names: Iterable[str]) -> str:
     """The extensions of files, for an error about them: ".bmp, .tif", or "no extension"."""
     found = sorted({os.path.splitext(name)[1].lower() or "no extension" for name in names})
-    return shown(", ".join([*found[:most], *(["..."] if len(found) > most else [])]))
+    return shown(", ".join([*found[:_NAMED], *(["..."] if len(found) > _NAMED else [])]))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -3,7 +3,6 @@ image with two labels, outliers, and dark, bright, blank, blurry, tiny and oblon
 
 import csv
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.digest import content_digests
 from rmdnet_jax.base.text import cell
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.dataset import Dataset
@@ -104,7 +104,7 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
     images = _Images(
         np.repeat([True, False], [len(part) for part in rows]),
         np.concatenate(rows),
-        _of_both(rows, _places(data.train_index, sizes[0]), _places(data.test_index, sizes[1])),
+        _of_both(rows, data.train_places, data.test_places),
         _of_both(rows, given, data.test_labels),
     )
     both = _of_both(rows, *embeddings)
@@ -123,7 +123,8 @@ def audit(data: Dataset, given: np.ndarray, embeddings: tuple[np.ndarray, np.nda
             found += [images.finding(i, issue, score[i]) for i in np.flatnonzero(score).tolist()]
     else:
         parts = zip((data.train_images, data.test_images), rows, strict=True)
-        digests = np.concatenate([_digests(np.asarray(_part(*part))) for part in parts])
+        vectors = (row for part in parts for row in np.asarray(_part(*part)))
+        digests = content_digests(row.tobytes() for row in vectors)
     distance = outliers.distances(both)
     score, typical = outliers.scores(distance), np.median(distance)
     for i in np.flatnonzero(score).tolist():
@@ -204,10 +205,6 @@ def _of_duplicates(
                 yield images.finding(i, "label_conflict", 1, number, f"labelled {named}")
 
 
-def _places(index: np.ndarray | None, size: int) -> np.ndarray:
-    return np.arange(size) if index is None else index
-
-
 def _part(images: Images, rows: np.ndarray) -> Images:
     """The images of these rows; no copy is made if these are all rows."""
     return images if len(rows) == len(images) else lazy_images.subset(images, rows)
@@ -217,9 +214,3 @@ def _of_both(
     rows: tuple[np.ndarray, np.ndarray], train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     return np.concatenate([train[rows[0]], test[rows[1]]])
-
-
-def _digests(vectors: np.ndarray) -> np.ndarray:
-    """uint8 [N, 16], equal only for equal vectors."""
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in vectors)
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)

@@ -74,10 +74,9 @@ def write(workdir: Path, consensus: Consensus, data: Dataset, labels: Labels) ->
     _write_annotators(workdir / ANNOTATORS, people, consensus)
     names = [cell(name) for name in data.class_names]
     given = labels.given
-    index = np.arange(len(given)) if data.train_index is None else data.train_index
     differs = consensus.labels != given
     order = np.lexsort((consensus.ask_again, _reviewed(labels)))
-    columns: dict[str, Sequence] = {"index": index.tolist()}
+    columns: dict[str, Sequence] = {"index": data.train_places.tolist()}
     if data.train_files is not None:
         columns["path"] = [cell(file) for file in data.train_files]
     columns |= {

@@ -5,10 +5,10 @@ docs/label_issues.md says on which data the limits were measured.
 """
 
 import dataclasses
-import hashlib
 
 import numpy as np
 
+from rmdnet_jax.base.digest import content_digests
 from rmdnet_jax.data import lazy_images
 from rmdnet_jax.data.lazy_images import Images
 
@@ -108,9 +108,6 @@ def shapes(sizes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _look(block: np.ndarray) -> Looks:
-    digests = (
-        hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=16).digest() for one in block
-    )
     red, green, blue = (block[..., channel].astype(np.uint16) for channel in range(3))
     grey = (_RED * red + _GREEN * green + _BLUE * blue).astype(np.float32)
     grey /= 255 << 8
@@ -134,7 +131,7 @@ def _look(block: np.ndarray) -> Looks:
         laplacian -= 4 * grey[:, 1:-1, 1:-1]
         sharpness = _variances(laplacian) / np.maximum(contrast**2, 1e-12)
     return Looks(
-        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
+        content_digests(np.ascontiguousarray(one).data for one in block),
         thumbnail, chroma, values[:, twentieth], values[:, -1 - twentieth], contrast, sharpness,
     )  # fmt: skip
 

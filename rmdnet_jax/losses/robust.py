@@ -368,17 +368,6 @@ def get(name: str, **params: float) -> Loss:
     return functools.partial(LOSSES[name], **checked)
 
 
-def parameters(name: str) -> dict[str, float]:
-    """A loss's hyperparameters with their defaults; {} for a function by import path.
-
-    Raises:
-      InputError: there is no loss of that name.
-    """
-    if ":" in name:
-        return {}
-    return {parameter: field.default for parameter, field in fields(name).items()}
-
-
 def fields(name: str) -> Mapping[str, Field]:
     """A loss's hyperparameters: defaults, types and ranges.
 

@@ -1,19 +1,9 @@
-"""Optimisers with coupled weight decay, as in PyTorch, and learning rate schedules."""
+"""Optimisers with coupled weight decay, as in PyTorch, and a learning rate schedule."""
 
 from collections.abc import Sequence
 
 import jax
 import optax
-
-
-def constant(lr: float) -> optax.Schedule:
-    """Constant `lr`."""
-    return optax.constant_schedule(lr)
-
-
-def cosine(lr: float, total_steps: int) -> optax.Schedule:
-    """Cosine decay from `lr` to 0 over `total_steps` updates."""
-    return optax.cosine_decay_schedule(lr, total_steps)
 
 
 def step_decay(

@@ -13,11 +13,9 @@ default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
-def batch_norm(train: bool, dtype: jnp.dtype, name: str | None = None) -> nn.BatchNorm:
+def batch_norm(train: bool, dtype: jnp.dtype) -> nn.BatchNorm:
     """Batch normalisation with PyTorch's defaults; statistics are float32 in any `dtype`."""
-    return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
-    )
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
 
 
 def _conv(features: int, size: int, stride: int, dtype: jnp.dtype) -> nn.Conv:

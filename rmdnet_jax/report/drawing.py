@@ -50,9 +50,9 @@ def draw(folder: Path, outcome: Outcome, results: dict, config: dict) -> list[Se
     """
     folder.mkdir(exist_ok=True)
     sections = (
-        _comparison(folder, outcome, results, config),
+        _comparison(folder, outcome, results),
         _teacher_training(folder, outcome, results, config),
-        _student_training(folder, outcome, results, config),
+        _student_training(folder, outcome, results),
         _predictions(folder, outcome, results),
         _noise(folder, outcome, results),
         _embeddings(folder, outcome, config),
@@ -60,7 +60,7 @@ def draw(folder: Path, outcome: Outcome, results: dict, config: dict) -> list[Se
     return [section for section in sections if section]
 
 
-def _comparison(folder: Path, outcome: Outcome, results: dict, config: dict) -> Section | None:
+def _comparison(folder: Path, outcome: Outcome, results: dict) -> Section | None:
     students, called = outcome.students, terms.of(results)
     if "baseline" not in students:
         return None
@@ -101,9 +101,7 @@ def _teacher_training(
     return Section("teacher", "Stage 1: the teacher", text, drawn)
 
 
-def _student_training(
-    folder: Path, outcome: Outcome, results: dict, config: dict
-) -> Section | None:
+def _student_training(folder: Path, outcome: Outcome, results: dict) -> Section | None:
     students = outcome.students
     if not students:
         return None

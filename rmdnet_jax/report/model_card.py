@@ -45,7 +45,7 @@ def write(
         "model_card.md.j2",
         title=_plain(results["title"]),
         dataset=_plain(results["dataset"]),
-        headline=[tuple(map(_plain, row)) for row in page.headline(results, config)],
+        headline=[tuple(map(_plain, row)) for row in page.headline(results)],
         remarks=[_plain(text) for text in (caution, config["report"]["remark"]) if text],
         facts=[tuple(map(_plain, row)) for row in page.facts(results, config)],
         classes=_plain(listed(class_names, _NAMED)),

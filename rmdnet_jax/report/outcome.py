@@ -1,12 +1,15 @@
 """All results of a run, as they are passed to the code that writes and draws them."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 
+from rmdnet_jax.data.annotators import Consensus
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
+from rmdnet_jax.evaluation import consensus
 from rmdnet_jax.evaluation.suspicion import Suspicion
 from rmdnet_jax.methods.interface import Prediction
 from rmdnet_jax.teachers.judged import Judged
@@ -53,3 +56,10 @@ class Outcome:
     suspicion: Suspicion | None
     validation_size: int = 0
     belief: np.ndarray | None = None
+
+    @functools.cached_property
+    def consensus(self) -> Consensus | None:
+        """That of the annotators and the student, if there are both."""
+        if self.belief is None:
+            return None
+        return consensus.found(self.data, self.labels, self.belief)

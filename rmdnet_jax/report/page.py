@@ -79,7 +79,7 @@ def write(
         "page.html.j2",
         dataset=results["dataset"],
         title=results.get("title") or "Teacher",
-        headline=headline(results, config),
+        headline=headline(results),
         remarks=[text for text in (terms.of(results).caution, config["report"]["remark"]) if text],
         sections=sections,
         suspects=suspects,
@@ -111,17 +111,16 @@ def key(data: Dataset, given: np.ndarray) -> str:
     digest = hashlib.sha256(repr((data.name, data.class_names, data.train_files)).encode())
     if data.train_files is None:
         digest.update(data.images_fingerprint().encode())
-    index = np.arange(len(given)) if data.train_index is None else data.train_index
-    for numbers in (index, given):
+    for numbers in (data.train_places, given):
         digest.update(numbers.astype(np.int64).tobytes())
     return digest.hexdigest()[:32]
 
 
-def headline(results: dict, config: dict) -> list[tuple[str, str, str]]:
+def headline(results: dict) -> list[tuple[str, str, str]]:
     """(what, number, remark) of the most important results."""
     called = terms.of(results)
     is_measured = results.get("pixel_knn_accuracy") is not None
-    pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (images on disk)"
+    pixels = "{pixel_knn_accuracy:.1%}" if is_measured else "not measured (too large)"
     pixels = f"raw pixels {pixels}; " if len(results["image_shape"]) == 3 else ""
     # A teacher whose network is not built here has no untrained form.
     has_random = results.get("random_encoder_knn_accuracy") is not None

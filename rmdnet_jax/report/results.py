@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.text import one_line
 from rmdnet_jax.data import label_kinds, transition
-from rmdnet_jax.data.annotators import Consensus
 from rmdnet_jax.evaluation import audit, classification, consensus, kinds, label_issues
 from rmdnet_jax.evaluation.audit import Audit
 from rmdnet_jax.export import pred_probs
@@ -54,7 +54,7 @@ def write(workdir: Path, outcome: Outcome, config: dict, command: str) -> dict:
             label_issues.write_csv(
                 workdir / "test_label_issues.csv", suspicion.test, data.class_names, data.test_files
             )
-    if suspicion and (agreed := _consensus(outcome)):
+    if suspicion and (agreed := outcome.consensus):
         consensus.write(workdir, agreed, data, outcome.labels)
     if suspicion and outcome.belief is not None:
         pred_probs.write(
@@ -94,7 +94,7 @@ def _audit(workdir: Path, outcome: Outcome) -> tuple[dict[str, int], page.Sectio
         audit.write_csv(workdir / DATA_ISSUES, found, outcome.data)
         return found.counts(), section
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = one_line(f"{type(error).__name__}: {error}")
         hosts.warn(
             f"the images were not checked for issues, so {DATA_ISSUES} is missing ({reason})"
         )
@@ -140,7 +140,7 @@ def summarise(outcome: Outcome) -> dict:
             "labels_corrected": review.corrected,
             "images_removed": review.removed,
         }
-    if agreed := _consensus(outcome):
+    if agreed := outcome.consensus:
         results |= consensus.summarise(agreed, labels)
     results["teacher_kind"] = teacher.kind if teacher else "none"
     results["teacher_title"] = teacher.source.title if teacher else None
@@ -198,13 +198,6 @@ def summarise(outcome: Outcome) -> dict:
         name: version for name in _LIBRARIES if (version := _version(name))
     }
     return results
-
-
-def _consensus(outcome: Outcome) -> Consensus | None:
-    """The consensus of the annotators and the student, if there are both."""
-    if outcome.belief is None:
-        return None
-    return consensus.found(outcome.data, outcome.labels, outcome.belief)
 
 
 def _in_json(matrix: np.ndarray | None) -> list | None:

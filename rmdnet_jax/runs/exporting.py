@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.atomic import check_writable, open_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, shown
 from rmdnet_jax.export import fiftyone, labelstudio, pred_probs
@@ -35,7 +34,9 @@ def write(form: str, workdir: str | Path, out: str | Path) -> str:
         raise InputError(f"--export is {cut(form)!r}; expected one of {', '.join(FORMATS)}")
     workdir, path = (Path(os.path.expanduser(place)) for place in (workdir, out))
     try:
-        _check_writable(path, form)
+        check_writable(path, "--out", FORMATS[form])
+        if form == "labelstudio":
+            labelstudio.check_interface(path)
         written = {"onnx": _model, "cleanlab": _arrays}.get(form, _issues(form))(workdir, path)
     except OSError as error:
         raise InputError(f"cannot write {cut(path)} ({error.strerror}) (--out)") from error
@@ -45,22 +46,6 @@ def write(form: str, workdir: str | Path, out: str | Path) -> str:
 def _written(path: Path, form: str) -> list[Path]:
     """The files of a format."""
     return [path, labelstudio.interface_of(path)] if form == "labelstudio" else [path]
-
-
-def _check_writable(path: Path, form: str) -> None:
-    """Raises InputError for a path where such files cannot be written; creates nothing there."""
-    suffix = FORMATS[form]
-    right = f"expected --out=FILE{suffix} in a writable folder"
-    is_other = os.path.exists(path) and not os.path.isfile(path)
-    if path.suffix.lower() != suffix or is_other:
-        raise InputError(f"{cut(path)} (--out) is not a {suffix} file; {right}")
-    try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write {cut(path)} ({error.strerror}); {right}") from error
-    if form == "labelstudio":
-        labelstudio.check_interface(path)
 
 
 def _model(workdir: Path, path: Path) -> str:

@@ -4,13 +4,12 @@ import csv
 import dataclasses
 import itertools
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from rmdnet_jax.base.atomic import open_atomic
+from rmdnet_jax.base.atomic import check_writable, open_atomic
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cell, shown
 from rmdnet_jax.data import lazy_images, pictures
@@ -60,7 +59,7 @@ def write(folder: str | Path, workdir: str | Path, to: str | Path | None = None)
             "Model.load(...).predict(features)"
         )
     path = workdir / NAME if to is None else Path(os.path.expanduser(to))
-    _check_writable(path)
+    check_writable(path, "--predict_to", ".csv")
     found = _found(folder)
     if not found.files:
         raise _no_pictures(folder, found)
@@ -75,19 +74,6 @@ def write(folder: str | Path, workdir: str | Path, to: str | Path | None = None)
     rows += [(place, "", "", error) for place, error in found.unread.items()]
     _write(path, sorted(rows))
     return f"{said}: {shown(str(path))}"
-
-
-def _check_writable(path: Path) -> None:
-    """Raises InputError for a path where no CSV can be written; creates nothing there."""
-    right = "expected --predict_to=FILE.csv in a writable folder"
-    is_other = os.path.exists(path) and not os.path.isfile(path)
-    if path.suffix.lower() != ".csv" or is_other:
-        raise InputError(f"{str(path)!r} (--predict_to) is not a CSV file; {right}")
-    try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}); {right}") from error
 
 
 def _write(path: Path, rows: list[_Row]) -> None:

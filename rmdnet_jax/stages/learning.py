@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import InputError
@@ -183,7 +184,7 @@ def learning_rate(this: Run) -> Any:
     train = this.config.train
     updates = train.epochs * learners_task(this).steps
     if train.lr_decay == "cosine":
-        return optimizers.cosine(train.lr, updates)
+        return optax.cosine_decay_schedule(train.lr, updates)
     return optimizers.step_decay(train.lr, updates, train.lr_drops, train.lr_drop)
 
 

@@ -90,9 +90,8 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
 
 def _tested_on(data: Dataset) -> str:
     """SHA-256 of the test labels, and of which test images are left."""
-    index = np.arange(len(data.test_labels)) if data.test_index is None else data.test_index
     digest = hashlib.sha256(data.test_labels.astype(np.int32).tobytes())
-    digest.update(index.astype(np.int64).tobytes())
+    digest.update(data.test_places.astype(np.int64).tobytes())
     return digest.hexdigest()
 
 

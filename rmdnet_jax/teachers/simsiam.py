@@ -56,10 +56,10 @@ class SimSiamSource(Source):
         """SimSiam for the images of a data set, with heads in proportion to the paper's widths."""
         rm, features = recipe.rm, 2048 * recipe.width // 64
         steps = len(data.train_images) // rm["batch_size"]
-        schedule = optimizers.cosine(rm["lr"], rm["epochs"] * steps)
+        schedule = optax.cosine_decay_schedule(rm["lr"], rm["epochs"] * steps)
         decayed, constant = (
             optimizers.sgd(rate, rm["momentum"], rm["weight_decay"])
-            for rate in (schedule, optimizers.constant(rm["lr"]))
+            for rate in (schedule, optax.constant_schedule(rm["lr"]))
         )
         optimizer = decayed
         if rm["predictor_constant_lr"]:

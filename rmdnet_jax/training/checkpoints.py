@@ -133,13 +133,10 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints, but none is intact.
         """
-        everywhere = sharding.replicated(sharding.mesh())
-
-        def shape(x):
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
-
+        mesh = sharding.mesh()
         items = {
-            name: ocp.args.StandardRestore(jax.tree.map(shape, tree)) for name, tree in like.items()
+            name: ocp.args.StandardRestore(sharding.shapes(tree, mesh))
+            for name, tree in like.items()
         }
 
         def read(number: int) -> dict:

@@ -44,7 +44,7 @@ def test_what_a_method_declares_is_a_group_of_its_name(name):
 
 
 def test_every_parameter_of_a_loss_is_a_field_that_names_its_losses():
-    declared = {name for loss in robust.LOSSES for name in robust.parameters(loss)}
+    declared = {name for loss in robust.LOSSES for name in robust.fields(loss)}
     assert fields.groups()["loss"].keys() == {"name", *declared}
     assert FIELDS["loss.t"].does == "parameter of taylor_ce; None: the loss's default"
 

@@ -8,7 +8,7 @@ from scipy.stats import kstest, truncnorm
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data import dataset, instance_noise, noise
-from rmdnet_jax.data.instance_noise import corrupt, distribution
+from rmdnet_jax.data.instance_noise import corrupt
 from rmdnet_jax.data.lazy_images import LazyImages
 
 RNG = np.random.default_rng(0)
@@ -16,6 +16,18 @@ IMAGES = RNG.integers(0, 256, (300, 8, 8, 3), np.uint8)
 LABELS = (np.arange(300) % 5).astype(np.int32)
 # Two features make scores so small that no wrong class is certain.
 FEATURES = RNG.normal(size=(300, 2)).astype(np.float32)
+
+
+def distribution(images, labels, num_classes, rate, seed):
+    """What `corrupt` draws from: P(given j | image i), float64 [N, C]."""
+    rates, _, labels = instance_noise._drawn(images, labels, num_classes, rate, seed)
+    everyone = np.arange(labels.size)
+    found = np.empty((labels.size, num_classes))
+    to = instance_noise._destinations(images, labels, everyone, num_classes, rate, seed)
+    for members, shares in to:
+        found[members] = rates[members, None] * shares
+    found[everyone, labels] = 1 - rates
+    return found
 
 
 def shares(images, labels, num_classes=5, rate=0.4, seed=0):

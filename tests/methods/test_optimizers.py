@@ -37,7 +37,7 @@ START = np.array([1.0, -2.0, 0.5], np.float32)
 def test_sgd_by_hand():
     """One parameter of 1, gradient 1, lr 0.1, momentum 0.5, decay 0.1: v = 1.1, p = 0.89;
     v = 0.55 + 1.089 = 1.639, p = 0.7261."""
-    optimizer = optimizers.sgd(optimizers.constant(0.1), 0.5, 0.1)
+    optimizer = optimizers.sgd(optax.constant_schedule(0.1), 0.5, 0.1)
     path = follow(optimizer, np.float32([1]), np.float32([[1], [1]]))
     np.testing.assert_allclose(np.ravel(path), [0.89, 0.7261], rtol=1e-6)
 
@@ -50,7 +50,7 @@ def test_sgd_follows_pytorch_over_a_schedule():
 
 
 def test_clipping_comes_before_the_decay():
-    optimizer = optimizers.sgd(optimizers.constant(0.1), 0.0, 0.5, grad_clip=1.0)
+    optimizer = optimizers.sgd(optax.constant_schedule(0.1), 0.0, 0.5, grad_clip=1.0)
     gradient = np.float32([3, 4, 0])
     expected = START - 0.1 * (gradient / 5 + 0.5 * START)
     np.testing.assert_allclose(follow(optimizer, START, [gradient])[0], expected, rtol=1e-6)
@@ -64,17 +64,11 @@ def test_the_papers_drops_fall_on_epochs_150_180_and_210():
         np.testing.assert_allclose(schedule((epoch + 1) * steps_per_epoch - 1), lr, rtol=1e-5)
 
 
-@pytest.mark.parametrize("step", [0, 1, 50, 99, 100])
-def test_cosine(step):
-    expected = 0.03 * 0.5 * (1 + np.cos(np.pi * step / 100))
-    np.testing.assert_allclose(optimizers.cosine(0.03, 100)(step), expected, atol=1e-8)
-
-
 def test_constant_predictor_alone_keeps_its_rate():
     params = {name: {"w": jnp.ones(2)} for name in ("backbone", "predictor")}
     decayed, constant = (
         optimizers.sgd(schedule, 0.0, 0.0)
-        for schedule in (optimizers.step_decay(1.0, 2, (0.5,)), optimizers.constant(1.0))
+        for schedule in (optimizers.step_decay(1.0, 2, (0.5,)), optax.constant_schedule(1.0))
     )
     optimizer = optimizers.with_constant_predictor(decayed, constant)
     state = optimizer.init(params)

@@ -217,11 +217,11 @@ def test_verdicts_are_kept_by_the_data_and_the_labels_that_were_given(tmp_path):
 def test_accuracy_on_labels_that_were_looked_at_has_a_line_of_its_own():
     looked = RESULTS | {"test_accuracy_reviewed": 0.75, "test_images_reviewed": 1200}
     looked |= {"test_labels": "given"}
-    rows = {what: (figure, remark) for what, figure, remark in page.headline(looked, {})}
+    rows = {what: (figure, remark) for what, figure, remark in page.headline(looked)}
     figure, remark = rows["test accuracy on reviewed labels"]
     assert figure == "75.0%"
     assert remark.startswith("1,200 test images")
-    assert not any("reviewed" in what for what, *_ in page.headline(RESULTS, {}))
+    assert not any("reviewed" in what for what, *_ in page.headline(RESULTS))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_gallery_is_called_what_it_shows(tmp_path, size, said):
 def test_the_teacher_is_called_by_its_title():
     found = RESULTS | {"teacher_knn_accuracy": 0.5, "teacher_title": "given feature vectors"}
     found |= {"knn_labels": "true", "image_shape": [9]}
-    said = [what for what, *_ in page.headline(found, default().to_dict())]
+    said = [what for what, *_ in page.headline(found)]
     assert "kNN accuracy of the given feature vectors" in said
 
 
@@ -265,5 +265,5 @@ def test_without_true_test_labels_nothing_is_called_accuracy(tmp_path):
 def test_pixels_that_were_not_measured_are_not_made_up():
     results = RESULTS | {"teacher_knn_accuracy": 0.5, "random_encoder_knn_accuracy": 0.3}
     results |= {"teacher_kind": "simsiam", "knn_labels": "true", "pixel_knn_accuracy": None}
-    said = [remark for *_, remark in page.headline(results, default().to_dict())]
-    assert any("raw pixels not measured (images on disk); neighbours" in remark for remark in said)
+    said = [remark for *_, remark in page.headline(results)]
+    assert any("raw pixels not measured (too large); neighbours" in remark for remark in said)
