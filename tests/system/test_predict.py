@@ -60,7 +60,7 @@ def test_what_is_left_out_is_said_and_a_row(workdir, photos, tmp_path):
         (["--predict_to=x.csv"], "--predict_to without --predict; expected"),
         (["--predict_to=x.csv", "--config=configs/demo.py"], "--predict_to without --predict"),
         (["--predict=PHOTOS", "--workdir=WORKDIR", "--predict_to=/proc/x.csv"], "cannot write /"),
-        (["--predict=PHOTOS", "--workdir=WORKDIR", "--predict_to=x.png"], "is not a CSV file"),
+        (["--predict=PHOTOS", "--workdir=WORKDIR", "--predict_to=x.png"], "is not a .csv file"),
     ],
 )  # fmt: skip
 def test_a_place_that_is_none_is_refused(workdir, photos, flags, says):
