@@ -319,10 +319,7 @@ class Model:
         with Checkpoints(folder / _WEIGHTS) as saved:
             try:
                 if saved.latest() is None:
-                    raise InputError(
-                        f"no model in {cut(folder)}; expected the workdir of a finished run with a "
-                        "student"
-                    )
+                    raise _no_model(folder)
                 meta = saved.meta()
                 network, shape, classes = _described(meta)
                 encoder = _encoder(
@@ -446,6 +443,14 @@ class Model:
             return images
         squares = lazy_images.squares(images, self.encoder.side)
         return extraction.embeddings(self.encoder, squares, None)
+
+
+def _no_model(folder: Path) -> InputError:
+    """The error for a folder without a model; of a sweep, or in a workdir, with the one meant."""
+    near = (folder / "chosen", folder.parent)
+    meant = next((place for place in near if (place / _WEIGHTS).is_dir()), None)
+    right = f"{cut(meant)}" if meant else "the workdir of a finished run with a student"
+    return InputError(f"no model in {cut(folder)}; expected {right}")
 
 
 def _kept_name(encoder: Encoder) -> str:

@@ -204,7 +204,7 @@ def test_a_value_that_is_not_finite_is_in_a_row_of_the_users_array(value, row):
     with pytest.raises(InputError) as caught:
         rmdnet_jax.fit(vectors, LABELS)
     assert str(caught.value) == (
-        f"features have values that are not finite, first in row {row}; expected finite numbers"
+        f"features have values that are not finite as float32, first in row {row}; expected finite numbers"
     )
 
 

@@ -416,6 +416,13 @@ def test_weights_that_changed_since_they_were_saved_are_noticed(model, stranger)
         Model.load(stranger)
 
 
+def test_the_folder_that_is_meant_is_named(model, tmp_path):
+    model.save(tmp_path / "sweep" / "chosen")
+    for wrong in (tmp_path / "sweep", tmp_path / "sweep" / "chosen" / "model"):
+        with pytest.raises(InputError, match=r"no model in .*; expected .*chosen$"):
+            Model.load(wrong)
+
+
 def test_loading_runs_nothing_that_the_files_name(stranger, monkeypatch):
     """Orbax's own JSON names the Python classes that wrote it: they are not imported, and no pickle
     is looked into."""

@@ -227,9 +227,12 @@ class Dataset:
         counts = np.bincount(labels.astype(np.int32), minlength=self.num_classes)
         if not counts.all():
             empty = int(np.argmin(counts))
+            tested = np.flatnonzero(self.test_labels == empty)
+            row = f", and test image {tested[0]:,} has it" if len(tested) else ""
             raise InputError(
-                f"class {empty} ({cut(self.class_names[empty])}) is empty in the {where}; expected "
-                f"at least one image for every class from 0 to {self.num_classes - 1}"
+                f"class {empty} ({cut(self.class_names[empty])}) is empty in the {where}{row}; "
+                "expected at least one image for every class from 0 to "
+                f"{self.num_classes - 1}"
             )
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
@@ -459,8 +462,8 @@ def check_features(features: np.ndarray, where: str) -> None:
         if not is_finite.all():
             row = start + int(is_finite.argmin())
             raise InputError(
-                f"{where} have values that are not finite, first in row {row}; expected finite "
-                "numbers"
+                f"{where} have values that are not finite as float32, first in row {row}; expected "
+                "finite numbers"
             )
 
 

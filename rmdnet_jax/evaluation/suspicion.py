@@ -14,6 +14,10 @@ from rmdnet_jax.evaluation import classification, knn, label_issues, open_set
 # Neighbours in the teacher's space that are consulted on a label.
 _NEIGHBOURS = 50
 
+# A network that agrees with so many more of the labels it has learned than of the test labels,
+# clearly, has memorised them: what it says of them is nothing else.
+_MEMORISED, _CLEARLY = 0.15, 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Suspicion:
@@ -69,6 +73,8 @@ def suspect(
         found = transition.estimate(neighbours, labels.given)
     else:
         found = transition.estimate(belief, labels.given, learned=True)
+        if _is_memorised(belief, labels.given, test_logits, data.test_labels):
+            found = found._replace(rate=None, range=(0.0, 1.0), withheld=found.rate)
     if division:
         division = division.for_people(labels.given)
         found = _noise_of(division, labels.given, data.num_classes)
@@ -90,6 +96,14 @@ def suspect(
         found.rate,
         found.range,
     )
+
+
+def _is_memorised(
+    belief: np.ndarray, given: np.ndarray, test_logits: np.ndarray, test_labels: np.ndarray
+) -> bool:
+    tested = classification.accuracy(test_logits, test_labels)
+    by_chance = _CLEARLY * (tested * (1 - tested) / len(test_labels)) ** 0.5
+    return classification.accuracy(belief, given) > tested + _MEMORISED + by_chance
 
 
 def _noise_of(division: Division, given: np.ndarray, classes: int) -> transition.Noise:

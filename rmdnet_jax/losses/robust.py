@@ -32,7 +32,7 @@ def ce(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
 
     Returns:
       float32 [B], at least 0. Log-softmax subtracts the largest logit: no exponential overflows.
@@ -45,7 +45,7 @@ def mae(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
 
     Returns:
       float32 [B] in [0, 2]. 1 - p is -expm1(log p): no cancellation near p = 1.
@@ -66,7 +66,7 @@ def gce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       q: in (0, 1]; towards 0 it is ce, at 1 it is mae / 2.
 
     Returns:
@@ -88,7 +88,7 @@ def rce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       log_zero: A, at most 0; log 1e-4 by default.
 
     Returns:
@@ -107,7 +107,7 @@ def sce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       alpha: weight of ce, at least 0.
       beta: weight of rce, at least 0.
 
@@ -125,7 +125,7 @@ def nce(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
 
     Returns:
       float32 [B] in [0, 1]. The denominator is at most -C log C: it never vanishes.
@@ -144,7 +144,7 @@ def agce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       a: above 0.
       q: above 0.
 
@@ -164,7 +164,7 @@ def aul(logits: jax.Array, labels: jax.Array, *, a: AboveOne = 5.5, q: Exponent 
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       a: above 1; at 1 the gradient is singular at p_y = 1.
       q: above 0.
 
@@ -185,7 +185,7 @@ def ael(logits: jax.Array, labels: jax.Array, *, a: Positive = 2.5) -> jax.Array
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       a: above 0.
 
     Returns:
@@ -204,7 +204,7 @@ def nce_rce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       alpha: weight of nce, at least 0.
       beta: weight of rce, at least 0.
 
@@ -230,7 +230,7 @@ def nce_agce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       alpha: weight of nce, at least 0.
       beta: weight of agce, at least 0.
       a: agce's, above 0.
@@ -258,7 +258,7 @@ def nce_aul(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       alpha: weight of nce, at least 0.
       beta: weight of aul, at least 0.
       a: aul's, above 1.
@@ -285,7 +285,7 @@ def nce_ael(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       alpha: weight of nce, at least 0.
       beta: weight of ael, at least 0.
       a: ael's, above 0.
@@ -306,7 +306,7 @@ def taylor_ce(
 
     Args:
       logits: float [B, C].
-      labels: int [B], the given labels.
+      labels: int [B], the given labels, in [0, C): a loss does not check them.
       t: order; 1 is mae / 2, and it tends to ce.
 
     Returns:

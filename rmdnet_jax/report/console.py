@@ -99,7 +99,7 @@ def closing(results: dict, workdir: Path | None, remark: str) -> str:
     if results.get("noise_rate_estimated") is not None:
         rates.append(" (between {:.1%} and {:.1%})".format(*results["noise_rate_range"]))
     elif "noise_rate_range" in results:
-        rates.append(", rate not estimated: too few labels agree with the predictions")
+        rates.append(", rate not estimated: the predictions do not determine it")
     rows = [("noise", results["noise_kind"] + "".join(rates))]
     if results["teacher_kind"] != "none":
         beside = {

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,7 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         for probe in ("knn_every", "knn_k", "on_collapse"):  # they only observe training
             del recipe[probe]
         description = teacher_description(this) | {"recipe": recipe, "seed": this.config.seed}
+        description |= _own_code(this.config.teacher.kind)
     else:
         labels = hashlib.sha256(this.split.labels.given.tobytes())
         if len(this.split.held_out_given):
@@ -85,6 +87,7 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         # The best epoch refers to one test set. Without corrections, the config defines it.
         description |= {"test labels": _tested_on(this.data)} if this.labels.review else {}
         description |= {"teacher": fingerprint(teacher.teacher.frozen)} if teacher else {}
+        description |= _own_code(this.methods()[stage], this.config.loss.name)
     return Checkpoints(this.workdir / stage, description)
 
 
@@ -93,6 +96,17 @@ def _tested_on(data: Dataset) -> str:
     digest = hashlib.sha256(data.test_labels.astype(np.int32).tobytes())
     digest.update(data.test_places.astype(np.int64).tobytes())
     return digest.hexdigest()
+
+
+def _own_code(*names: str) -> dict[str, str]:
+    """SHA-256 of the files of the user's modules among what a config names."""
+    modules = {name.partition(":")[0] for name in names if ":" in name}
+    files = {name: getattr(importlib.import_module(name), "__file__", None) for name in modules}
+    return {
+        f"code of {name}": hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for name, file in files.items()
+        if file
+    }
 
 
 def teacher_description(this: Run) -> dict:

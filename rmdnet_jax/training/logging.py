@@ -6,11 +6,13 @@ metrics.jsonl is the record: one line per stage and epoch, in order, even after 
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import rmdnet_jax
 from rmdnet_jax.base.atomic import open_atomic
@@ -115,6 +117,19 @@ class _Silent(StageLog):
         """Nothing."""
 
 
+def _json(line: dict) -> str:
+    """A line as JSON; a number that is not finite, which JSON does not have, is null."""
+
+    def known(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps({name: known(value) for name, value in line.items()})
+
+
+def _numbers(line: dict) -> dict:
+    return {name: math.nan if value is None else value for name, value in line.items()}
+
+
 class _Lines:
     """The lines of a metrics.jsonl, or of a run that has none."""
 
@@ -129,20 +144,20 @@ class _Lines:
         if not self._path.exists():
             return []
         lines = self._path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [_numbers(json.loads(line)) for line in lines if line.endswith("\n")]
 
     def write(self, lines: list[dict]) -> None:
         """Replaces the existing lines."""
         self._kept = list(lines)
         if self._path and self._path.exists():
             with open_atomic(self._path) as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
+                file.writelines(_json(line) + "\n" for line in lines)
 
     def append(self, line: dict) -> None:
         """Adds a line."""
         if self._path:
             with open(self._path, "a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(_json(line) + "\n")
         else:
             self._kept.append(line)
 

@@ -66,7 +66,7 @@ BAD = {
     "label beyond": ({"test_labels": np.arange(6)}, r"from 0 to 5; expected 0 to 3 \(4 classes\)"),
     "empty class": (
         {"train_labels": np.arange(20) % 2 * 2},
-        r"class 1 \(bee\) is empty in the train labels of beasts",
+        r"class 1 \(bee\) is empty in the train labels of beasts, and test image 1 has it; expec",
     ),
     "label set length": ({"label_sets": {"human": np.arange(9) % 4}}, "human of beasts have shape"),
     "a name twice": (

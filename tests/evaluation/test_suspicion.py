@@ -58,6 +58,19 @@ def test_a_belief_that_contradicts_a_label_makes_it_suspicious():
     assert found.rate == pytest.approx(0.1, abs=0.1)
 
 
+@pytest.mark.parametrize("right", [0.6, 0.95])
+def test_a_network_that_has_memorised_its_labels_does_not_know_how_many_are_wrong(right):
+    """It agrees with all of them, and with these shares of the labels that it has not learned."""
+    tested = np.repeat(np.arange(3), 100).astype(np.int32)
+    said = np.where(np.arange(300) % 100 < right * 100, tested, (tested + 1) % 3)
+    data = types.SimpleNamespace(**(vars(DATA) | {"test_labels": tested, "test_index": None}))
+    belief = np.eye(3, dtype=np.float32)[GIVEN] * 0.94 + 0.02
+    found = suspect(belief, 5 * np.eye(3, dtype=np.float32)[said], data, LABELS, None)
+    assert found.rate == (None if right == 0.6 else 0)
+    assert found.range == ((0, 1) if right == 0.6 else (0, pytest.approx(3 / 60)))
+    assert not found.train.is_issue.any()
+
+
 def test_a_methods_own_division_says_what_labels_are_and_how_many_are_wrong():
     part = np.repeat(np.array([0, 1, 2], np.int8), 20)
     label = np.where(part == 0, GIVEN, (GIVEN + 1) % 3).astype(np.int32)

@@ -90,8 +90,8 @@ def test_labels_that_nobody_vouches_for_are_agreed_with():
         ),
         (
             {"noise_rate_estimated": None, "noise_rate_range": [0.0, 0.9]},
-            "symmetric, 40.0% nominal, 38.7% actual, rate not estimated: too few labels agree "
-            "with the predictions",
+            "symmetric, 40.0% nominal, 38.7% actual, rate not estimated: the predictions do not "
+            "determine it",
         ),
         ({"noise_rate_nominal": None, "noise_rate_realised": None}, "symmetric"),
     ],

@@ -20,12 +20,13 @@ DATA = Dataset(
 )  # fmt: skip
 
 
-def of(workdir, *rows, data=DATA):
+def of(workdir, *rows, data=DATA, loss="ce"):
     """A run in a workdir, with the corrections that are in its file now; without rows none."""
     config = default()
     config.noise.kind = config.teacher.kind = "none"
     config.model.width, config.model.blocks = 2, (1,)
     config.train.batch_size = 8
+    config.loss.name = loss
     config.report.tsne_classes = (0, 1)
     if rows:
         file = workdir.parent / "corrections.csv"
@@ -64,6 +65,19 @@ def test_a_removed_test_picture_is_told_from_another_with_its_label(tmp_path):
     saved_by(of(workdir, "test/0.png,remove,"))
     with pytest.raises(InputError, match="made with different test labels"):
         check(of(workdir, "test/2.png,remove,"))
+
+
+def test_a_loss_of_ones_own_that_was_changed_needs_another_folder(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = "def loss(logits, labels): return -logits[labels * 0, labels] + {}"
+    (tmp_path / "my_code.py").write_text(code.format(0))
+    workdir = tmp_path / "w"
+    assert "code of my_code" in saved_by(of(workdir, loss="my_code:loss"))
+    check(of(workdir, loss="my_code:loss"))
+    (tmp_path / "my_code.py").write_text(code.format(1))
+    with pytest.raises(InputError, match=r"made with different code of my_code \(.*; use another"):
+        check(of(workdir, loss="my_code:loss"))
+    assert not any("code" in name for name in saved_by(of(tmp_path / "ours")))
 
 
 def test_without_corrections_nothing_is_asked_that_older_checkpoints_do_not_say(tmp_path):

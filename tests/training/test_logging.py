@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rmdnet_jax.training.logging import RunLog
@@ -42,6 +43,18 @@ def test_tensorboard_files_are_written_where_it_is_there(tmp_path):
     with RunLog(tmp_path, tensorboard=True) as log:
         train(log, "student", 0, 1)
     assert list((tmp_path / "tensorboard/student").glob("events*"))
+
+
+def test_a_metric_that_is_no_number_is_null_in_the_file_and_nan_again(tmp_path):
+    log = RunLog(tmp_path, tensorboard=False)
+    with log.stage("student") as stage:
+        stage.start(0, 1, 1, 1)
+        stage.epoch(1, {"loss": 1.0, "own": float("nan"), "most": float("inf")})
+    (text,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    line = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (line["loss"], line["own"], line["most"]) == (1.0, None, None)
+    (read,) = log.history("student")
+    assert np.isnan(read["own"])
 
 
 def test_history_is_not_the_logs_own(tmp_path):
