@@ -51,6 +51,7 @@ from rmdnet_jax.base.errors import (  # noqa: E402
 )
 from rmdnet_jax.machine import cpu  # noqa: E402
 
+_CONFIG = {"--config", "-config"}
 _HELP = {"--help", "-h", "-help", "--helpfull"}
 
 
@@ -115,7 +116,7 @@ def _run(given: flags.FlagValues, argv: list[str]) -> None:
         with stopping.on_signals():
             print(corrected_set.write(given.config, given.apply, given.out, how))
         return
-    job = start.job(given.config, given.sweep)
+    job = start.job(given.config, given.sweep, config_flags.get_override_values(given["config"]))
     if given.distributed or hosts.wanted():
         job.check_distributed()
         cpu.be_patient()
@@ -223,7 +224,7 @@ def _parse(argv: list[str]) -> flags.FlagValues:
             ) from error
         raise _unknown_field(error, argv) from error
     except (flags.Error, TypeError, ValueError) as error:
-        raise _wrong_value(_reason(error)) from error
+        raise _wrong_value(error, argv) from error
     except Exception as error:  # whatever a user's config file raises
         reason = f"{type(error).__name__}: {_reason(error)}"
         raise InputError(f"the config file cannot be read ({reason})") from error
@@ -248,7 +249,7 @@ def _with_config_file(argv: list[str]) -> list[str]:
             raise InputError(
                 f"the config has no field {name!r}; did you mean {name.replace('-', '_')!r}?"
             )
-        if flag not in ("--config", "-config"):
+        if flag not in _CONFIG:
             continue
         place, value = (place, value) if separator else (place + 1, "".join(argv[place + 1 :][:1]))
         file, colon, given = value.partition(":")
@@ -267,26 +268,51 @@ def _unknown_field(error: Exception, argv: list[str]) -> InputError:
 
     field, _, hint = _reason(error).strip("\"'").partition("'")
     given = (argument.lstrip("-").partition("=")[0] for argument in argv)
-    fields = checking.all_fields()
-    groups = {name.partition(".")[0] for name in fields}
+    fields = _fields(argv)
     for name in (name.partition("config.")[2] for name in given if name.startswith("config.")):
         for old, new in checking.RENAMED.items():  # also below a table's `cifar10.`
             if name == old or name.endswith(f".{old}"):
                 return InputError(f"the config has no field {name!r}; it is now called {new}")
-        is_meant = name not in fields and name.rpartition(".")[2] == field
-        if is_meant and name.partition(".")[0] in groups:
-            return InputError(f"the config has no field {name!r}; {checking.hint(name)}")
+        if fields and not any(f"{known}.".startswith(f"{name}.") for known in fields):
+            return InputError(f"the config has no field {name!r}; {checking.hint(name, fields)}")
     for old, new in checking.RENAMED.items():
         if field in (old, old.rpartition(".")[2]):  # a config file's error has the last part only
             hint = hint or f" {old} is now called {new}"
     return InputError(f"the config has no field {field!r};{hint or ' --help lists them'}")
 
 
-def _wrong_value(reason: str) -> InputError:
-    """The error for a flag's value of another type: what the field takes, if it is a field's."""
+def _fields(argv: list[str]) -> list[str]:
+    """The fields of the config file itself; none if it cannot be read."""
     from rmdnet_jax.config import checking
 
-    fields = checking.all_fields()
+    alone = [argv[0], f"--config={_config_file(argv)}"]
+    given = _flags(alone)
+    try:
+        given(alone)
+        return list(checking.flat(given.config.to_dict()))
+    except Exception:  # whatever a user's config file raises
+        return []
+
+
+def _config_file(argv: list[str]) -> str:
+    """The last value of --config, a file, perhaps with a colon and an argument; "" without one."""
+    words = zip(argv, [*argv[1:], ""], strict=True)
+    pairs = ((*word.partition("="), after) for word, after in words)
+    found = [value if sign else after for flag, sign, value, after in pairs if flag in _CONFIG]
+    return found[-1] if found else ""
+
+
+def _wrong_value(error: Exception, argv: list[str]) -> InputError:
+    """The error for a value of another type, in the config file or of a flag: what the field takes,
+    if it is a field's."""
+    from rmdnet_jax.config import checking, file_errors
+
+    if wrong := file_errors.wrong_type(str(error).replace("\\n", "\n")):
+        return wrong
+    reason, fields = _reason(error), checking.all_fields()
+    if reason.startswith("get_config() takes 0 positional arguments"):
+        file = _config_file(argv).partition(":")[0]
+        return InputError(f"{file} takes nothing after a colon; expected --config={file}")
     found = re.match(r"flag --config\.([\w.]+)=(.*?): ", reason)
     if found and found[1] in fields:
         reason = fields[found[1]].wrong(f"config.{found[1]}", found[2]) or reason

@@ -123,7 +123,9 @@ def fit(
         )  # fmt: skip
         data = picture_files.look(data, config.dataset.max_broken, config.dataset.cache)
     folder = None if workdir is None else Path(os.path.expanduser(workdir))
-    outcome, trained, _ = single.run(config, folder, "rmdnet_jax.fit(images, labels, ...)", data)
+    outcome, trained, _ = single.run(
+        config, folder, "rmdnet_jax.fit(images, labels, ...)", data, fields or {}
+    )
     suspicion = outcome.suspicion
     assert trained
     assert suspicion

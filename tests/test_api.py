@@ -1,6 +1,7 @@
 """One call from images and labels to a model; what is wrong is said before anything is compiled."""
 
 import csv
+import re
 import tempfile
 from unittest import mock
 
@@ -204,7 +205,8 @@ def test_a_value_that_is_not_finite_is_in_a_row_of_the_users_array(value, row):
     with pytest.raises(InputError) as caught:
         rmdnet_jax.fit(vectors, LABELS)
     assert str(caught.value) == (
-        f"features have values that are not finite as float32, first in row {row}; expected finite numbers"
+        f"features have values that are not finite as float32, first in row {row}; expected finite "
+        "numbers"
     )
 
 
@@ -255,7 +257,7 @@ def test_both_splits_have_their_places_in_the_one_list(are_files, tmp_path, monk
     class Seen(Exception):
         pass
 
-    def run(config, workdir, command, data):
+    def run(config, workdir, command, data, asked):
         raise Seen(data)
 
     monkeypatch.setattr(api.single, "run", run)
@@ -273,6 +275,19 @@ def test_both_splits_have_their_places_in_the_one_list(are_files, tmp_path, monk
 
 
 @pytest.mark.usefixtures("lenient_promotion")
+def test_fields_that_nothing_reads_are_told_and_lists_are_taken(capsys):
+    fields = {"train.epochs": 1, "model.hidden": [4], "model.precision": "bfloat16"}
+    model = rmdnet_jax.fit(VECTORS, LABELS, fields)
+    told = capsys.readouterr()
+    assert told.err == (
+        "warning: nothing reads config.model.precision = 'bfloat16' with config.model.kind = "
+        "'mlp'\n"
+    )
+    assert re.search(r"^device .*, float32$", told.out, re.MULTILINE)
+    assert model.network.embedding_size == 4
+
+
+@pytest.mark.usefixtures("lenient_promotion")
 def test_classes_that_are_numbers_as_text_are_in_their_order():
     names = [str(i % 12) for i in range(120)]
     features = np.eye(12, dtype=np.float32)[np.arange(120) % 12]
@@ -286,7 +301,7 @@ def test_arrays_of_any_library_are_the_same(capsys):
     class Seen(Exception):
         pass
 
-    def run(config, workdir, command, data):
+    def run(config, workdir, command, data, asked):
         raise Seen(data)
 
     def read(*given):

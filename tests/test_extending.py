@@ -69,6 +69,17 @@ def test_a_users_method_trains_by_its_import_path_and_under_a_users_teacher(tmp_
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("user", "lenient_promotion")
+def test_a_users_method_trains_on_feature_vectors_and_without_each_fold():
+    path = re.search(r"--config\.method\.name=(\w+:\w+)", PAGE)[1]
+    vectors = np.random.default_rng(1).normal(size=(40, 3)) + 9 * LABELS[:, None]
+    given = {"method.name": path, "teacher.kind": "none", "model.hidden": (4,), "train.epochs": 2}
+    given |= {"train.batch_size": 8, "train.folds": 2, "report.tsne_points": 0}
+    model = rmdnet_jax.fit(vectors, LABELS, given)
+    assert np.mean(model.predict(vectors) == LABELS) > 0.9
+    assert sorted(model.label_issues().index) == list(range(40))
+
+
 @pytest.mark.usefixtures("as_ours")
 def test_a_file_is_a_method_and_its_hyperparameters_are_fields():
     (line,) = re.findall(r"given: Annotated\[float, SHARE, \"(.*)\"\] = 0\.95", PAGE)

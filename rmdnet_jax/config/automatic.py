@@ -140,7 +140,7 @@ def fill(
     def choose(field: str, value: Any, reason: str) -> None:
         if configuration.get(config, field) is None:
             config.update_from_flattened_dict({field: value})
-            if not _is_unread(config, field):
+            if field not in configuration.unread_fields(config):
                 reasons[field] = reason
 
     def batch_size(stage: str, sizes: Sequence[int], reason: str) -> None:
@@ -240,14 +240,6 @@ def fill(
         choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
                f"{num_classes} classes: the weight of K = 1 beside cross entropy")  # fmt: skip
     return config, reasons
-
-
-def _is_unread(config: ConfigDict, field: str) -> bool:
-    """Whether nothing will read a field, so that no line on it is needed."""
-    if field in configuration.unread_fields(config):
-        return True
-    trains_teacher = config.teacher.kind not in ("encoder", "supervised", "none")
-    return field in ("rm.batch_size", "rm.epochs") and not trains_teacher
 
 
 def _fill_features(

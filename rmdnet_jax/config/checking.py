@@ -56,30 +56,41 @@ def check(config: ConfigDict, open_fields: Container[str] = ()) -> None:
     _check_together(config)
 
 
-def unread(given: ConfigDict, config: ConfigDict) -> list[str]:
+def unread(asked: Container[str], config: ConfigDict) -> list[str]:
     """A line on each value of the user's that nothing will read.
 
     Args:
-      given: the config before its open fields were filled, which are None there.
-      config: the complete one.
+      asked: names of the fields that the user set beyond the config file.
+      config: every field has its value.
     """
-    usual = all_fields()
     return [
-        f"nothing reads config.{name} = {value!r} with config.{why} = {get(config, why)!r}"
+        f"nothing reads config.{name} = {get(config, name)!r} with config.{why} = "
+        f"{get(config, why)!r}"
         for name, why in unread_fields(config).items()
-        if (value := get(given, name)) is not None and value != usual[name].default
+        # K = 0 asks for no relation term, and there is none.
+        if name in asked and (name != "rgrl.k" or config.rgrl.k != 0)
     ]
 
 
 def unread_fields(config: ConfigDict) -> dict[str, str]:
     """The fields that nothing reads, whatever their value, and the field that is the reason."""
-    found = {}
-    if config.noise.kind in ("none", "human"):
-        found["noise.rate"] = "noise.kind"
+    noise, teacher = config.noise, config.teacher.kind  # None: open, to be filled
+    found: dict[str, str] = {}
+    if noise.kind in ("none", "human"):
+        found |= dict.fromkeys(("noise.rate", "noise.exact"), "noise.kind")
+        if not noise.open_share:  # the seed also draws open images
+            found["noise.seed"] = "noise.kind"
     if config.model.kind == "mlp":
-        of_resnet = ("width", "stem", "block", "blocks")
+        of_resnet = ("width", "stem", "block", "blocks", "precision")
         found |= {f"model.{name}": "model.kind" for name in of_resnet}
         found |= {f"augment.{name}": "model.kind" for name in config.augment}
+    if config.rgrl.k == 0:
+        found |= dict.fromkeys(("rgrl.alpha", "rgrl.beta", "rgrl.relation_norm"), "rgrl.k")
+    if teacher not in ("simsiam", None):  # every teacher is judged by its knn_k neighbours
+        found |= {f"rm.{name}": "teacher.kind" for name in config.rm if name != "knn_k"}
+    if teacher == "none":
+        found |= {f"rgrl.{name}": "teacher.kind" for name in config.rgrl}
+        found |= dict.fromkeys(("rm.knn_k", "teacher.width"), "teacher.kind")
     return found
 
 
@@ -283,15 +294,27 @@ def hint(field: str, fields: Iterable[str] | None = None) -> str:
     if field in RENAMED:
         return f"it is now called {RENAMED[field]}"
     known = list(fields or all_fields())
-    # A name without its group: the learner's, if several groups have it.
-    same = [name for name in known if name.rpartition(".")[2] == field]
-    near = [name for name in same if name == f"train.{field}"] or same
-    near = near or difflib.get_close_matches(field, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "--help lists them"
+    group, _, leaf = field.lower().rpartition(".")
+    # A name without its group, or in capitals: the learner's, if several groups have it.
+    same = [
+        name
+        for name in known
+        if name.lower().startswith(group) and name.lower().rpartition(".")[2] == leaf
+    ]
+    near = [name for name in same if name.endswith(f"train.{leaf}")] or same
+    near = near or difflib.get_close_matches(field.lower(), known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    if group and not any(name.startswith(f"{group}.") for name in known):
+        return (
+            "--help lists them; a method given by import path has none, its parameters are the "
+            "defaults of its class (docs/extending.md)"
+        )
+    return "--help lists them"
 
 
 def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> ConfigDict:
-    """A copy with the values of `values` by field ("rgrl.k").
+    """A copy with the values of `values` by field ("rgrl.k"); a list, as in JSON, is a tuple.
 
     Raises:
       InputError: there is no such field, or a value has the wrong type; `giver` starts the message.
@@ -301,6 +324,7 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
     for field, value in values.items():
         check_field(config, field, giver)
         kind = known[field].kind if field in known else type(get(config, field))
+        value = tuple(value) if kind is tuple and isinstance(value, list) else value
         if not ranges.is_of(value, kind):
             rule = known[field].rule if field in known else ranges.OF_TYPE[kind]
             raise InputError(f"{giver}{field} is {value!r}; expected {rule}")

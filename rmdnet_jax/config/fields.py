@@ -16,6 +16,7 @@ from rmdnet_jax.base.ranges import (
     AT_LEAST_0,
     BELOW_1,
     IS_POSITIVE,
+    OF_TYPE,
     SHARE,
     Field,
     Rule,
@@ -85,7 +86,9 @@ def _dataset() -> dict[str, Field]:
         "train_size": field(0, "use only the first training images; 0: all", _COUNT),
         "test_size": field(0, "use only the first test images; 0: all", _COUNT),
         "image_size": field(0, "side to resize to; 0: all have one size already", side),
-        "test_fraction": field(0.2, "share of a folder or list without a test split to test on", open_share),
+        "test_fraction": field(
+            0.2, "share of a folder or list without a test split to test on", open_share
+        ),
         "validation_fraction": field(
             0.0, "share of each given class held out of training (docs/sweeps.md)", BELOW_1
         ),
@@ -224,8 +227,21 @@ def _loss() -> Mapping[str, Field]:
         for name, parameter in parameters.items():
             losses = [loss for loss, others in declared.items() if name in others]
             does = f"parameter of {', '.join(losses)}; None: the loss's default"
-            found[name] = field(None, does, kind=parameter.kind)
+            found[name] = field(None, does, _any_of(name, declared), parameter.kind)
     return found
+
+
+def _any_of(name: str, declared: Mapping[str, Mapping[str, Field]]) -> Rule:
+    """The ranges of a parameter by loss. `robust.get` checks the loss's own; a user's loss may have
+    another one for the same name, so any value of the type fits here."""
+    losses: dict[str, list[str]] = {}
+    for loss, parameters in declared.items():
+        if name in parameters:
+            losses.setdefault(parameters[name].rule.right, []).append(loss)
+            kind = parameters[name].kind
+    of_losses = [f"{right} for {', '.join(names)}" for right, names in losses.items()]
+    right = "; ".join(of_losses) if len(losses) > 1 else next(iter(losses))
+    return Rule(right, OF_TYPE[kind].fits)
 
 
 def _rgrl() -> dict[str, Field]:
@@ -354,6 +370,10 @@ def set_method(config: ConfigDict, choice: str, recipes: dict[str, dict]) -> Non
       >>> config.method.name, config.elr.beta
       ('elr', 0.9)
     """
+    if choice in robust.LOSSES:
+        raise InputError(
+            f"{choice!r} is a loss, not a method; expected :robust --config.loss.name={choice}"
+        )
     recipe = dict(recipes.get(choice, {}))
     config.method.name = recipe.pop("name", choice)
     methods.get(config.method.name)

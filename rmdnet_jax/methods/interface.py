@@ -175,8 +175,9 @@ class Look:
       remembered: float32 [N, C] on the host, the mean prediction for every image during training
         (methods/samples.py); zeros for an image that was in no batch yet. If no memory is kept,
         the networks' current joint prediction.
-      noise: the label noise, estimated from `remembered`; with folds (methods/folds.py), from the
-        networks that have not seen the labels.
+      noise: the label noise, estimated from `remembered`, before the first epoch from the networks'
+        current predictions; with folds (methods/folds.py), from the networks that have not seen the
+        labels.
       is_remembered: whether a memory is kept.
 
     Examples:

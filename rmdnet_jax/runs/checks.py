@@ -1,6 +1,9 @@
 """Whether a run can work: a model, batches, a loss, a report and methods that fit its data and its
 teacher. Checked before anything is compiled or written; every error is an InputError."""
 
+import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,7 +26,10 @@ from rmdnet_jax.stages import learning
 from rmdnet_jax.stages.run import Run
 from rmdnet_jax.teachers import registry as teachers
 from rmdnet_jax.teachers.judged import Judged, Verdict
-from rmdnet_jax.training import checkpoints, chunks
+from rmdnet_jax.training import checkpoints, chunks, contract
+
+# Random examples at which the gradient of an own loss is taken.
+_PROBES = 64
 
 
 def kinds(config: ConfigDict, data: Dataset, encoded: Encoded | None) -> None:
@@ -75,6 +81,13 @@ def sizes(config: ConfigDict, data: Dataset, split: validation.Split) -> None:
             given = split.labels.given
             task = learning.task_of(config, given, data.num_classes, data.image_shape)
             images = task.learned_from
+            if images < size <= task.num_images:
+                raise InputError(
+                    f"config.train.batch_size is {size} but each of {task.folds} folds learns from "
+                    f"only {images} of {task.num_images} training images of {data.name}; expected "
+                    "a smaller --config.train.batch_size, or --config.train.folds=1"
+                )
+            images = task.num_images
         if size > images:
             raise InputError(
                 f"config.{field}.batch_size is {size} but {data.name} has only "
@@ -103,19 +116,35 @@ def report(config: ConfigDict, data: Dataset) -> None:
 
 
 def loss(config: ConfigDict, function: robust.Loss, num_classes: int) -> None:
-    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B]."""
-    logits = jax.ShapeDtypeStruct((2, num_classes), jnp.float32)
-    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
+    """Raises InputError for a user's own loss that does not take logits [B, C] and labels [B], or
+    has no gradient."""
+    name = config.loss.name
+    if ":" not in name:
+        return
+
+    def total(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        return function(logits, labels).astype(jnp.float32).sum()  # of integers, too
+
+    # Large and small logits, right and wrong labels: a loss may be flat for some of them.
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(_PROBES, num_classes)).astype(np.float32)
+    logits[::2] *= 10
+    labels = rng.integers(0, num_classes, _PROBES, np.int32)
+    labels[: _PROBES // 2] = logits[: _PROBES // 2].argmax(axis=1)
     try:
-        jax.eval_shape(function, logits, labels)
+        gradient = jax.jit(jax.grad(total))(logits, labels)
     except InputError:
         raise
     except Exception as error:  # a user's function may raise anything
-        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"config.loss.name: {config.loss.name} fails on logits [2, {num_classes}] "
-            f"and labels [2] ({type(error).__name__}: {reason})"
+            f"config.loss.name: {name} fails on logits [{_PROBES}, {num_classes}] and labels "
+            f"[{_PROBES}] ({_raised(error, name)})"
         ) from error
+    if not np.asarray(gradient).any():
+        raise InputError(
+            f"config.loss.name: {name} has a gradient of zero at {_PROBES} random logits and "
+            "labels; expected a loss that can be differentiated in the logits"
+        )
 
 
 def embeddings(this: Run) -> None:
@@ -154,14 +183,23 @@ def method(this: Run, stage: str, name: str) -> None:
         raise
     except Exception as error:  # a user's method may raise anything
         raise InputError(
-            f"config.method.{field}: {name} cannot take a step ({type(error).__name__}: "
-            f"{one_line(error)})"
+            f"config.method.{field}: {name} cannot take a step ({_raised(error, name)})"
         ) from error
+
+
+def _raised(error: Exception, name: str) -> str:
+    """What own code, `my_module:my_thing`, raised, and the last of its lines on the way there:
+    "my_module.py, line 9: AttributeError: ..."."""
+    file = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == file]
+    place = f"{Path(file).name}, line {lines[-1]}: " if file and lines else ""
+    return f"{place}{type(error).__name__}: {one_line(error)}"
 
 
 def _trace(method: Method, task: Task, images: Images) -> None:
     """Raises ValueError if a method returns something invalid, and any error of its own; nothing is
-    computed."""
+    computed but an order of its own."""
 
     def wants(is_right: bool, right: str) -> None:
         if not is_right:
@@ -185,12 +223,21 @@ def _trace(method: Method, task: Task, images: Images) -> None:
     wants(shapes(after) == shapes(state), "a state of the shapes and dtypes that step is given")
     wants("loss" in metrics, "metrics of which loss is one")
     wants(all(metric.shape == () for metric in metrics.values()), "metrics that are scalars")
-    probabilities = said is None or said.shape == (rows, task.num_classes)
-    wants(probabilities, "probabilities [B, C] of the batch's images, or None")
-    networks = method.networks(state)
+    right = (rows, task.num_classes), jnp.float32
+    wants(
+        said is None or (said.shape, said.dtype) == right,
+        "float32 probabilities [B, C] of the batch's images, or None",
+    )
+    networks = jax.eval_shape(method.networks, state)
     wants(len(networks) == method.learners, "as many networks as `learners`")
     for weights in networks:
         jax.eval_shape(method.network.predict, weights, image)
+    kind = type(method)
+    if kind.order is not Method.order and kind.between_epochs is Method.between_epochs:
+        # A fresh state is the first epoch's. What between_epochs decides is known later, in fit.
+        fresh = method.init(key, jnp.asarray(images[:1]), task)
+        positions = jax.jit(lambda state, key: method.order(state, key, task))(fresh, key)
+        contract.order(method.title, np.asarray(positions), task.num_images, said is not None)
 
 
 def _unasked(this: Run) -> Judged | None:

@@ -6,12 +6,13 @@ out; configs/paper_tables.py holds the recipes.
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import InputError
+from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config import set_loss, set_method
 from rmdnet_jax.data import noise as label_noise
 from rmdnet_jax.methods import registry as methods
@@ -70,7 +71,7 @@ class Setting:
         return f"{self.noise} {self.rate:g}"
 
 
-def run(config: ConfigDict, workdir: Path, command: str) -> None:
+def run(config: ConfigDict, workdir: Path, command: str, asked: Container[str] = ()) -> None:
     """Runs the selected cells, and writes all results of the table in the folder.
 
     Writes TABLE.md, TABLE.html, TABLE.png for a figure, and results.jsonl. Finished cells are not
@@ -81,11 +82,12 @@ def run(config: ConfigDict, workdir: Path, command: str) -> None:
       config: from configs/paper_tables.py.
       workdir: the folder of the tables.
       command: as the user typed it.
+      asked: names of the fields that the user set beyond the config file.
 
     Raises:
       InputError: a field is invalid, or no cell is selected; nothing was written.
     """
-    _check(config)
+    _check(config, asked)
     workdir = workdir.resolve()  # teachers are found from any folder
     entries = paper()
     selected = cells(config, entries, workdir)
@@ -278,14 +280,23 @@ def _identity(config: ConfigDict) -> dict:
     return parts | {"scale": config.scale}
 
 
-def _check(config: ConfigDict) -> None:
-    """Raises InputError for an unknown table or scale."""
+def _check(config: ConfigDict, asked: Container[str]) -> None:
+    """Raises InputError for an unknown table or scale, or a value that the scale overrides."""
     names = dict.fromkeys(map(table_name, paper()))
     for field, known in (("table", names), ("scale", config.scales)):
         if config[field] not in known:
             raise InputError(
                 f"config.{field} is {config[field]!r}; expected one of {', '.join(known)}"
             )
+    for dataset in DATASETS:
+        for field, value in configuration.flat(config.scales[config.scale].to_dict()).items():
+            is_asked = f"{dataset}.{field}" in asked
+            if is_asked and (given := configuration.get(config[dataset], field)) != value:
+                setting = f"config.scales.{config.scale}.{field}"
+                raise InputError(
+                    f"config.{dataset}.{field} is {given!r}, but {setting} overrides it with "
+                    f"{value!r}; expected --{setting}={given}"
+                )
 
 
 def _is_in(config: ConfigDict, entry: dict) -> bool:

@@ -2,7 +2,7 @@
 before anything is compiled or written."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,10 @@ _OPEN = ("open_path", "open_share")
 
 
 def prepare(
-    config: ConfigDict, workdir: Path | None, data: Dataset | PictureFiles | None = None
+    config: ConfigDict,
+    workdir: Path | None,
+    data: Dataset | PictureFiles | None = None,
+    asked: Container[str] = (),
 ) -> Run:
     """Checks all inputs; writes nothing.
 
@@ -55,13 +58,14 @@ def prepare(
       config: its fields are in rmdnet_jax/config/fields.py.
       workdir: the folder of the run; None stores nothing.
       data: the data to use in place of config.dataset.
+      asked: names of the fields that the user set beyond the config file; those that nothing reads
+        get a warning.
 
     Raises:
       InputError: an input is invalid.
     """
     configuration.check(config, automatic.FIELDS)
     encoding_source = encoding.source(config)  # before pictures are decoded, which may take long
-    asked = config
     config, chosen, whole = load(config, data, encoding_source)
     for line in configuration.unread(asked, config):
         hosts.warn(line)

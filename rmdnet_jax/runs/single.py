@@ -1,5 +1,6 @@
 """One experiment in its workdir: prepare, claim the workdir, run, write the results."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ def run(
     workdir: Path | None,
     command: str,
     data: Dataset | PictureFiles | None = None,
+    asked: Container[str] = (),
 ) -> Finished:
     """Runs an experiment, or the remainder of it.
 
@@ -45,12 +47,13 @@ def run(
       workdir: the folder of this experiment; None writes nothing.
       command: how the user started it, for the report.
       data: the data to use in place of config.dataset.
+      asked: names of the fields that the user set beyond the config file.
 
     Raises:
       InputError: an input is invalid; nothing was compiled, written or overwritten.
       DivergedError: a loss is not finite.
     """
-    this = prepare(config, workdir, data)
+    this = prepare(config, workdir, data, asked)
     if jax.process_count() > 1:
         hosts.check_same(facts(this))
     if workdir is None:
@@ -81,7 +84,8 @@ def run(
 def _open(this: stage_run.Run) -> None:
     """Prints the summary of the run that is about to start."""
     config = this.config
-    dtype = stage_run.convolution_dtype(config.model.precision)
+    convolves = config.model.kind != "mlp"
+    dtype = stage_run.convolution_dtype(config.model.precision) if convolves else "float32"
     budget = host_memory.budget(config.dataset.memory_budget)
     lines = console.opening(this.data, budget, this.labels, str(dtype), this.workdir)
     seen = [f"encoder  {this.encoder_story}"] if this.encoder_story else []

@@ -1,7 +1,7 @@
 """The job of a command: an experiment, a sweep of experiments, or a table of the paper."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +36,13 @@ class Job:
             )
 
 
-def job(config: ConfigDict, swept: Sequence[str]) -> Job:
+def job(config: ConfigDict, swept: Sequence[str], asked: Container[str] = ()) -> Job:
     """The job that `config` and the flags --sweep describe.
+
+    Args:
+      config: with the values of the command line.
+      swept: each "FIELD=VALUE,VALUE,...".
+      asked: names of the fields that the command line sets.
 
     Raises:
       InputError: a table cannot be swept, or a value of the config is invalid.
@@ -46,11 +51,13 @@ def job(config: ConfigDict, swept: Sequence[str]) -> Job:
         if swept:
             raise InputError(f"--sweep={swept[0]} with a table of the paper; expected just one")
         sizes = [n for name in paper_tables.DATASETS for n in _batch_sizes(config[name])]
-        return Job(partial(paper_tables.run, config), sizes, is_grid=True)
+        return Job(partial(paper_tables.run, config, asked=asked), sizes, is_grid=True)
     configuration.check(config, automatic.FIELDS)
     if swept:
-        return Job(partial(sweep.run, config, swept), _batch_sizes(config), is_grid=True)
-    return Job(partial(single.run, config), _batch_sizes(config))
+        return Job(
+            partial(sweep.run, config, swept, asked=asked), _batch_sizes(config), is_grid=True
+        )
+    return Job(partial(single.run, config, asked=asked), _batch_sizes(config))
 
 
 def _batch_sizes(config: ConfigDict) -> list[int]:

@@ -10,7 +10,7 @@ import itertools
 import math
 import shlex
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from rmdnet_jax.base.errors import DivergedError, InputError
 from rmdnet_jax.config import checking as configuration
+from rmdnet_jax.machine import hosts
 from rmdnet_jax.methods import registry as methods
 from rmdnet_jax.report import console, sweep_table
 from rmdnet_jax.runs import grid, preparation, workdirs
@@ -66,7 +67,13 @@ class Trial:
         return share, math.sqrt(share * (1 - share) / size)
 
 
-def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -> None:
+def run(
+    config: ConfigDict,
+    sweep: Sequence[str],
+    workdir: Path,
+    command: str,
+    asked: Container[str] = (),
+) -> None:
     """Runs every combination, then trains the chosen one on all images in workdir/chosen.
 
     Writes sweep.json and sweep.md. Finished trials are not repeated after a stop, nor by other
@@ -78,6 +85,7 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
         around its best.
       workdir: the folder of the sweep.
       command: as the user typed it.
+      asked: names of the fields that the user set beyond the config file.
 
     Raises:
       InputError: a field or a value cannot be swept; nothing was written.
@@ -88,6 +96,8 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
     filled, reasons = fill(config)
     axes, is_fine = parse(filled, sweep)
     trials = _trials(config, fill, combinations(axes), workdir)
+    for line in unread(trials, asked):
+        hosts.warn(line)
     # A sweep of K alone is centred on the K of the config.
     around_k = {"rgrl.k": reasons["rgrl.k"]} if is_fine and "rgrl.k" in reasons else {}
     lines = console.choices(filled, around_k)
@@ -104,7 +114,7 @@ def run(config: ConfigDict, sweep: Sequence[str], workdir: Path, command: str) -
         _try(trials, workdir, command)
     best = choose(trials)
     chosen = _chosen(config, best.cell, workdir)
-    again = command_of(command, config, chosen)
+    again = command_of(command, config, chosen, axes)
     sweep_table.write(workdir, rows(trials, best), again)
     for _ in grid.run([*(trial.cell for trial in trials), chosen], again):
         pass
@@ -150,6 +160,24 @@ def around(best: Values) -> list[Values]:
     return [{**best, "rgrl.k": _rounded(best["rgrl.k"] * factor)} for factor in _FINE]
 
 
+def unread(trials: Sequence[Trial], asked: Container[str]) -> list[str]:
+    """A line on each value that the user set and that no trial reads.
+
+    Raises:
+      InputError: no trial reads a swept field.
+    """
+    first, *others = (configuration.unread_fields(trial.cell.config) for trial in trials)
+    by_none = {field: why for field, why in first.items() if all(field in one for one in others)}
+    config = trials[0].cell.config
+    for field in trials[0].values:
+        if why := by_none.get(field):
+            raise InputError(
+                f"--sweep={field}: nothing reads it with config.{why} = "
+                f"{configuration.get(config, why)!r}, so its trials would be identical"
+            )
+    return configuration.unread([field for field in by_none if field in asked], config)
+
+
 def choose(trials: Iterable[Trial]) -> Trial:
     """The trial that agrees best with the held-out given labels; the first if tied.
 
@@ -178,10 +206,20 @@ def rows(trials: Iterable[Trial], best: Trial | None) -> list[sweep_table.Row]:
     return found
 
 
-def command_of(command: str, config: ConfigDict, cell: Cell) -> str:
-    """The command that runs a cell by itself, if `command` started the sweep."""
+def command_of(command: str, config: ConfigDict, cell: Cell, swept: Container[str] = ()) -> str:
+    """The command that runs a cell by itself, if `command` started the sweep of the fields `swept`.
+    Fields that were chosen automatically and that nothing reads are chosen again."""
     before, after = (configuration.flat(c.to_dict()) for c in (config, cell.config))
-    changed = {f"config.{field}": v for field, v in after.items() if v != before.get(field)}
+    rechosen = {
+        field
+        for field in configuration.unread_fields(cell.config)
+        if before.get(field) is None and field not in swept
+    }
+    changed = {
+        f"config.{field}": value
+        for field, value in after.items()
+        if value != before.get(field) and field not in rechosen
+    }
     changed["workdir"] = str(cell.workdir)
     kept: list[str] = []
     words = iter(shlex.split(command))

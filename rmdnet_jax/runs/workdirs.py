@@ -115,7 +115,9 @@ def check_same(workdir: Path, config: dict) -> None:
     base = configuration.flat(default().to_dict())
     for field in sorted(ours.keys() | theirs.keys()):
         if ours.get(field) != theirs.get(field):
-            there, here = (side.get(field, base.get(field)) for side in (theirs, ours))
+            # A table's "cifar10.FIELD" has the default of FIELD.
+            usual = base.get(field, base.get(field.partition(".")[2]))
+            there, here = (side.get(field, usual) for side in (theirs, ours))
             there, here = apart(there, here)
             raise InputError(
                 f"the workdir {cut(workdir)} holds another experiment ({cut(field, 40)} is {there} "

@@ -34,6 +34,7 @@ from rmdnet_jax.models.resnet import ResNet
 from rmdnet_jax.report.outcome import Student
 from rmdnet_jax.stages.run import Run, checkpoints, convolution_dtype
 from rmdnet_jax.teachers.judged import Judged
+from rmdnet_jax.training import contract
 from rmdnet_jax.training.fit import fit
 
 
@@ -84,11 +85,13 @@ def learning(this: Run, stage: str, teacher: Judged | None) -> Trained:
     train, test = (predict(networks, part) for part in (data.train_images, data.test_images))
     belief = classification.softmax(train.logits).astype(np.float32)
     if (known := method.belief(state, look)) is not None:
+        known = np.asarray(known)
         if known.shape != (task.num_images, task.num_classes):
             raise InputError(
                 f"the belief of {method.title} has shape {known.shape}; expected a row of "
                 f"probabilities per image, {(task.num_images, task.num_classes)}"
             )
+        contract.probabilities(f"the beliefs of {method.title}", known)
         belief[split.index] = samples.known(known, otherwise=belief[split.index])
     said = teacher.train_logits if teacher else None
     division = method.divided(state, split.index, this.labels.given, said)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rmdnet_jax.base.digest import fingerprint, text_digest
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.evaluation import worth
 from rmdnet_jax.machine import hosts
@@ -84,6 +85,7 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
         train, test = source.predictions(state, data)
         asked = {"train": train.embedding, "test": test.embedding}
         asked |= {"train_logits": train.logits, "test_logits": test.logits}
+        _check(config.teacher.kind, data, train, test)
         return {name: array for name, array in asked.items() if array is not None}
 
     def judge() -> dict[str, np.ndarray]:
@@ -106,6 +108,27 @@ def judging(this: Run, state: State | None, fresh: State | None, folder: Path | 
     if warning := judged.warning():
         hosts.warn(warning)
     return judged
+
+
+def _check(kind: str, data: Dataset, train: Prediction, test: Prediction) -> None:
+    """Raises InputError unless what a kind of teacher says of the images is finite, float [N, D]
+    and [M, D]; None is nothing."""
+    sets = ("training", train, data.train_images), ("test", test, data.test_images)
+    for part, said, images in sets:
+        for name, array in said._asdict().items():
+            if array is None:
+                continue
+            first = getattr(train, name)
+            right = (len(images), *np.shape(array if first is None else first)[1:])
+            is_float = jnp.issubdtype(array.dtype, jnp.floating)
+            what = f"teacher {kind!r}: {name} of the {part} images"
+            if array.ndim != 2 or array.shape != right or not is_float:
+                raise InputError(
+                    f"{what} is {array.dtype} {array.shape}; expected float [{len(images)}, D], a "
+                    "row for each image and the same D for all"
+                )
+            if array.size and not np.isfinite([array.min(), array.max()]).all():
+                raise InputError(f"{what} has values that are not finite; expected finite numbers")
 
 
 def embeddings(source: Source, state: State, data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -23,15 +23,27 @@ from rmdnet_jax.data.transition import Noise
 from rmdnet_jax.machine import memory as machine_memory
 from rmdnet_jax.machine import sharding
 from rmdnet_jax.methods import inference, samples
-from rmdnet_jax.methods.interface import Look, Method, Metrics, Prediction, S, Task, Weights
+from rmdnet_jax.methods.interface import (
+    Look,
+    Method,
+    Metrics,
+    Prediction,
+    S,
+    State,
+    Task,
+    Weights,
+)
 from rmdnet_jax.training import checkpoints as saving
-from rmdnet_jax.training import chunks, stopping
+from rmdnet_jax.training import chunks, contract, stopping
 from rmdnet_jax.training.checkpoints import Checkpoints
 from rmdnet_jax.training.chunks import Carried
 from rmdnet_jax.training.logging import StageLog
 
 # The name of the memory among the items of a checkpoint.
 _MEMORY = "memory"
+
+# What to do about a loss or parameters that are not finite.
+_SMALLER = "try a smaller rate in another workdir"
 
 
 class Fitted(NamedTuple, Generic[S]):
@@ -81,8 +93,8 @@ def fit(
     Raises:
       DivergedError: a loss or a parameter is not finite; the last checkpoint is intact.
       StoppedError: a signal requested it; the last checkpoint is of that step.
-      InputError: the state cannot be stored, the checkpoints belong to something else, or an image
-        on disk cannot be read.
+      InputError: the state cannot be stored, the checkpoints belong to something else, an image
+        on disk cannot be read, or the method returns what is not as promised.
     """
     mesh = sharding.mesh()
     steps, epochs = task.steps, task.epochs
@@ -109,6 +121,9 @@ def fit(
         """Runs the rest of an epoch; returns the carry and the sums of the metrics."""
         order_key, steps_key = jax.random.split(jax.random.fold_in(key, done.epoch))
         ordered = order(carried.state, order_key)
+        if type(method).order is not Method.order:
+            read = jax.device_get(ordered)
+            contract.order(method.title, read, task.num_images, said is not None)
         before, started = done.epoch * steps, time.perf_counter()
         totals, pending = done.totals, None
         # Inside the loop, only explicit transfers between host and device are allowed.
@@ -145,8 +160,12 @@ def fit(
             if not done.step:  # else the decision is in the checkpoint
                 look = _look(method, predict, carried, images, task)
                 carried = _decided(method, carried, epoch, look)
+                _check_finite(carried, epoch, 1)
             carried, totals = run_epoch(carried, done)
             _check_finite(carried, epoch, steps)
+            if not epoch and carried.memory:
+                what = f"the probabilities that a step of {method.title} returns"
+                contract.probabilities(what, samples.recalled(carried.memory))
             speed = (steps - done.step) * rows / (time.perf_counter() - started)
             means = {name: total / steps for name, total in totals.items()}
             means |= evaluate(carried.state, epoch + 1, means)
@@ -191,6 +210,7 @@ def _decided(method: Method, carried: Carried, epoch: int, look: Look) -> Carrie
     state = method.between_epochs(carried.state, epoch, look)
     if state is carried.state:
         return carried
+    contract.decision(method.title, carried.state, state)
     return Carried(sharding.replicate(state, sharding.mesh()), carried.memory)
 
 
@@ -204,15 +224,17 @@ def _look(method: Method, predict: Callable, carried: Carried, images: Images, t
     def predictions() -> tuple[Prediction, ...]:
         return say(method.networks(carried.state))
 
-    def remembered() -> np.ndarray:
-        if carried.memory:
-            return samples.recalled(carried.memory)
+    def current() -> np.ndarray:
         logits = np.mean([one.logits for one in predictions()], axis=0)
         return np.asarray(jax.nn.softmax(logits))
+
+    def remembered() -> np.ndarray:
+        return samples.recalled(carried.memory) if carried.memory else current()
 
     @functools.cache
     def noise() -> Noise:
         said = remembered()
+        said = said if said.any() else current()  # before the first epoch
         known = said.any(axis=1)
         return transition.estimate(said[known], task.given[known], learned=True)
 
@@ -220,7 +242,7 @@ def _look(method: Method, predict: Callable, carried: Carried, images: Images, t
 
 
 class _NotFiniteError(Exception):
-    """What is not finite, and in which epoch and step, from 0."""
+    """What is not finite, in which epoch and step, from 0, and what to do about it."""
 
 
 @contextlib.contextmanager
@@ -230,12 +252,11 @@ def _naming(stage: str, steps: int, learning_rate: optax.Schedule) -> Iterator[N
     try:
         yield
     except _NotFiniteError as error:
-        what, epoch, step = error.args
+        what, epoch, step, remedy = error.args
         rate = float(learning_rate(epoch * steps + step))
         raise DivergedError(
             f"{what} not finite in stage {stage}, epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g}; the last checkpoint is kept: try a smaller rate in "
-            "another workdir"
+            f"learning rate of {rate:.3g}; the last checkpoint is kept: {remedy}"
         ) from error
 
 
@@ -281,18 +302,33 @@ def _add(totals: dict[str, float], sums: Metrics, epoch: int) -> dict[str, float
     values = jax.device_get(sums)
     bad = int(values.pop(chunks.BAD))
     if bad != chunks.NEVER:
-        raise _NotFiniteError("the loss is", epoch, bad)
+        raise _NotFiniteError("the loss is", epoch, bad, _SMALLER)
     return {name: totals.get(name, 0.0) + float(value) for name, value in values.items()}
 
 
 def _check_finite(carried: Carried, epoch: int, step: int) -> None:
-    """Raises _NotFiniteError if a parameter is not finite: no loss shows the damage of the last
+    """Raises _NotFiniteError if the state is not finite: no loss shows the damage of the last
     update yet, and it must not be saved."""
     # One device's result does not show how far the others are, and programs that wait for a device
     # must not pile up (docs/running.md).
     is_finite = jax.block_until_ready(_all_finite(carried))
     if not jax.device_get(is_finite):
-        raise _NotFiniteError("the parameters are", epoch, step - 1)
+        what, remedy = _damaged(carried)
+        raise _NotFiniteError(what, epoch, step - 1, remedy)
+
+
+def _damaged(carried: Carried) -> tuple[str, str]:
+    """What of a carry is not finite, as the subject of a message, and what to do about it."""
+    state = carried.state
+    names = [field.name for field in dataclasses.fields(state)]
+    found = [name for name in names if not jax.device_get(_all_finite(getattr(state, name)))]
+    if "params" in found:
+        return "the parameters are", _SMALLER
+    if not found:  # the memory
+        return "the probabilities that a step returns are", "expected finite ones"
+    is_usual = found[0] in State.__dataclass_fields__
+    remedy = _SMALLER if is_usual else "expected finite values in every field of the state"
+    return f"the field {found[0]} of {type(state).__name__} is", remedy
 
 
 @jax.jit

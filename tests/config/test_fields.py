@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base import ranges
+from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.config import checking, default, fields
 from rmdnet_jax.losses import robust
 from rmdnet_jax.methods import registry as methods
@@ -49,6 +50,13 @@ def test_every_parameter_of_a_loss_is_a_field_that_names_its_losses():
     assert FIELDS["loss.t"].does == "parameter of taylor_ce; None: the loss's default"
 
 
+def test_a_parameter_of_a_loss_has_the_ranges_of_its_losses():
+    assert str(FIELDS["loss.t"].rule) == "a whole number from 1 to 10,000"
+    assert str(FIELDS["loss.q"].rule).startswith("a number in (0, 1] for gce; a number in (0, 10] ")
+    assert FIELDS["loss.t"].wrong("t", 2.5) == "t is 2.5; expected a whole number from 1 to 10,000"
+    assert FIELDS["loss.q"].wrong("q", 99.0) is None  # a user's own loss may have another range
+
+
 def test_every_field_is_read_by_something():
     package = ROOT / "rmdnet_jax"
     source = "".join(
@@ -70,6 +78,11 @@ def test_a_loss_is_set_with_its_k_and_its_parameters():
     fields.set_loss(config, "gce", recipes)
     assert (config.loss.name, config.loss.q, config.rgrl.k) == ("gce", 0.7, 0.2)
     assert recipes == {"gce": {"k": 0.2, "q": 0.7}}
+
+
+def test_a_loss_in_place_of_a_method_is_told():
+    with pytest.raises(InputError, match=r"'ce' is a loss, .* :robust --config\.loss\.name=ce"):
+        fields.set_method(default(), "ce", {})
 
 
 def test_defaults_are_new_ones_at_every_call():

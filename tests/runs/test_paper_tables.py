@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -211,6 +212,22 @@ def test_what_cannot_be_is_refused_before_anything_is_written(case, tmp_path):
         paper_tables.run(config(table, **{field: value}), tmp_path / "w", COMMAND)
     assert WRONG[case] in str(error.value)
     assert not (tmp_path / "w").exists()
+
+
+def test_a_value_of_the_users_that_the_scale_overrides_is_refused(tmp_path, ran):
+    fields = {"scale": "tiny", "cifar10.train.lr": 0.1, "only.dataset": "cifar10", "only.k": "0"}
+    says = (
+        "config.cifar10.train.lr is 0.1, but config.scales.tiny.train.lr overrides it with 0.02; "
+        "expected --config.scales.tiny.train.lr=0.1"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(says)}$"):
+        paper_tables.run(config("table4", **fields), tmp_path / "w", COMMAND, fields)
+    assert not (tmp_path / "w").exists()
+    same = fields | {"scales.tiny.train.lr": 0.1}
+    paper_tables.run(config("table4", **same), tmp_path / "w", COMMAND, same)
+    full = fields | {"scale": "full"}
+    paper_tables.run(config("table4", **full), tmp_path / "full", COMMAND, full)
+    assert ran
 
 
 def test_filters_that_leave_nothing_together_are_refused():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import weakref
 
 import pytest
@@ -36,7 +37,7 @@ def ran(monkeypatch):
                 raise DivergedError("the loss is not finite")
             results = {"test_accuracy": 0.9 - 0.001 * k, "test_labels": "true"}
             if config.dataset.validation_fraction:
-                agreement = 0.5 - 0.1 * abs(math.log10(k / 0.3))
+                agreement = 0.5 - 0.1 * abs(math.log10(k / 0.3)) if k else 0.1
                 results |= {"validation_accuracy": agreement, "validation_size": 100}
             (workdir / "results.json").write_text(json.dumps(results))
             (workdir / "report.html").touch()
@@ -94,6 +95,45 @@ WRONG = {
     "rgrl.k=1,-1": "config.rgrl.k is -1.0",
     "train.batch_size=32,4096": "only 1",
 }
+
+
+# A sweep of a field that no trial reads -> the config's fields, and the field that is the reason.
+UNREAD = {
+    "rgrl.k=0,1": ({"teacher.kind": "none"}, "teacher.kind = 'none'"),
+    "rm.epochs=1,2": ({"teacher.kind": "random"}, "teacher.kind = 'random'"),
+    "rgrl.alpha=0.5,1": ({"rgrl.k": 0.0}, "rgrl.k = 0.0"),
+}
+
+
+@pytest.mark.parametrize("text", UNREAD)
+def test_a_sweep_of_a_field_that_nothing_reads_is_refused(text, tmp_path):
+    fields, why = UNREAD[text]
+    field = text.partition("=")[0]
+    says = f"--sweep={field}: nothing reads it with config.{why}, so its trials would be identical"
+    with pytest.raises(InputError, match=f"^{re.escape(says)}$"):
+        sweep.run(config(**fields), [text], tmp_path / "w", COMMAND)
+    assert not (tmp_path / "w").exists()
+
+
+def test_what_the_user_set_and_no_trial_reads_is_told_once(tmp_path, ran, capsys):
+    made = config(**{"rm.momentum": 0.5, "rgrl.alpha": 2.0, "teacher.kind": "random"})
+    asked = ("rm.momentum", "rgrl.alpha", "teacher.kind")
+    sweep.run(made, ["rgrl.k=0,0.3"], tmp_path, COMMAND, asked)  # alpha is read with K = 0.3
+    assert capsys.readouterr().err == (
+        "warning: nothing reads config.rm.momentum = 0.5 with config.teacher.kind = 'random'\n"
+    )
+
+
+def test_what_was_chosen_and_nothing_reads_is_not_told_nor_in_the_command(tmp_path, ran, capsys):
+    made = config(**{"teacher.kind": "random"})
+    with made.unlocked():
+        made.rm.epochs, made.train.epochs = (config_dict.placeholder(int) for _ in range(2))
+    sweep.run(made, ["rgrl.k=0.1,0.3"], tmp_path, COMMAND)
+    told = capsys.readouterr()
+    assert told.err == ""
+    again = json.loads((tmp_path / "sweep.json").read_text())["command"]
+    assert "--config.train.epochs=" in again
+    assert "rm.epochs" not in again + told.out
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -219,6 +259,15 @@ def test_the_command_of_a_cell_is_the_sweeps_without_the_sweep(tmp_path, form):
     assert sweep.command_of(command, config(), cell) == (
         f"python launch.py --config=configs/demo.py --config.rgrl.k=0.3 --workdir={tmp_path / 'a'}"
     )
+
+
+def test_a_swept_field_is_in_the_command_even_if_nothing_reads_it(tmp_path):
+    made = config(**{"teacher.kind": "none"})
+    with made.unlocked():
+        made.rgrl.k = config_dict.placeholder(float)
+    cell = grid.Cell("a", config(**{"teacher.kind": "none", "rgrl.k": 0.3}), tmp_path / "a")
+    assert "rgrl.k" not in sweep.command_of(COMMAND, made, cell)
+    assert "--config.rgrl.k=0.3" in sweep.command_of(COMMAND, made, cell, {"rgrl.k"})
 
 
 # What a command says -> what is left of it where rgrl.init_from_teacher and seed are changed.

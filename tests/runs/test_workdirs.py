@@ -63,6 +63,13 @@ def test_a_field_that_is_new_and_not_at_its_default_is_a_difference(tmp_path):
         claim(tmp_path / "w", CONFIG | {"train": CONFIG["train"] | {"grad_clip": 1.0}})
 
 
+def test_a_field_of_a_table_has_the_default_of_the_field(tmp_path):
+    table = {"table": "table1", "cifar10": {"train.grad_clip": 1.0}}
+    workdirs.share(tmp_path / "w", {"table": "table1"})
+    with pytest.raises(InputError, match=r"cifar10\.train\.grad_clip is 0\.0 there, 1\.0 here"):
+        workdirs.share(tmp_path / "w", table)
+
+
 def test_a_field_that_a_later_version_added_is_none_at_its_default(tmp_path):
     claim(tmp_path / "w")
     claim(tmp_path / "w", CONFIG | {"train": CONFIG["train"] | {"grad_clip": 0.0}})

@@ -23,6 +23,17 @@ COMMANDS = {
     "a dash in a field": ("demo.py", ["--config.train.batch-size=8"], "'train.batch_size'"),
     "stray argument": ("rgrl_cifar10.py", ["rgrl.k=3"], "unexpected argument"),
     "unknown flag": ("rgrl_cifar10.py", ["--wrkdir=x"], "workdir"),
+    "a field without its group": ("demo.py", ["--config.lr=0.1"], "'lr'; did you mean 'train.lr'?"),
+    "a field in capitals": ("demo.py", ["--config.K=1"], "'K'; did you mean 'rgrl.k'?"),
+    "a parameter of one's own method": (
+        "demo.py", ["--config.bootstrapping.given=0.4"], "are the defaults of its class"
+    ),
+    "a loss's parameter": ("demo.py", ["--config.loss.t=2.5"], "a whole number from 1 to 10,000"),
+    "a loss as a method": ("digits.py:ce", [], "'ce' is a loss, not a method; expected :robust"),
+    "nothing after a colon": ("demo.py:elr", [], "demo.py takes nothing after a colon; expected"),
+    "a sweep of what nothing reads": (
+        "digits.py:elr", ["--sweep=rgrl.k=0,1"], "nothing reads it with config.teacher.kind"
+    ),
     "no such config": ("rgrl_cifar01.py", [], "configs/rgrl_cifar10.py"),
     "no such loss": ("rgrl_cifar10.py:gec", [], "'gce'"),
     "a config to predict": ("rgrl_cifar10.py", ["--predict=."], "no --config"),
@@ -32,6 +43,11 @@ COMMANDS = {
     "a sweep of nothing": ("demo.py", ["--sweep=train.lr"], "has no values"),
     "nothing": (None, [], "no --config; give one of configs/"),
 }  # fmt: skip
+
+
+def test_the_hint_for_a_tables_field_is_one_of_the_table():
+    refused = run_here("--config.losses.cifar10.gce.K=1", config="configs/paper_tables.py:table1")
+    assert_refused(refused, "'losses.cifar10.gce.K'; did you mean 'losses.cifar10.gce.k'?")
 
 
 def test_a_config_after_a_space_is_looked_for_too():
@@ -80,6 +96,21 @@ def test_a_bad_command_ends_with_status_2_and_one_line(case, tmp_path):
     refused = run_here(*given, config=config and f"configs/{config}")
     assert_refused(refused, says)
     assert not workdir.exists()
+
+
+def test_a_value_that_nothing_reads_is_told_if_the_command_sets_it(tmp_path):
+    """The config file's own K, which nothing reads either, is not told."""
+    bad = "--config.noise.field=x"  # so nothing is trained
+    workdir = f"--workdir={tmp_path / 'w'}"
+    silent, told = (
+        run_here(*flags, bad, workdir, config="configs/digits.py:elr")
+        for flags in ([], ["--config.rgrl.k=3"])
+    )
+    assert silent.stderr.startswith("error: noise.field")
+    assert told.stderr == (
+        "warning: nothing reads config.rgrl.k = 3.0 with config.teacher.kind = 'none'\n"
+        + silent.stderr
+    )
 
 
 def test_so_does_the_command_itself(tmp_path):
@@ -139,6 +170,11 @@ CONFIG_FILES = {
     ),
     "no config": ("x = 1", "has no get_config()"),
     "nothing returned": ("def get_config():\n    pass", "returns None"),
+    "a value of another type": (
+        "from rmdnet_jax.config import default\ndef get_config():\n    c = default()\n"
+        "    c.train.lr = '0.1'\n    return c",
+        "mine.py, line 4: config.train.lr is '0.1'; expected a number > 0",
+    ),
     "another thing": ("def get_config():\n    return {'a': 1}", "the config has no field"),
 }
 

@@ -280,7 +280,9 @@ def test_what_does_not_go_with_features_is_refused(fields, says):
 def test_features_that_are_not_finite_are_refused(value):
     features, _, given = vectors()
     features[7, 2] = value
-    with pytest.raises(InputError, match="have values that are not finite as float32, first in row"):
+    with pytest.raises(
+        InputError, match="have values that are not finite as float32, first in row"
+    ):
         rmdnet_jax.fit(features, given)
 
 

@@ -66,7 +66,7 @@ def test_a_cell_of_a_table_of_the_paper(tmp_path):
         "--config.scale=tiny", f"--config.cifar10.dataset.path={data}",
         "--config.only.dataset=cifar10", "--config.only.rate=0.2", "--config.only.k=0",
         "--config.only.noise=symmetric", "--config.cifar10.tensorboard=False",
-        "--config.cifar10.train.epochs=1", "--config.cifar10.report.audit=False",
+        "--config.scales.tiny.train.epochs=1", "--config.cifar10.report.audit=False",
         "--config.cifar10.report.gallery=0", "--config.cifar10.report.tsne_points=0",
         f"--workdir={tmp_path}/w", config="configs/paper_tables.py:table5",
     )  # fmt: skip

@@ -518,6 +518,86 @@ def test_where_nothing_is_remembered_it_is_what_the_networks_say_together(tmp_pa
     np.testing.assert_allclose(remembered, softmax(mean), rtol=1e-5)
 
 
+@pytest.mark.parametrize("talks", [True, False])
+def test_before_the_first_epoch_the_noise_is_what_the_networks_say_now(tmp_path, talks):
+    class Early(Decider):
+        def between_epochs(self, state, epoch, look):
+            self.seen.append((look.predictions(), look.noise()))
+            return super().between_epochs(state, epoch, look)
+
+    method = Early(talks=talks)
+    fitted(tmp_path, 1, method, images=PICTURES)
+    ((predictions, noise),) = method.seen
+    said = softmax(np.mean([one.logits for one in predictions], axis=0))
+    expected = transition.estimate(said, LABELS, learned=True)
+    assert noise.range == pytest.approx(expected.range)
+    np.testing.assert_allclose(noise.transition, expected.transition)
+
+
+@pytest.mark.parametrize(
+    ("decision", "found"),
+    [
+        (lambda state: None, "returned None"),
+        (
+            lambda state: state.replace(decided=state.decided | {"times": jnp.zeros(3, jnp.int32)}),
+            r"returned decided\['times'\] as int32\[3\], which was int32\[\]",
+        ),
+    ],
+)
+def test_a_decision_of_another_shape_is_refused_before_the_first_step(tmp_path, decision, found):
+    class Wrong(Decider):
+        title = "Mine"
+
+        def between_epochs(self, state, epoch, look):
+            return decision(state)
+
+    with pytest.raises(InputError, match=f"^between_epochs of Mine {found}; expected a state of"):
+        fitted(tmp_path, 1, Wrong())
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("said", [lambda p: jnp.log(p) + 2, jnp.log, lambda p: p / 2])
+def test_what_a_step_says_that_is_no_probability_is_refused_after_the_first_epoch(tmp_path, said):
+    class Wrong(Talker):
+        title = "Mine"
+
+        def step(self, state, batch, key, frozen):
+            state, metrics, p = super().step(state, batch, key, frozen)
+            return state, metrics, said(p)
+
+    with pytest.raises(InputError, match=r"^the probabilities that a step of Mine returns are"):
+        fitted(tmp_path, 2, Wrong())
+    with Checkpoints(tmp_path / "stage") as saved:
+        assert saved.latest() is None
+
+
+@pytest.mark.parametrize("bad", [jnp.inf, jnp.nan])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_field_of_the_state_that_is_not_finite_is_named_before_the_next_step(
+    tmp_path, epoch, bad
+):
+    class Endless(Decider):
+        def between_epochs(self, state, now, look):
+            value = bad if now == epoch else 0.0
+            return state.replace(decided=state.decided | {"keys": jnp.full((), value)})
+
+    with pytest.raises(DivergedError) as refused:
+        fitted(tmp_path, 3, Endless())
+    what = "the field decided of Decided is not finite in stage stage"
+    assert str(refused.value).startswith(f"{what}, epoch {epoch + 1}, step 1, at a learning rate")
+    assert str(refused.value).endswith("kept: expected finite values in every field of the state")
+
+
+def test_probabilities_that_are_not_finite_are_named(tmp_path):
+    class Wrong(Talker):
+        def step(self, state, batch, key, frozen):
+            state, metrics, p = super().step(state, batch, key, frozen)
+            return state, metrics, p * jnp.nan
+
+    with pytest.raises(DivergedError, match=r"^the probabilities that a step returns are not fin"):
+        fitted(tmp_path, 1, Wrong())
+
+
 class Ordering(Talker):
     """Six images a step, where the batch size is four."""
 
@@ -544,6 +624,28 @@ def test_a_method_may_order_more_images_a_step_than_the_batch_size(tmp_path, mon
     np.testing.assert_array_equal(parts.look.remembered(), loop.look.remembered())
     losses = [[line["loss"] for line in lines(tmp_path / part)] for part in ("loop", "parts")]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (lambda order: order + 3, r"order of Mine has positions from \d to 12; expected 0 to 9"),
+        (lambda order: order.at[1, 2].set(order[1, 0]), "order of Mine has an image twice in step"),
+    ],
+)
+def test_an_order_that_is_not_of_the_images_is_refused_before_its_first_step(
+    tmp_path, change, refusal
+):
+    """Gathers clamp, and the memory of an image would lose one of its two visits."""
+
+    class Wrong(Ordering):
+        title = "Mine"
+
+        def order(self, state, key, task):
+            return change(super().order(state, key, task))
+
+    with pytest.raises(InputError, match=f"^{refusal}"):
+        fitted(tmp_path, 1, Wrong())
 
 
 class Frozen(Counter):
