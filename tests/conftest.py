@@ -52,6 +52,7 @@ def _coarse(figure, file, **_):
 
 
 # Figures that nobody looks at are a fifth of the time of a tiny run.
+_coarse.is_coarse = True
 Figure.savefig = _coarse
 
 # A folder in memory: a disk that is told to keep a file takes a fifth of a second for a checkpoint,

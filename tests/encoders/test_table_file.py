@@ -199,7 +199,7 @@ REFUSED = {
     "too large": (
         {"train": TRAIN.astype(float) * 1e300, "test": TEST}, {}, "values that are not finite",
     ),
-    "NaN of index": ({"embeddings": NAN, "index": INDEX}, {}, "not finite, first in row 4"),
+    "NaN of index": ({"embeddings": NAN, "index": INDEX}, {}, "as float32, first in row 4"),
     "few keys": ({"embeddings": ROWS, "index": INDEX[1:]}, {}, "index are int64 (8,) for 9"),
     "float index": (
         {"embeddings": ROWS, "index": INDEX.astype(float)}, {}, "index are float64 (9,) for 9",
@@ -251,7 +251,7 @@ def test_what_is_no_table_of_these_pictures_is_refused(case, saved):
         (ROWS, FILES, "rows of a .npy are in order, but picture files have none; expected a .npz"),
         (ROWS[0], {}, "embeddings are float32 (4,); expected"),
         (INDEX[:, None].repeat(2, 1), {}, "embeddings are int64 (9, 2); expected"),
-        (NAN, {}, "have values that are not finite, first in row 4"),
+        (NAN, {}, "have values that are not finite as float32, first in row 4"),
     ],
     ids=["rows", "files", "rank", "dtype", "NaN"],
 )

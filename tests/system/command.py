@@ -13,6 +13,8 @@ from unittest import mock
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 import launch as program
 
@@ -62,14 +64,21 @@ def launch(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT, **env):
     )
 
 
+def _undrawn(figure, file, **_):
+    Image.new("RGB", (1, 1)).save(file, "PNG")
+
+
 def run_here(*flags, config="configs/rgrl_cifar10.py", cwd=ROOT):
-    """As `launch`, in this process: what it imports, environment and signals are this one's."""
+    """As `launch`, in this process: what it imports, environment and signals are this one's, and
+    its figures are made but not drawn, unless the test has `fine_figures`."""
+    save = _undrawn if hasattr(Figure.savefig, "is_coarse") else Figure.savefig
     argv = ["launch.py", *([f"--config={ROOT / config}"] if config else []), *flags]
     with (
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
         contextlib.chdir(cwd),
         mock.patch.object(sys, "path", list(sys.path)),
+        mock.patch.object(Figure, "savefig", save),
         mock.patch.dict(os.environ, {"JAX_NUM_CPU_DEVICES": "1"}),
         jax.numpy_dtype_promotion("standard"),  # as Optax and Flax need it
         warnings.catch_warnings(),

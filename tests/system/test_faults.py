@@ -57,7 +57,8 @@ def start(data, workdir):
     as_anybody = LIKE_ANYBODY if os.geteuid() == 0 and shutil.which("setpriv") else []
     return subprocess.Popen(
         as_anybody + arguments(
-            *TINY, "--config.dataset.name=npz", f"--config.dataset.path={data}",
+            *(flag for flag in TINY if ".rm." not in flag),
+            "--config.dataset.name=npz", f"--config.dataset.path={data}",
             "--config.teacher.kind=none", "--config.train.epochs=30000", f"--workdir={workdir}",
         ),
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
