@@ -183,6 +183,13 @@ class Dataset:
             check_images(images, f"{split} images of {self.name}")
             if not len(images):
                 raise InputError(f"no {split} images in {self.name}; expected at least one")
+            for what in ("files", "digests", "sizes", "index"):
+                of_each = getattr(self, f"{split}_{what}")
+                if of_each is not None and len(of_each) != len(images):
+                    raise InputError(
+                        f"{split}_{what} of {self.name} has {len(of_each):,} entries for "
+                        f"{len(images):,} {split} images; expected one for each"
+                    )
         if self.test_images.shape[1:] != self.image_shape:
             raise InputError(
                 f"test images of {self.name} have shape {self.test_images.shape[1:]}, "

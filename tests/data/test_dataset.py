@@ -54,6 +54,14 @@ BAD = {
     ),
     "size": ({"train_images": IMAGES[:, :7]}, r"have \(7, 9\) pixels; expected at least 8x8"),
     "no image": ({"train_images": IMAGES[:0]}, "no train images in beasts"),
+    "a path too few": (
+        {"train_files": tuple(map(str, range(19)))},
+        "train_files of beasts has 19 entries for 20 train images; expected one for each",
+    ),
+    "an index too many": (
+        {"test_index": np.arange(7)},
+        "test_index of beasts has 7 entries for 6 test images",
+    ),
     "two shapes": ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, "expected the same shape"),
     "float labels": ({"train_labels": np.zeros(20)}, "train labels of beasts are float64"),
     "nan labels": ({"test_labels": np.full(6, np.nan)}, "test labels of beasts are float64"),
