@@ -43,6 +43,18 @@ def test_of_a_network_that_is_surest_of_what_it_has_learned_more_is_counted():
     assert transition.error(more.transition, matrix) < transition.error(few.transition, matrix)
 
 
+def test_of_evidence_that_makes_few_mistakes_most_is_counted():
+    """Right for 97 %, and little surer where the label agrees: few have to be left out."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 10, 20_000)
+    given = noise.corrupt(true.astype(np.int32), "symmetric", 0.4, 10, seed=0)
+    said = np.where(rng.random(len(true)) < 0.03, rng.integers(0, 10, len(true)), true)
+    sure = (rng.uniform(0.5, 0.8, len(true)) + 0.05 * (said == given))[:, None]
+    evidence = np.eye(10)[said] * sure + (1 - sure) / 10
+    assert transition.estimate(evidence, given).rate < 0.1
+    assert transition.estimate(evidence, given, learned=True).rate == pytest.approx(0.4, abs=0.05)
+
+
 def test_a_network_that_agrees_with_some_of_many_wrong_labels_still_has_a_rate():
     """Of 80 % wrong labels it has learned a few, where it is least sure: the others show more noise
     than it disagrees with, and no more than that can be said."""
