@@ -1,9 +1,13 @@
 """Finds what a config names: one of ours, or `my_module:my_thing` of the user's own."""
 
 import difflib
+import hashlib
 import importlib
 import pkgutil
+import sys
+import weakref
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +16,10 @@ from rmdnet_jax.base.text import one_line
 
 # A user's own class is written differently from a function.
 _CLASSES = {"method": "my_module:MyMethod"}
+
+
+# Of users' modules: a file may change while a run goes on with what it has imported.
+_CODE: weakref.WeakKeyDictionary[ModuleType, str] = weakref.WeakKeyDictionary()
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
@@ -42,7 +50,28 @@ def imported(what: str, path: str) -> Any:
         ) from error
     if not hasattr(module, attribute):
         raise InputError(f"{what} {path!r}: module {module_name} has no {attribute!r}")
-    return getattr(module, attribute)
+    found = getattr(module, attribute)
+    for name in _written_in(module_name, found):
+        if file := getattr(sys.modules[name], "__file__", None):
+            _CODE.setdefault(sys.modules[name], hashlib.sha256(Path(file).read_bytes()).hexdigest())
+    return found
+
+
+def code_of(path: str) -> dict[str, str]:
+    """SHA-256 of the files that an `imported` path's object is written in, by module, as they were
+    when it was imported."""
+    module_name, _, attribute = path.partition(":")
+    names = _written_in(module_name, getattr(sys.modules[module_name], attribute))
+    return {name: _CODE[sys.modules[name]] for name in names if sys.modules[name] in _CODE}
+
+
+def _written_in(module_name: str, found: Any) -> list[str]:
+    """The named module, and those of the same package that define the object and its bases."""
+    package = module_name.partition(".")[0]
+    bases = found.__mro__ if isinstance(found, type) else (found,)
+    others = {getattr(base, "__module__", None) or module_name for base in bases}
+    ours = {name for name in others if name.partition(".")[0] == package and name in sys.modules}
+    return sorted({module_name} | ours)
 
 
 def of_package(package: ModuleType, attribute: str) -> dict[str, Any]:

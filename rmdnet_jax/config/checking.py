@@ -86,11 +86,17 @@ def unread_fields(config: ConfigDict) -> dict[str, str]:
         found |= {f"augment.{name}": "model.kind" for name in config.augment}
     if config.rgrl.k == 0:
         found |= dict.fromkeys(("rgrl.alpha", "rgrl.beta", "rgrl.relation_norm"), "rgrl.k")
-    if teacher not in ("simsiam", None):  # every teacher is judged by its knn_k neighbours
-        found |= {f"rm.{name}": "teacher.kind" for name in config.rm if name != "knn_k"}
+    training = [f"rm.{name}" for name in config.rm]
     if teacher == "none":
-        found |= {f"rgrl.{name}": "teacher.kind" for name in config.rgrl}
-        found |= dict.fromkeys(("rm.knn_k", "teacher.width"), "teacher.kind")
+        without = [f"rgrl.{name}" for name in config.rgrl]
+        return found | dict.fromkeys((*without, *training, "teacher.width"), "teacher.kind")
+    is_known = teacher is not None and None not in (config.rgrl.k, config.train.epochs)
+    if is_known and not wants_teacher(config):
+        of_teacher = "teacher.width", "rgrl.teacher_view", "rgrl.teacher_embedding"
+        found |= dict.fromkeys((*training, *of_teacher), "rgrl.k")
+    if teacher is not None and (config.teacher.path or not teachers.get(teacher).trains):
+        training.remove("rm.knn_k")  # every teacher is judged by its neighbours
+        found |= dict.fromkeys(training, "teacher.path" if config.teacher.path else "teacher.kind")
     return found
 
 

@@ -34,6 +34,7 @@ def wrong_type(traceback: str) -> InputError | None:
     elif first := next((field for field in fields if field.startswith(f"{name}.")), None):
         expected = f"values of its fields, such as config.{first}"
     else:
+        name = f"{known[0]}, or another field {name}," if known else name
         rules = {kind.__name__: str(rule) for kind, rule in ranges.OF_TYPE.items()}
         expected = rules.get(wanted, wanted)
     shown = ranges.told(value) if given == "str" else value[:100]

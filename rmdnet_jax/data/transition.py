@@ -19,8 +19,8 @@ _SHARE = 0.03
 _FEWEST = 50
 
 # For a network that has learned the labels, instead: the share whose label agrees, to this power
-# times how steep the evidence is, one minus its flatness. Flat evidence makes no mistakes that would
-# have to be left out. At the flatness where it was chosen, .43, this is the power of 1.5.
+# times how steep the evidence is, one minus its flatness. Flat evidence makes no mistakes, which
+# would have to be left out. At the flatness where it was chosen, .43, this is a power of 1.5.
 _POWER = 2.6
 
 # Standard errors by which the evidence must agree with the labels more often than predicting the
@@ -154,14 +154,20 @@ def flatness(said: np.ndarray, confidence: np.ndarray, given: np.ndarray) -> flo
       confidence: float [N], in them; compared within each class.
       given: int [N], the labels.
     """
-    is_high = np.zeros(len(said), bool)
+    halves: tuple[list, list] = [], []
     for label in np.unique(said):
         rows = np.flatnonzero(said == label)
-        is_high[rows[confidence[rows] > np.median(confidence[rows])]] = True
-    agrees, largest = said == given, _largest(given)
-    if not is_high.any():
+        half = np.median(confidence[rows])
+        is_high = confidence[rows] > half
+        if not is_high.any():  # many are as confident as can be
+            is_high = confidence[rows] >= half
+        if not is_high.all():
+            halves[0].append(rows[is_high])
+            halves[1].append(rows[~is_high])
+    if not halves[0]:
         return 1.0
-    high, low = (float(agrees[part].mean()) - largest for part in (is_high, ~is_high))
+    agrees, largest = said == given, _largest(given)
+    high, low = (float(agrees[np.concatenate(half)].mean()) - largest for half in halves)
     return min(1.0, max(0.0, low / high)) if high > 0 else 0.0
 
 

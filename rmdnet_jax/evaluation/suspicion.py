@@ -74,7 +74,7 @@ def suspect(
     else:
         found = transition.estimate(belief, labels.given, learned=True)
         if _is_memorised(belief, labels.given, test_logits, data.test_labels):
-            found = found._replace(rate=None, range=(0.0, 1.0), withheld=found.rate)
+            found = found._replace(rate=None, range=(0.0, 1.0))
     if division:
         division = division.for_people(labels.given)
         found = _noise_of(division, labels.given, data.num_classes)
@@ -101,9 +101,21 @@ def suspect(
 def _is_memorised(
     belief: np.ndarray, given: np.ndarray, test_logits: np.ndarray, test_labels: np.ndarray
 ) -> bool:
-    tested = classification.accuracy(test_logits, test_labels)
-    by_chance = _CLEARLY * (tested * (1 - tested) / len(test_labels)) ** 0.5
-    return classification.accuracy(belief, given) > tested + _MEMORISED + by_chance
+    """Whether the agreement with the given labels is clearly higher than with the test labels, at
+    the same shares of the classes."""
+    right = classification.per_class_accuracy(test_logits, test_labels)
+    is_tested = ~np.isnan(right)
+    compared = is_tested[given]
+    if not compared.any():
+        return False
+    classes = len(right)
+    shares = np.bincount(given[compared], minlength=classes)[is_tested] / compared.sum()
+    counts = np.bincount(test_labels, minlength=classes)[is_tested]
+    right = right[is_tested]
+    likely = (right * counts + 1) / (counts + 2)  # not certain, however few were tested
+    by_chance = _CLEARLY * np.sqrt(np.sum(shares**2 * likely * (1 - likely) / counts))
+    agreement = classification.accuracy(belief[compared], given[compared])
+    return bool(agreement > shares @ right + _MEMORISED + by_chance)
 
 
 def _noise_of(division: Division, given: np.ndarray, classes: int) -> transition.Noise:

@@ -140,6 +140,11 @@ def loss(config: ConfigDict, function: robust.Loss, num_classes: int) -> None:
             f"config.loss.name: {name} fails on logits [{_PROBES}, {num_classes}] and labels "
             f"[{_PROBES}] ({_raised(error, name)})"
         ) from error
+    if not np.isfinite(gradient).all():
+        raise InputError(
+            f"config.loss.name: {name} has a gradient that is not finite at {_PROBES} random "
+            "logits and labels; expected finite numbers"
+        )
     if not np.asarray(gradient).any():
         raise InputError(
             f"config.loss.name: {name} has a gradient of zero at {_PROBES} random logits and "

@@ -62,5 +62,6 @@ def job(config: ConfigDict, swept: Sequence[str], asked: Container[str] = ()) ->
 
 def _batch_sizes(config: ConfigDict) -> list[int]:
     # An unset size is chosen from the data; devices that divide the largest choice divide it.
-    sizes = (config.rm.batch_size, config.train.batch_size)
-    return [size or max(automatic.BATCHES) for size in sizes]
+    unread = configuration.unread_fields(config)
+    fields = (name for name in ("rm.batch_size", "train.batch_size") if name not in unread)
+    return [configuration.get(config, name) or max(automatic.BATCHES) for name in fields]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from rmdnet_jax.base import by_name
 from rmdnet_jax.base.digest import fingerprint
 from rmdnet_jax.data import validation
 from rmdnet_jax.data.dataset import Dataset
@@ -78,7 +78,6 @@ def checkpoints(this: Run, stage: str, teacher: Judged | None = None) -> Checkpo
         for probe in ("knn_every", "knn_k", "on_collapse"):  # they only observe training
             del recipe[probe]
         description = teacher_description(this) | {"recipe": recipe, "seed": this.config.seed}
-        description |= _own_code(this.config.teacher.kind)
     else:
         labels = hashlib.sha256(this.split.labels.given.tobytes())
         if len(this.split.held_out_given):
@@ -99,14 +98,9 @@ def _tested_on(data: Dataset) -> str:
 
 
 def _own_code(*names: str) -> dict[str, str]:
-    """SHA-256 of the files of the user's modules among what a config names."""
-    modules = {name.partition(":")[0] for name in names if ":" in name}
-    files = {name: getattr(importlib.import_module(name), "__file__", None) for name in modules}
-    return {
-        f"code of {name}": hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        for name, file in files.items()
-        if file
-    }
+    """Hashes of the user's own code among what a config names."""
+    found = (by_name.code_of(name) for name in names if ":" in name)
+    return {f"code of {name}": digest for one in found for name, digest in one.items()}
 
 
 def teacher_description(this: Run) -> dict:

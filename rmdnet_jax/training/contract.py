@@ -47,8 +47,10 @@ def order(title: str, positions: np.ndarray, num_images: int, is_remembered: boo
             f"order of {title} has positions from {lowest} to {highest}; expected 0 to "
             f"{num_images - 1}, for {num_images} training images"
         )
+    if not is_remembered:
+        return
     repeats = (np.diff(np.sort(positions, axis=1), axis=1) == 0).any(axis=1)
-    if is_remembered and repeats.any():
+    if repeats.any():
         raise InputError(
             f"order of {title} has an image twice in step {repeats.argmax() + 1}; expected none "
             "twice, or a step that returns None for probabilities"

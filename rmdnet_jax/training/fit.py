@@ -159,8 +159,9 @@ def fit(
             started = time.perf_counter()
             if not done.step:  # else the decision is in the checkpoint
                 look = _look(method, predict, carried, images, task)
-                carried = _decided(method, carried, epoch, look)
-                _check_finite(carried, epoch, 1)
+                before, carried = carried, _decided(method, carried, epoch, look)
+                if not epoch or carried is not before:
+                    _check_finite(carried, epoch, 1)
             carried, totals = run_epoch(carried, done)
             _check_finite(carried, epoch, steps)
             if not epoch and carried.memory:

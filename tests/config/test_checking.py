@@ -349,6 +349,11 @@ UNREAD = [
     ({"teacher.kind": "random", "rm.epochs": 9, "rm.knn_k": 5, "teacher.width": 8},
      {"rm.epochs": "teacher.kind = 'random'"}),
     ({"teacher.kind": "simsiam", "rm.epochs": 9, "rgrl.k": 3.0, "rgrl.alpha": 2.0}, {}),
+    ({"teacher.kind": "simsiam", "teacher.path": "runs/x", "rm.epochs": 9, "rm.knn_k": 5},
+     {"rm.epochs": "teacher.path = 'runs/x'"}),
+    ({"rgrl.k": 0.0, "rm.epochs": 9, "teacher.width": 8},  # K = 0 reads no teacher
+     {"rm.epochs": "rgrl.k = 0.0", "teacher.width": "rgrl.k = 0.0"}),
+    ({"rgrl.k": 0.0, "rm.epochs": 9, "train.epochs": 0}, {}),  # the teacher alone
     ({"rgrl.k": 0.0, "rgrl.beta": 2.0, "rgrl.relation_norm": "frobenius_per_sample"},
      {"rgrl.beta": "rgrl.k = 0.0", "rgrl.relation_norm": "rgrl.k = 0.0"}),
 ]  # fmt: skip

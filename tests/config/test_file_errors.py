@@ -18,7 +18,8 @@ LINES = {
     "c.seed = 'x'": "config.seed is 'x'; expected a whole number from 0 to 4,294,967,295",
     "c.loss = 'gce'": "config.loss is 'gce'; expected values of its fields, such as "
     "config.loss.name",
-    "setattr(one, 'lr', '1')": "config.lr is '1'; expected a number up to 1e+30",
+    "setattr(one, 'lr', '1')": "config.rm.lr, or another field lr, is '1'; expected a number up to "
+    "1e+30",
 }  # fmt: skip
 
 

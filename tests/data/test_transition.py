@@ -171,6 +171,17 @@ def test_few_labels_are_right_where_even_all_evidence_agrees_with_few():
     assert found.range[0] == 0.0
 
 
+def test_evidence_that_is_as_confident_as_can_be_of_many_has_a_less_confident_half():
+    """Certain of 60 %, of which it is right for 98 %, and right for half of the others."""
+    rng = np.random.default_rng(0)
+    true, is_certain = rng.integers(0, 4, 20_000), rng.random(20_000) < 0.6
+    right = rng.random(20_000) < np.where(is_certain, 0.98, 0.5)
+    sure = np.where(is_certain, 1.0, rng.uniform(0.3, 0.9, 20_000))[:, None]
+    evidence = np.eye(4)[np.where(right, true, (true + 1) % 4)] * sure
+    flat = transition.flatness(evidence.argmax(axis=1), evidence.max(axis=1), true)
+    assert flat == pytest.approx((0.5 - 0.25) / (0.98 - 0.25), abs=0.03)
+
+
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.6])
 def test_flatness_is_of_the_evidence_and_not_of_random_wrong_labels(rate):
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 
 from rmdnet_jax.data import label_kinds, noise, transition
 from rmdnet_jax.data.label_kinds import Division
-from rmdnet_jax.evaluation import classification, knn, label_issues
+from rmdnet_jax.evaluation import classification, knn, label_issues, suspicion
 from rmdnet_jax.evaluation.suspicion import suspect
 
 rng = np.random.default_rng(0)
@@ -69,6 +69,26 @@ def test_a_network_that_has_memorised_its_labels_does_not_know_how_many_are_wron
     assert found.rate == (None if right == 0.6 else 0)
     assert found.range == ((0, 1) if right == 0.6 else (0, pytest.approx(3 / 60)))
     assert not found.train.is_issue.any()
+
+
+def test_classes_of_other_shares_in_training_than_in_testing_are_not_memorised():
+    """Right for 99 % of one class and 40 % of the other, on both; 9:1 and 1:1 of them."""
+    rng = np.random.default_rng(0)
+    given = np.repeat([0, 1], (9000, 1000)).astype(np.int32)
+    tested = np.repeat([0, 1], (500, 500)).astype(np.int32)
+
+    def said(labels):
+        right = rng.random(len(labels)) < np.where(labels == 0, 0.99, 0.4)
+        return np.eye(2, dtype=np.float32)[np.where(right, labels, 1 - labels)]
+
+    belief = 0.9 * said(given) + 0.05
+    assert not suspicion._is_memorised(belief, given, said(tested), tested)
+
+
+@pytest.mark.parametrize("tested", [[0], [0, 1]])
+def test_few_test_images_do_not_tell_that_labels_are_memorised(tested):
+    wrong = np.eye(3, dtype=np.float32)[(np.array(tested) + 1) % 3]
+    assert not suspicion._is_memorised(np.eye(3)[GIVEN], GIVEN, wrong, np.array(tested))
 
 
 def test_a_methods_own_division_says_what_labels_are_and_how_many_are_wrong():

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -308,6 +309,7 @@ class TestOwnFunction:
         )
         (tmp_path / "needs_more.py").write_text("import a_package_that_is_missing\n")
         monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "my_module", raising=False)  # of another test
 
     def test_is_found_by_import_path(self):
         loss = robust.get("my_module:my_loss")

@@ -1,6 +1,7 @@
 """Which checkpoints belong to a run: those of its images, its labels, and what it is tested on."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +76,8 @@ def test_a_loss_of_ones_own_that_was_changed_needs_another_folder(tmp_path, monk
     assert "code of my_code" in saved_by(of(workdir, loss="my_code:loss"))
     check(of(workdir, loss="my_code:loss"))
     (tmp_path / "my_code.py").write_text(code.format(1))
+    check(of(workdir, loss="my_code:loss"))  # what runs here is what was imported
+    monkeypatch.delitem(sys.modules, "my_code")
     with pytest.raises(InputError, match=r"made with different code of my_code \(.*; use another"):
         check(of(workdir, loss="my_code:loss"))
     assert not any("code" in name for name in saved_by(of(tmp_path / "ours")))
