@@ -51,7 +51,6 @@ from rmdnet_jax.base.errors import (  # noqa: E402
 )
 from rmdnet_jax.machine import cpu  # noqa: E402
 
-_CONFIG = {"--config", "-config"}
 _HELP = {"--help", "-h", "-help", "--helpfull"}
 
 
@@ -213,7 +212,7 @@ def _flags(argv: list[str]) -> flags.FlagValues:
 
 
 def _parse(argv: list[str]) -> flags.FlagValues:
-    argv = _with_config_file(argv)
+    argv, config = _with_config_file(argv)
     given = _flags(argv)
     try:
         _, *stray = given(argv)
@@ -222,9 +221,9 @@ def _parse(argv: list[str]) -> flags.FlagValues:
             raise InputError(
                 "the config file has no get_config(); expected one of configs/"
             ) from error
-        raise _unknown_field(error, argv) from error
+        raise _unknown_field(error, argv, config) from error
     except (flags.Error, TypeError, ValueError) as error:
-        raise _wrong_value(error, argv) from error
+        raise _wrong_value(error, config) from error
     except Exception as error:  # whatever a user's config file raises
         reason = f"{type(error).__name__}: {_reason(error)}"
         raise InputError(f"the config file cannot be read ({reason})") from error
@@ -235,13 +234,14 @@ def _parse(argv: list[str]) -> flags.FlagValues:
     return given
 
 
-def _with_config_file(argv: list[str]) -> list[str]:
-    """The arguments with an existing config file: one in this folder, if not in the current one.
+def _with_config_file(argv: list[str]) -> tuple[list[str], str]:
+    """The arguments with an existing config file: one in this folder, if not in the current one;
+    and that file with its argument, "" if there is none.
 
     Raises:
       InputError: there is no such file, or a field's spelling is impossible.
     """
-    found = list(argv)
+    found, config = list(argv), ""
     for place, argument in enumerate(argv):
         flag, separator, value = argument.partition("=")
         name = flag.lstrip("-").removeprefix("config.")
@@ -249,7 +249,7 @@ def _with_config_file(argv: list[str]) -> list[str]:
             raise InputError(
                 f"the config has no field {name!r}; did you mean {name.replace('-', '_')!r}?"
             )
-        if flag not in _CONFIG:
+        if flag not in ("--config", "-config"):
             continue
         place, value = (place, value) if separator else (place + 1, "".join(argv[place + 1 :][:1]))
         file, colon, given = value.partition(":")
@@ -258,17 +258,18 @@ def _with_config_file(argv: list[str]) -> list[str]:
             file = str(ROOT / file)
         if not Path(file).is_file():
             raise InputError(f"no config file {file!r}; expected one of {', '.join(_configs())}")
-        found[place] = ("--config=" if separator else "") + file + colon + given
-    return found
+        config = file + colon + given
+        found[place] = ("--config=" if separator else "") + config
+    return found, config
 
 
-def _unknown_field(error: Exception, argv: list[str]) -> InputError:
+def _unknown_field(error: Exception, argv: list[str], config: str) -> InputError:
     """The error for a field, on the command line or in the config file, that does not exist."""
     from rmdnet_jax.config import checking
 
     field, _, hint = _reason(error).strip("\"'").partition("'")
     given = (argument.lstrip("-").partition("=")[0] for argument in argv)
-    fields = _fields(argv)
+    fields = _fields(argv[0], config)
     for name in (name.partition("config.")[2] for name in given if name.startswith("config.")):
         for old, new in checking.RENAMED.items():  # also below a table's `cifar10.`
             if name == old or name.endswith(f".{old}"):
@@ -281,11 +282,11 @@ def _unknown_field(error: Exception, argv: list[str]) -> InputError:
     return InputError(f"the config has no field {field!r};{hint or ' --help lists them'}")
 
 
-def _fields(argv: list[str]) -> list[str]:
-    """The fields of the config file itself; none if it cannot be read."""
+def _fields(program: str, config: str) -> list[str]:
+    """The fields of the config file itself; none if it cannot be read, which is the error then."""
     from rmdnet_jax.config import checking
 
-    alone = [argv[0], f"--config={_config_file(argv)}"]
+    alone = [program, f"--config={config}"]
     given = _flags(alone)
     try:
         given(alone)
@@ -294,15 +295,7 @@ def _fields(argv: list[str]) -> list[str]:
         return []
 
 
-def _config_file(argv: list[str]) -> str:
-    """The last value of --config, a file, perhaps with a colon and an argument; "" without one."""
-    words = zip(argv, [*argv[1:], ""], strict=True)
-    pairs = ((*word.partition("="), after) for word, after in words)
-    found = [value if sign else after for flag, sign, value, after in pairs if flag in _CONFIG]
-    return found[-1] if found else ""
-
-
-def _wrong_value(error: Exception, argv: list[str]) -> InputError:
+def _wrong_value(error: Exception, config: str) -> InputError:
     """The error for a value of another type, in the config file or of a flag: what the field takes,
     if it is a field's."""
     from rmdnet_jax.config import checking, file_errors
@@ -311,7 +304,7 @@ def _wrong_value(error: Exception, argv: list[str]) -> InputError:
         return wrong
     reason, fields = _reason(error), checking.all_fields()
     if reason.startswith("get_config() takes 0 positional arguments"):
-        file = _config_file(argv).partition(":")[0]
+        file = config.partition(":")[0]
         return InputError(f"{file} takes nothing after a colon; expected --config={file}")
     found = re.match(r"flag --config\.([\w.]+)=(.*?): ", reason)
     if found and found[1] in fields:

@@ -17,8 +17,7 @@ from rmdnet_jax.base.text import one_line
 # A user's own class is written differently from a function.
 _CLASSES = {"method": "my_module:MyMethod"}
 
-
-# Of users' modules: a file may change while a run goes on with what it has imported.
+# SHA-256 of users' files: one may change while a run goes on with what it has imported.
 _CODE: weakref.WeakKeyDictionary[ModuleType, str] = weakref.WeakKeyDictionary()
 
 
