@@ -20,7 +20,7 @@ from rmdnet_jax.data import given_images, given_labels, picture_files
 from rmdnet_jax.data.dataset import Dataset, as_images, check_images
 from rmdnet_jax.data.given_images import GivenImages
 from rmdnet_jax.data.picture_files import PictureFiles, Split
-from rmdnet_jax.data.validation import per_class
+from rmdnet_jax.data.validation import for_testing
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
 from rmdnet_jax.runs import single
@@ -29,10 +29,6 @@ from rmdnet_jax.runs import single
 _OF_DATA = tuple(
     f"dataset.{name}" for name in ("image_size", "max_broken", "cache", "memory_budget", "workers")
 )
-
-# Seed of the test split: "split" in ASCII. Not 0: if labels were corrupted with default_rng(0), all
-# wrong ones would be held out.
-_SEED = 0x73706C6974
 
 
 def fit(
@@ -180,8 +176,7 @@ def _split(numbers: np.ndarray, test_fraction: float) -> tuple[np.ndarray, np.nd
     class, and the same samples in every call."""
     if not (isinstance(test_fraction, float | np.floating) and 0 < test_fraction < 1):
         raise InputError(f"test_fraction is {brief(test_fraction)}; expected a number in (0, 1)")
-    draw = np.random.default_rng(_SEED).random(len(numbers))
-    is_held = per_class(numbers, test_fraction, draw, at_least=1)
+    is_held = for_testing(numbers, test_fraction)
     if not is_held.any():
         raise InputError(f"{len(numbers)} images are too few; expected at least two of a class")
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)

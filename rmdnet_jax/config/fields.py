@@ -87,7 +87,7 @@ def _dataset() -> dict[str, Field]:
         "test_size": field(0, "use only the first test images; 0: all", _COUNT),
         "image_size": field(0, "side to resize to; 0: all have one size already", side),
         "test_fraction": field(
-            0.2, "share of a folder or list without a test split to test on", open_share
+            0.2, "share of each class to test on, if the data has no test split", open_share
         ),
         "validation_fraction": field(
             0.0, "share of each given class held out of training (docs/sweeps.md)", BELOW_1

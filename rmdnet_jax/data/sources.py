@@ -13,48 +13,21 @@ import numpy as np
 
 from rmdnet_jax.base import paths
 from rmdnet_jax.base.errors import InputError
-from rmdnet_jax.base.text import cut, shown
+from rmdnet_jax.base.text import cut
 from rmdnet_jax.data import (
-    annotators,
     labelstudio_source,
     manifest_source,
-    npy,
+    npz_source,
     picture_files,
     picture_sources,
     tfds_source,
 )
-from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
-from rmdnet_jax.data.dataset import (
-    NO_CLASS,
-    Dataset,
-    as_images,
-    check_images,
-    check_label_array,
-    check_labels,
-    check_true_labels,
-    with_three_channels,
-)
-from rmdnet_jax.data.noise import CIFAR10_CLASSES
+from rmdnet_jax.data.dataset import Dataset, with_three_channels
 from rmdnet_jax.data.picture_files import PictureFiles
 from rmdnet_jax.machine import memory
 
 # Extensions of files that list pictures.
 _LISTS = (*manifest_source.SUFFIXES, labelstudio_source.SUFFIX)
-
-_NPZ_IMAGES = ("x_train", "x_test")
-_NPZ_LABELS = ("y_train", "y_test")
-_NPZ_TRUTH = "y_train_true"
-_KNOWN_CLASSES = {
-    **dict.fromkeys(("cifar10", "cifar10_n"), CIFAR10_CLASSES),
-    **dict.fromkeys(("cifar100", "cifar100_n"), CIFAR100_CLASSES),
-}
-# The share of a machine's memory for the arrays of a .npz: training needs the rest.
-_MEMORY_SHARE = 1 / 2
-
-_NPZ_CONTENTS = (
-    "expected x_train, y_train, x_test, y_test, optionally y_train_true, class_names and label "
-    "sets [N]"
-)
 
 
 def load(
@@ -101,7 +74,8 @@ def find(
         the name implies, such as CIFAR-10's mean.
       image_size: pictures of a folder, a manifest or of tensorflow-datasets become squares of so
         many pixels; 0 leaves them as they are, and all must have one size. None is not yet known.
-      test_fraction: share of a folder or a manifest without a test split to test on.
+      test_fraction: share of each class to test on, in (0, 1), for a folder, a manifest or a .npz
+        without a test split.
       max_broken: share of its files that may be broken; they are left out.
       cache: folder in which to keep what was read from its files; empty is none.
       root: folder that a manifest's paths are in; empty is the manifest's own.
@@ -131,7 +105,8 @@ def find(
     if is_npz:
         if not path:
             raise InputError("data set 'npz' has no file; expected dataset.path=FILE.npz")
-        return load_npz(Path(os.path.expanduser(path)), "" if name == "npz" else name)
+        file = Path(os.path.expanduser(path))
+        return npz_source.load(file, test_fraction, "" if name == "npz" else name)
     if name == "digits":
         if path:
             raise InputError(
@@ -224,147 +199,3 @@ def load_digits() -> Dataset:
         label_sets={},
         class_names=tuple(str(digit) for digit in digits.target_names),
     )
-
-
-def load_npz(file: Path, name: str = "") -> Dataset:
-    """A data set from one .npz file, read without pickle and up to half of the host's memory.
-
-    The arrays: x_train and x_test uint8 [N, H, W, 3], or greyscale [N, H, W] or [N, H, W, 1], or
-    feature vectors float [N, D]; y_train and y_test integers [N]; optionally class_names, C
-    strings, without which the largest label determines the number of classes (named as CIFAR's if
-    `name` is CIFAR); optionally y_train_true, integers [N], the right labels if y_train is wrong in
-    places, -1 for an image that shows none of the classes. Every other array is a label set of the
-    training images, integers [N], and keeps its name; the values of its labels are checked when it
-    is trained on. Labels may also be a column, [N, 1]. An array `annotators` [N, A], integers with
-    -1 or floats with NaN in its gaps, becomes one label set per column, "label:0" and so on;
-    without y_train their majority is used.
-
-    Args:
-      file: the file.
-      name: what to call the data set; empty takes the file's name.
-
-    Raises:
-      InputError: the file or one of its arrays is missing or not as above; both are named.
-    """
-    place = cut(file, 70)
-    arrays = npy.load_all(file, _MEMORY_SHARE * memory.host_bytes())
-    _take_annotators(arrays, place)
-    missing = [key for key in (*_NPZ_IMAGES, *_NPZ_LABELS) if key not in arrays]
-    if missing:
-        raise InputError(f"{place} has no array {', '.join(missing)}; {_NPZ_CONTENTS}")
-    images = {key: as_images(arrays.pop(key)) for key in _NPZ_IMAGES}
-    for key, value in images.items():
-        check_images(value, f"{key} of {place}")
-    given_names = arrays.pop("class_names", None)
-    labels = {key: _labels(value, key, place) for key, value in arrays.items()}
-    numbering = [key for key in (*_NPZ_LABELS, _NPZ_TRUTH) if key in labels]
-    names = None if given_names is None else given_names.size
-    _check_from_zero([labels[key] for key in numbering], names, place)
-    if given_names is None:
-        numbered = _numbered_classes(place, *(labels[key] for key in numbering))
-        known = _KNOWN_CLASSES.get(name, ())
-        class_names = known if len(known) == len(numbered) else numbered
-    else:
-        class_names = _class_names(given_names, f"class_names of {place}")
-    for key in numbering:
-        size = len(images["x_test" if key == "y_test" else "x_train"])
-        check = check_true_labels if key == _NPZ_TRUTH else check_labels
-        check(labels[key], size, len(class_names), f"{key} of {place}")
-    known_labels = {key: labels.pop(key).astype(np.int32) for key in numbering}
-    return Dataset(
-        name=shown(name or file.stem),
-        train_images=images["x_train"],
-        train_labels=known_labels["y_train"],
-        test_images=images["x_test"],
-        test_labels=known_labels["y_test"],
-        true_labels=known_labels.get(_NPZ_TRUTH),
-        label_sets={
-            key: _label_set(value, len(images["x_train"]), f"{key} of {place}")
-            for key, value in labels.items()
-        },
-        class_names=class_names,
-    )
-
-
-def _take_annotators(arrays: dict[str, np.ndarray], place: str) -> None:
-    """Replaces the array of several annotators' labels by label sets, and adds their majority if
-    there are no other labels.
-
-    Raises:
-      InputError: they are not such labels.
-    """
-    if arrays.get("annotators", np.empty(0)).ndim != 2:
-        return
-    people = annotators.with_gaps(arrays.pop("annotators"), f"annotators of {place}")
-    arrays |= {f"{annotators.PREFIX}{number}": labels for number, labels in enumerate(people.T)}
-    if "y_train" not in arrays:
-        names = arrays.get("class_names")
-        classes = int(people.max(initial=0)) + 1 if names is None else names.size
-        annotators.check(people, classes)
-        arrays["y_train"], _ = annotators.majority(people, classes)
-
-
-def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:
-    """An array of a .npz that must be labels, [N] or a column [N, 1], as [N]."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind == "U":
-        raise InputError(
-            f"{cut(key, 30)} of {place} is text, {cut(labels.dtype, 40)}; expected integers from 0 "
-            "and class_names: numpy.unique(labels, return_inverse=True) gives names and integers"
-        )
-    if labels.ndim != 1 and key not in _NPZ_LABELS:
-        raise InputError(
-            f"{place} has an unknown array {cut(key, 30)} {labels.shape}; {_NPZ_CONTENTS}"
-        )
-    return labels
-
-
-def _label_set(labels: np.ndarray, size: int, where: str) -> np.ndarray:
-    """Labels that matter only when they are trained on, as int32 [N]: Dataset.check_training_labels
-    finds a number that is not a class, even after it is clipped to int32."""
-    check_label_array(labels, size, where)
-    limits = np.iinfo(np.int32)
-    return np.clip(labels.astype(np.float64), limits.min, limits.max).astype(np.int32)
-
-
-def _numbered_classes(place: str, *label_arrays: np.ndarray) -> tuple[str, ...]:
-    """'0', '1', ... up to the largest label."""
-    # Labels that are not integers are ignored here; the check of each array reports them.
-    integers = [labels for labels in label_arrays if labels.dtype.kind in "iu"]
-    largest = max((int(labels.max()) for labels in integers if labels.size), default=-1)
-    images = max(labels.size for labels in label_arrays)
-    if largest >= images:
-        raise InputError(
-            f"labels of {place} go up to {largest} with only {images} images; "
-            "expected labels from 0 to the number of classes minus 1"
-        )
-    return tuple(str(label) for label in range(largest + 1))
-
-
-def _check_from_zero(label_arrays: list[np.ndarray], names: int | None, place: str) -> None:
-    """Raises InputError if classes are numbered from 1: of all labels, none is 0.
-
-    Args:
-      label_arrays: of all splits; those that are not integers are ignored, as their own check
-        reports them.
-      names: the number of class names, or None if there are none.
-      place: what to call the file.
-    """
-    values = [array[array != NO_CLASS] for array in label_arrays if array.dtype.kind in "iu"]
-    values = [array for array in values if array.size]
-    least = min((int(array.min()) for array in values), default=0)
-    largest = max((int(array.max()) for array in values), default=0)
-    # With another number of names than classes, it is these that may be wrong.
-    if least == 1 and names in (None, largest):
-        raise InputError(
-            f"the labels of {place} go from 1 to {largest}, so that class 0 is empty; expected "
-            "labels from 0: subtract 1 from the labels"
-        )
-
-
-def _class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
-    if names.ndim != 1 or names.dtype.kind != "U":
-        dtype = cut(names.dtype, 40)
-        raise InputError(f"{where} is {dtype} {names.shape}; expected one string per class")
-    return tuple(shown(name) for name in names.tolist())

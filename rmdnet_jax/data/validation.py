@@ -14,6 +14,10 @@ from rmdnet_jax.data.dataset import Dataset
 from rmdnet_jax.data.labels import Labels
 from rmdnet_jax.data.lazy_images import Images
 
+# "split" in ASCII. Not 0: if labels were corrupted with default_rng(0), all wrong ones would be
+# held out.
+_TEST_SEED = 0x73706C6974
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -58,6 +62,17 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
         lazy_images.subset(data.train_images, others),
         labels.given[others],
     )
+
+
+def for_testing(labels: np.ndarray, share: float) -> np.ndarray:
+    """Which samples of a list without a test split are tested on: bool [N], the same in every call.
+
+    Args:
+      labels: int [N].
+      share: in (0, 1), of every class that has two samples; at least one of them.
+    """
+    draw = np.random.default_rng(_TEST_SEED).random(len(labels))
+    return per_class(labels, share, draw, at_least=1)
 
 
 def per_class(labels: np.ndarray, share: float, draw: np.ndarray, at_least: int = 0) -> np.ndarray:

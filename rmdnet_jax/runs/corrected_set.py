@@ -262,7 +262,7 @@ def _put(source: Path, target: Path, how: str) -> str:
 
 
 def _write_arrays(file: Path, after: Applied) -> None:
-    """Writes a .npz for sources.load_npz; the labels are those used for training."""
+    """Writes a .npz for npz_source.load; the labels are those used for training."""
     data, labels = after.data, after.labels
     arrays: dict[str, np.ndarray] = {
         **data.label_sets,
