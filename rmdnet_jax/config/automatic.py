@@ -66,6 +66,9 @@ FEATURES_LR, FEATURES_LR_MOST = 0.036, 0.02  # over the root of the number of fe
 FEATURES_SAVED = 2_000_000
 FEATURES_DECAY = 0.25  # times features over samples
 FEATURES_DECAYS = 0.001, 0.3
+# GCE's gradient is smaller where the label's probability is, as it is with many classes: the same
+# decay then holds the network back from learning at all. Times the root of this over the classes.
+FEATURES_CLASSES = 10
 FOLDS = 5
 
 FIELDS = (
@@ -208,7 +211,7 @@ def fill(
         if type(configuration.built_method(config)).order is Method.order:
             choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
         choose("train.folds", 1, f"{config.method.name} sets its own order of images")
-        _fill_features(choose, batch_size, config, num_train, num_features)
+        _fill_features(choose, batch_size, config, num_train, num_features, num_classes)
     for stage, views in on_pictures.items():
         batch_size(stage, BATCHES, f"{num_train:,} training images")
         most = MOST_EPOCHS[stage]
@@ -243,8 +246,9 @@ def fill(
 
 
 def _fill_features(
-    choose: Callable, batch_size: Callable, config: ConfigDict, num_train: int, num_features: int
-) -> None:
+    choose: Callable, batch_size: Callable, config: ConfigDict, num_train: int, num_features: int,
+    num_classes: int,
+) -> None:  # fmt: skip
     """Fills the fields that a network on feature vectors leaves open."""
     size = f"{num_train:,} samples"
     batch_size("train", FEATURES_BATCHES, size)
@@ -255,7 +259,11 @@ def _fill_features(
     choose("train.optimizer", "adam", "for feature vectors")
     least, most = FEATURES_DECAYS
     decay = min(max(FEATURES_DECAY * num_features / num_train, least), most)
-    choose("train.weight_decay", float(f"{decay:.2g}"), f"{size} of {num_features:,} features")
+    reason = f"{size} of {num_features:,} features"
+    if num_classes > FEATURES_CLASSES:
+        decay *= (FEATURES_CLASSES / num_classes) ** 0.5
+        reason += f" in {num_classes:,} classes"
+    choose("train.weight_decay", float(f"{decay:.2g}"), reason)
     rate = min(FEATURES_LR / num_features**0.5, FEATURES_LR_MOST)
     choose("train.lr", float(f"{rate:.2g}"), f"{num_features:,} features")
 

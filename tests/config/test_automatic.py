@@ -162,6 +162,16 @@ def test_a_network_on_features_goes_by_samples_and_features(
     assert not {"model.stem", "model.width", "rm.epochs", "rm.batch_size"} & reasons.keys()
 
 
+def test_features_of_many_classes_get_less_weight_decay():
+    decays = {}
+    for classes in (2, 10, 40, 1000):
+        config, reasons = fill(num_train=16_000, num_classes=classes, num_features=1280)
+        decays[classes] = config.train.weight_decay
+        reason = reasons["train.weight_decay"]
+        assert reason.endswith(f" in {classes:,} classes" if classes > 10 else "1,280 features")
+    assert decays == {2: 0.02, 10: 0.02, 40: 0.01, 1000: 0.002}
+
+
 def test_on_a_cpu_pictures_without_an_encoder_are_seen_by_the_built_in_one():
     config, reasons = fill(backend="cpu", **{"encoder.path": None})
     assert (config.encoder.path, config.model.kind) == ("classical", "mlp")
