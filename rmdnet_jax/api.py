@@ -20,7 +20,7 @@ from rmdnet_jax.data import given_images, given_labels, picture_files
 from rmdnet_jax.data.dataset import Dataset, as_images, check_images
 from rmdnet_jax.data.given_images import GivenImages
 from rmdnet_jax.data.picture_files import PictureFiles, Split
-from rmdnet_jax.data.validation import for_testing
+from rmdnet_jax.data.validation import held_out_for_testing
 from rmdnet_jax.evaluation import label_issues
 from rmdnet_jax.model import Model
 from rmdnet_jax.runs import single
@@ -107,7 +107,7 @@ def fit(
             )
         data: Dataset | PictureFiles = Dataset(
             "own", pictures[kept], numbers[kept], pictures[tested], numbers[tested], {},
-            train_index=kept, test_index=tested, in_one_list=True, **of_classes,
+            train_index=kept, test_index=tested, list_size=len(numbers), **of_classes,
         )  # fmt: skip
     else:
         train, test = (
@@ -176,7 +176,7 @@ def _split(numbers: np.ndarray, test_fraction: float) -> tuple[np.ndarray, np.nd
     class, and the same samples in every call."""
     if not (isinstance(test_fraction, float | np.floating) and 0 < test_fraction < 1):
         raise InputError(f"test_fraction is {brief(test_fraction)}; expected a number in (0, 1)")
-    is_held = for_testing(numbers, test_fraction)
+    is_held = held_out_for_testing(numbers, test_fraction)
     if not is_held.any():
         raise InputError(f"{len(numbers)} images are too few; expected at least two of a class")
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)

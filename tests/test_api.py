@@ -361,7 +361,7 @@ def test_the_same_call_with_other_names_says_what_differs(tmp_path):
 def test_what_is_held_out_is_no_draw_of_a_users():
     """Who makes labels wrong in the usual way does not find the wrong ones, or none, held out."""
     numbers = np.arange(2000) % 5
-    held_out = validation.for_testing(numbers, 0.1)
+    held_out = validation.held_out_for_testing(numbers, 0.1)
     for seed in (0, 1, 42):
         is_wrong = np.random.default_rng(seed).random(2000) < 0.3
         assert 0.2 < is_wrong[held_out].mean() < 0.4

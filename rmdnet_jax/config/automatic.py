@@ -58,7 +58,7 @@ NEIGHBOURS = 200  # at most, and at most a fifth of a class
 NEIGHBOURS_SHARE = 1 / 5
 
 # A network on feature vectors is a thousandth of the work: its recipe depends on the numbers of
-# samples and features (docs/encoders.md states the data it was tuned on).
+# samples, features and classes (docs/encoders.md states the data it was tuned on).
 FEATURES_STEPS = 1500
 FEATURES_EPOCHS = 10, 50
 FEATURES_BATCHES = (256, 64, 16, 4)
@@ -66,9 +66,9 @@ FEATURES_LR, FEATURES_LR_MOST = 0.036, 0.02  # over the root of the number of fe
 FEATURES_SAVED = 2_000_000
 FEATURES_DECAY = 0.25  # times features over samples
 FEATURES_DECAYS = 0.001, 0.3
-# GCE's gradient is smaller where the label's probability is, as it is with many classes: the same
-# decay then holds the network back from learning at all. Times the root of this over the classes.
-FEATURES_CLASSES = 10
+# GCE's gradient is small where the label's probability is, as it is with many classes, and the same
+# decay then keeps a network from learning. Above so many, the decay is less. CE needs no less.
+FEATURES_DECAY_CLASSES = 10
 FOLDS = 5
 
 FIELDS = (
@@ -199,6 +199,7 @@ def fill(
     choose("model.stem", "imagenet" if is_large else "cifar", f"images of {side} pixels")
     choose("model.width", given.width, f"on {given.name}")
 
+    choose("loss.name", LOSS, "robust at any rate of wrong labels")
     on_pictures = {"rm": given.rm_views, "train": given.train_views}
     if config.model.kind == "mlp" and not num_features:
         raise InputError(
@@ -234,7 +235,6 @@ def fill(
     neighbours = min(max(round(NEIGHBOURS_SHARE * of_class), 1), NEIGHBOURS)
     choose("rm.knn_k", neighbours, f"{of_class:,.0f} training images per class")
     choose("train.lr", given.train_lr, f"for training of this length on {given.name}")
-    choose("loss.name", LOSS, "robust at any rate of wrong labels")
     if config.rgrl.k is None and config.model.kind == "mlp":
         choose("rgrl.k", 0.0, "a network on the features learns nothing from their relations")
     if config.rgrl.k is None and not configuration.built_method(config).takes_relation:
@@ -260,9 +260,9 @@ def _fill_features(
     least, most = FEATURES_DECAYS
     decay = min(max(FEATURES_DECAY * num_features / num_train, least), most)
     reason = f"{size} of {num_features:,} features"
-    if num_classes > FEATURES_CLASSES:
-        decay *= (FEATURES_CLASSES / num_classes) ** 0.5
-        reason += f" in {num_classes:,} classes"
+    if num_classes > FEATURES_DECAY_CLASSES and config.loss.name == LOSS:
+        decay *= (FEATURES_DECAY_CLASSES / num_classes) ** 0.5
+        reason += f" in {num_classes:,} classes, for {LOSS}"
     choose("train.weight_decay", float(f"{decay:.2g}"), reason)
     rate = min(FEATURES_LR / num_features**0.5, FEATURES_LR_MOST)
     choose("train.lr", float(f"{rate:.2g}"), f"{num_features:,} features")

@@ -62,8 +62,9 @@ def applied(data: Dataset, labels: Labels, corrections: Sequence[Correction]) ->
     """The data and labels to train on, corrected.
 
     A row applies to the image of its path, in training or test, or to the training image of its
-    index. keep, suggestion and class set the label and mark it as reviewed; remove leaves the image
-    out; unsure does nothing. True labels are unchanged, and the rate is measured again.
+    index; where both splits are one list, to any image of its index. keep, suggestion and class set
+    the label and mark it as reviewed; remove leaves the image out; unsure does nothing. True labels
+    are unchanged, and the rate is measured again.
 
     Args:
       data: with no image taken out since its images got their index.
@@ -181,12 +182,15 @@ class _Places:
         for split, paths in zip(_SPLITS, (data.train_files, data.test_files), strict=True):
             for row, path in enumerate(paths or ()):
                 self._by_path.setdefault(path, []).append((split, row))
-        self._index = data.train_places
+        self._name_of = "image" if data.in_one_list else "training image"
+        self._index = {"train": data.train_places}
+        if data.in_one_list:
+            self._index["test"] = data.test_places
 
     def __call__(self, one: Correction) -> tuple[str, int]:
         """The split, and the row in it; InputError if no image or more than one matches."""
         if not one.path:
-            return "train", self._of_index(one)
+            return self._of_index(one)
         if not self._has_files:
             raise InputError(
                 f"{one.where}: the path is {cut(one.path)}, but images of {self._name} have none; "
@@ -194,7 +198,7 @@ class _Places:
             )
         places = self._by_path.get(one.path, [])
         if len(places) > 1 and one.index is not None:  # names that are equal once escaped
-            places = [place for place in places if place == ("train", self._of_index(one))]
+            places = [place for place in places if place == self._of_index(one)]
         if len(places) != 1:
             many = f"{len(places)} pictures of {self._name} are" if places else "no picture is"
             raise InputError(
@@ -203,15 +207,18 @@ class _Places:
             )
         return places[0]
 
-    def _of_index(self, one: Correction) -> int:
+    def _of_index(self, one: Correction) -> tuple[str, int]:
         assert one.index is not None
-        row = int(np.searchsorted(self._index, one.index))
-        if row == len(self._index) or self._index[row] != one.index:
-            raise InputError(
-                f"{one.where}: no training image of {self._name} has the index {one.index}; "
-                f"expected {self._index[0]} to {self._index[-1]}, as in label_issues.csv"
-            )
-        return row
+        for split, index in self._index.items():
+            row = int(np.searchsorted(index, one.index))
+            if row < len(index) and index[row] == one.index:
+                return split, row
+        first = min(int(index[0]) for index in self._index.values())
+        last = max(int(index[-1]) for index in self._index.values())
+        raise InputError(
+            f"{one.where}: no {self._name_of} of {self._name} has the index {one.index}; "
+            f"expected {first} to {last}, as in label_issues.csv"
+        )
 
 
 def _taken(data: Dataset, rows: Mapping[str, np.ndarray]) -> Dataset:

@@ -80,8 +80,8 @@ class Dataset:
       train_files, test_files: the path of each image as the user knows it, or None.
       train_index, test_index: int64 [N] and [M], ascending, the position of each image in what the
         user gave; None is 0 to N - 1 and 0 to M - 1.
-      in_one_list: whether these are positions in one list of both splits (rmdnet_jax.fit), not in
-        one list per split.
+      list_size: number of images in the one list of both splits that these are positions in
+        (rmdnet_jax.fit, a .npz without a test split); None: each split has its own list.
       class_numbers: the user's own integers for the classes; None: classes go by name.
       tests_truth: whether test_labels are known to be true; None: if the training images' are.
       skipped_files: what the source found and could not use.
@@ -118,7 +118,7 @@ class Dataset:
     test_files: tuple[str, ...] | None = None
     train_index: np.ndarray | None = None
     test_index: np.ndarray | None = None
-    in_one_list: bool = False
+    list_size: int | None = None
     class_numbers: tuple[int, ...] | None = None
     tests_truth: bool | None = None
     skipped_files: tuple[SkippedFile, ...] = ()
@@ -148,6 +148,11 @@ class Dataset:
     def test_places(self) -> np.ndarray:
         """int64 [M], `test_index`, or 0 to M - 1."""
         return np.arange(len(self.test_labels)) if self.test_index is None else self.test_index
+
+    @property
+    def in_one_list(self) -> bool:
+        """Whether `train_index` and `test_index` are positions in one list of both splits."""
+        return self.list_size is not None
 
     @property
     def are_pictures(self) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.text import cut, shown
-from rmdnet_jax.data import annotators, npy, validation
+from rmdnet_jax.data import annotators, lazy_images, npy, validation
 from rmdnet_jax.data.cifar100_classes import CIFAR100_CLASSES
 from rmdnet_jax.data.dataset import (
     NO_CLASS,
@@ -21,8 +21,8 @@ from rmdnet_jax.data.dataset import (
 from rmdnet_jax.data.noise import CIFAR10_CLASSES
 from rmdnet_jax.machine import memory
 
-_TRAIN = ("x_train", "y_train")
-_TEST = ("x_test", "y_test")
+_IMAGES = ("x_train", "x_test")
+_LABELS = ("y_train", "y_test")
 _TRUTH = "y_train_true"
 _KNOWN_CLASSES = {
     **dict.fromkeys(("cifar10", "cifar10_n"), CIFAR10_CLASSES),
@@ -30,6 +30,8 @@ _KNOWN_CLASSES = {
 }
 # The share of a machine's memory for the arrays: training needs the rest.
 _MEMORY_SHARE = 1 / 2
+# Images that are moved together.
+_MOVED = 1024
 
 _CONTENTS = (
     "expected x_train, y_train, optionally x_test and y_test, y_train_true, class_names and label "
@@ -50,8 +52,9 @@ def load(file: Path, test_fraction: float = 0.2, name: str = "") -> Dataset:
     -1 or floats with NaN in its gaps, becomes one label set per column, "label:0" and so on;
     without y_train their majority is used.
 
-    Without x_test and y_test, the test fraction of each class is held out. Its labels are then the
-    true ones if the file has these, and images of none of the classes all stay in training.
+    Without x_test and y_test, the test fraction of each class is held out, by the positions of its
+    images, and at least one of two. They are tested against their true labels if the file has
+    these; images of none of the classes all stay in training.
 
     Args:
       file: the file.
@@ -64,17 +67,17 @@ def load(file: Path, test_fraction: float = 0.2, name: str = "") -> Dataset:
     place = cut(file, 70)
     arrays = npy.load_all(file, _MEMORY_SHARE * memory.host_bytes())
     _take_annotators(arrays, place)
-    has_tests = any(key in arrays for key in _TEST)
-    splits = (_TRAIN, _TEST) if has_tests else (_TRAIN,)
-    missing = [key for pair in zip(*splits, strict=True) for key in pair if key not in arrays]
+    has_tests = "x_test" in arrays or "y_test" in arrays
+    needed = ("x_train", "x_test", "y_train", "y_test") if has_tests else ("x_train", "y_train")
+    missing = [key for key in needed if key not in arrays]
     if missing:
         raise InputError(f"{place} has no array {', '.join(missing)}; {_CONTENTS}")
-    images = {key: as_images(arrays.pop(key)) for key, _ in splits}
+    images = {key: as_images(arrays.pop(key)) for key in needed if key in _IMAGES}
     for key, value in images.items():
         check_images(value, f"{key} of {place}")
     given_names = arrays.pop("class_names", None)
     labels = {key: _labels(value, key, place) for key, value in arrays.items()}
-    numbering = [key for key in (_TRAIN[1], _TEST[1], _TRUTH) if key in labels]
+    numbering = [key for key in (*_LABELS, _TRUTH) if key in labels]
     names = None if given_names is None else given_names.size
     _check_from_zero([labels[key] for key in numbering], names, place)
     if given_names is None:
@@ -101,31 +104,52 @@ def load(file: Path, test_fraction: float = 0.2, name: str = "") -> Dataset:
         },
         class_names=class_names,
     )
-    return data if has_tests else _with_tests(data, test_fraction)
+    return data if has_tests or not len(train) else _with_tests(data, test_fraction, place)
 
 
-def _with_tests(data: Dataset, share: float) -> Dataset:
+def _with_tests(data: Dataset, share: float, place: str) -> Dataset:
     """The data with a share of the training images of each class as its test images.
 
     Raises:
       InputError: no class has two images.
     """
-    shows_class = np.flatnonzero(data.truth != NO_CLASS)
-    is_held = validation.for_testing(data.train_labels[shows_class], share)
-    tested = shows_class[is_held]
+    is_held = validation.held_out_for_testing(data.train_labels, share, data.truth != NO_CLASS)
+    tested, kept = np.flatnonzero(is_held), np.flatnonzero(~is_held)
     if not len(tested):
         raise InputError(
-            f"no class of {data.name} has two images, one of which could be tested on; expected "
-            "x_test and y_test, or more images"
+            f"no class of {place} has two images that show it, of which one could be tested on; "
+            "expected x_test and y_test, or more images"
         )
-    kept = np.setdiff1d(np.arange(len(data.train_labels)), tested)
-    return dataclasses.replace(
-        data.take(kept),
-        test_images=data.train_images[tested],
-        test_labels=data.truth[tested],
-        test_index=tested,
-        in_one_list=True,
+    images = lazy_images.decoded(data.train_images)
+    test_images = images[tested]
+    change = (
+        f"{len(tested):,} of {len(is_held):,} images are held out for testing, as the file has no "
+        "x_test (dataset.test_fraction)"
     )
+    return dataclasses.replace(
+        data,
+        train_images=_in_front(images, kept),
+        train_labels=data.train_labels[kept],
+        true_labels=None if data.true_labels is None else data.true_labels[kept],
+        label_sets={key: labels[kept] for key, labels in data.label_sets.items()},
+        test_images=test_images,
+        test_labels=data.truth[tested],
+        train_index=kept,
+        test_index=tested,
+        list_size=len(is_held),
+        changes=(change,),
+    )
+
+
+def _in_front(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """These rows, ascending, moved to the front of the images' own memory: a copy of most of a
+    large file would need as much again."""
+    if not images.flags.writeable:
+        return images[rows]
+    for start in range(0, len(rows), _MOVED):
+        part = rows[start : start + _MOVED]
+        images[start : start + len(part)] = images[part]
+    return images[: len(rows)]
 
 
 def _take_annotators(arrays: dict[str, np.ndarray], place: str) -> None:
@@ -155,7 +179,7 @@ def _labels(labels: np.ndarray, key: str, place: str) -> np.ndarray:
             f"{cut(key, 30)} of {place} is text, {cut(labels.dtype, 40)}; expected integers from 0 "
             "and class_names: numpy.unique(labels, return_inverse=True) gives names and integers"
         )
-    if labels.ndim != 1 and key not in (_TRAIN[1], _TEST[1]):
+    if labels.ndim != 1 and key not in _LABELS:
         raise InputError(f"{place} has an unknown array {cut(key, 30)} {labels.shape}; {_CONTENTS}")
     return labels
 

@@ -242,9 +242,7 @@ def with_open(
     uniform = noise.generator(seed, "open", 0.0, _LABELS).random(count)
     given = np.floor(uniform * data.num_classes).astype(np.int32)
     index = data.train_places
-    last = int(index[-1])
-    if data.in_one_list:
-        last = max(last, int(data.test_places[-1]))
+    last = max(int(index[-1]), (data.list_size or 0) - 1)
 
     def labelled(labels: np.ndarray, others: np.ndarray = given) -> np.ndarray:
         return np.concatenate([labels, others]).astype(np.int32)

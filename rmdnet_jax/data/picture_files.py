@@ -205,13 +205,20 @@ class PictureFiles:
             test_files=tuple(map(shown, found.test.files)),
             train_index=found.train.index,
             test_index=found.test.index,
-            in_one_list=found.test.index is not None,
+            list_size=found._list_size,
             class_numbers=found.class_numbers,
             skipped_files=found.skipped,
             not_cached=not_cached,
             originals=found._squares,
             changes=found.changes,
         )
+
+    @property
+    def _list_size(self) -> int | None:
+        """The number of files in the one list of both splits, if there is one."""
+        if self.test.index is None:
+            return None
+        return len(self.train) + len(self.test) + len(self.skipped)
 
     def _squares(self, side: int) -> tuple[Images, Images]:
         """For Dataset.originals."""

@@ -64,15 +64,21 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
     )
 
 
-def for_testing(labels: np.ndarray, share: float) -> np.ndarray:
+def held_out_for_testing(
+    labels: np.ndarray, share: float, may_be: np.ndarray | None = None
+) -> np.ndarray:
     """Which samples of a list without a test split are tested on: bool [N], the same in every call.
 
     Args:
       labels: int [N].
       share: in (0, 1), of every class that has two samples; at least one of them.
+      may_be: bool [N], which samples are suitable; None: all.
     """
     draw = np.random.default_rng(_TEST_SEED).random(len(labels))
-    return per_class(labels, share, draw, at_least=1)
+    rows = np.arange(len(labels)) if may_be is None else np.flatnonzero(may_be)
+    held_out = np.zeros(len(labels), bool)
+    held_out[rows] = per_class(labels[rows], share, draw[rows], at_least=1)
+    return held_out
 
 
 def per_class(labels: np.ndarray, share: float, draw: np.ndarray, at_least: int = 0) -> np.ndarray:

@@ -37,7 +37,7 @@ class Rows(NamedTuple):
         if data is None:
             return (
                 f"expected a .npz with {joined} `paths` [K] for picture files, or {split} for "
-                "arrays, or a .npy with one row per image for rmdnet_jax.fit"
+                "arrays, or a .npy with one row per image, in the data's order"
             )
         has_files = data.train_files is not None
         if data.in_one_list:
@@ -73,8 +73,8 @@ def read(path: Path, data: Dataset, kind: Rows = EMBEDDINGS) -> tuple[np.ndarray
     names = set(held)
     if path.suffix.lower() == ".npy":
         rows = _floats(held["rows"], where, kind.what, right)
-        if (places := _places(data)) is not None:
-            return _placed(rows, places, sum(map(len, places)) + len(data.skipped_files), where)
+        if data.in_one_list:
+            return _placed(rows, data, where)
         if data.train_files is not None:
             raise InputError(
                 f"{where}: the rows of a .npy are in order, but picture files have none; {right}"
@@ -125,26 +125,17 @@ def _unlike(held: dict[str, np.ndarray], where: str, right: str) -> InputError:
     return InputError(f"{where}, contains {', '.join(sorted(map(shown, held)))}; {right}")
 
 
-def _places(data: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
-    """The positions of the images of both splits in the one list that the user gave
-    (rmdnet_jax.fit), if there is one."""
-    if not data.in_one_list:
-        return None
-    assert data.train_index is not None
-    assert data.test_index is not None
-    return data.train_index, data.test_index
-
-
-def _placed(
-    rows: np.ndarray, places: tuple[np.ndarray, np.ndarray], length: int, where: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _placed(rows: np.ndarray, data: Dataset, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of both splits, of one row per image of the one list that the user gave, and of the
+    open images that were added to it."""
+    assert data.list_size is not None
+    length = max(data.list_size, int(data.train_places[-1]) + 1)
     if len(rows) != length:
         raise InputError(
             f"{where}, has {len(rows):,} rows for a list of {length:,} images; expected one row "
             "per image, in the list's order"
         )
-    train, test = (rows[part] for part in places)
-    return train, test
+    return rows[data.train_places], rows[data.test_places]
 
 
 def _floats(array: np.ndarray, where: str, what: str, right: str) -> np.ndarray:
@@ -201,13 +192,13 @@ def _joined(
         names = [shown(str(key)) for key in keys]
         wanted = data.train_files, data.test_files
     else:
-        if (places := _places(data)) is None:
+        if not data.in_one_list:
             raise InputError(
                 f"{where}: it has an index, but the images of {data.name} are not in one list; "
                 f"{right}"
             )
         names = keys.tolist()
-        wanted = tuple(part.tolist() for part in places)
+        wanted = data.train_places.tolist(), data.test_places.tolist()
     place: dict = {name: row for row, name in enumerate(names)}
     if len(place) != len(names):
         twice = next(name for i, name in enumerate(names) if place[name] != i)

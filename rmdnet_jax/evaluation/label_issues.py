@@ -22,7 +22,7 @@ class LabelIssues:
     """How suspicious every given label is.
 
     Attributes:
-      index: int [N], ascending, the position of each sample in the data set.
+      index: int [N], ascending, the position of each sample in what the user gave.
       given: int [N], the labels that were judged.
       suggested: int32 [N], the class with the strongest evidence; often the given one.
       score: float64 [N] in [0, 1]; higher is more suspicious.
@@ -83,7 +83,7 @@ def score(
       student, neighbours: as in `evidence`, [N, C].
       given: int [N].
       rate: share of wrong labels, in [0, 1], from transition.estimate.
-      index: int [N], ascending, the samples' positions in the data set; None is 0 to N - 1.
+      index: int [N], ascending, the samples' positions in what the user gave; None is 0 to N - 1.
     """
     mean = evidence(student, neighbours)
 

@@ -31,7 +31,7 @@ class Suspect:
     """A training image whose label looks wrong.
 
     Attributes:
-      index: its position in the training set.
+      index: its position in what the user gave.
       picture: a data URI; None if the data is feature vectors.
       given, suggested: class numbers.
       kind: one of label_kinds.KINDS; an open one shows none of the classes, and the suggested class

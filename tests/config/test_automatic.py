@@ -162,14 +162,23 @@ def test_a_network_on_features_goes_by_samples_and_features(
     assert not {"model.stem", "model.width", "rm.epochs", "rm.batch_size"} & reasons.keys()
 
 
-def test_features_of_many_classes_get_less_weight_decay():
-    decays = {}
-    for classes in (2, 10, 40, 1000):
-        config, reasons = fill(num_train=16_000, num_classes=classes, num_features=1280)
-        decays[classes] = config.train.weight_decay
-        reason = reasons["train.weight_decay"]
-        assert reason.endswith(f" in {classes:,} classes" if classes > 10 else "1,280 features")
-    assert decays == {2: 0.02, 10: 0.02, 40: 0.01, 1000: 0.002}
+@pytest.mark.parametrize(
+    ("num_train", "classes", "decay"),
+    [
+        (16_000, 2, 0.02), (16_000, 10, 0.02), (16_000, 40, 0.01), (16_000, 1000, 0.002),
+        (10**7, 1000, 0.0001), (100, 40, 0.15),
+    ],
+)  # fmt: skip
+def test_features_of_many_classes_get_less_weight_decay(num_train, classes, decay):
+    config, reasons = fill(num_train=num_train, num_classes=classes, num_features=1280)
+    assert config.train.weight_decay == decay
+    assert ("classes" in reasons["train.weight_decay"]) == (classes > 10)
+
+
+def test_cross_entropy_needs_no_less_decay_with_many_classes():
+    few = {"num_train": 16_000, "num_classes": 1000, "num_features": 1280}
+    filled, _ = fill(**few, **{"loss.name": "ce"})
+    assert filled.train.weight_decay == 0.02
 
 
 def test_on_a_cpu_pictures_without_an_encoder_are_seen_by_the_built_in_one():

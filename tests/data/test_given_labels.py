@@ -313,7 +313,7 @@ def test_labels_of_every_container_come_back(labels, container):
     assert set(classes) == set(labels)
     assert len(set(classes)) == len(classes)
     if max(map(labels.count, classes)) > 1:
-        kept = np.flatnonzero(~validation.for_testing(numbers, 0.1))
+        kept = np.flatnonzero(~validation.held_out_for_testing(numbers, 0.1))
         assert {labels[i] for i in kept} == set(labels)  # none is left without images to train on
 
 

@@ -18,11 +18,11 @@ FILES = {
     "test_files": tuple(f"test/{name}.png" for name in "aäz"),
 }
 IN_TURN = {
-    "train_index": np.arange(N), "test_index": np.arange(N, N + M), "in_one_list": True,
+    "train_index": np.arange(N), "test_index": np.arange(N, N + M), "list_size": N + M,
 }  # fmt: skip
 PLACES = {
     "train_index": np.array([0, 2, 3, 5, 7, 8]), "test_index": np.array([1, 4, 10]),
-    "in_one_list": True,
+    "list_size": 11,
 }  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_for_data_that_is_not_known_yet_it_is_said_what_each_takes(saved):
         table_file.size(saved(x=ROWS))
     assert str(error.value).endswith(
         "; expected a .npz with `embeddings` [K, D] and `paths` [K] for picture files, or `train` "
-        "[N, D] and `test` [M, D] for arrays, or a .npy with one row per image for rmdnet_jax.fit"
+        "[N, D] and `test` [M, D] for arrays, or a .npy with one row per image, in the data's order"
     )
 
 
