@@ -29,7 +29,8 @@ class Correction:
     Attributes:
       where: what to call it, "corrections.csv, line 3".
       path: of the image, as `text.shown` makes it; "" if it goes by its index.
-      index: position of the training image in what the user gave (Dataset.train_index), or None.
+      index: position in what the user gave (Dataset.train_index; also test_index where both splits
+        are one list), or None.
       given_class: the class of its label when the row was written; "" if not stated.
       verdict: of VERDICTS.
       class_name: the right class; "" with remove and unsure.

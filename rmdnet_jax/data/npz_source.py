@@ -144,8 +144,6 @@ def _with_tests(data: Dataset, share: float, place: str) -> Dataset:
 def _in_front(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """These rows, ascending, moved to the front of the images' own memory: a copy of most of a
     large file would need as much again."""
-    if not images.flags.writeable:
-        return images[rows]
     for start in range(0, len(rows), _MOVED):
         part = rows[start : start + _MOVED]
         images[start : start + len(part)] = images[part]
