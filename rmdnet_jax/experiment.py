@@ -42,7 +42,7 @@ def run(this: Run) -> tuple[Outcome, Model | None]:
         student, model, belief, division = learned["student"]
         embeddings = teacher.embeddings if teacher else None
         suspicion = suspect(
-            belief, student.test.logits, this.data, this.labels, embeddings,
+            belief, student.train.logits, student.test.logits, this.data, this.labels, embeddings,
             is_unseen=this.config.train.folds > 1, division=division,
             tells_open=teacher is not None and teacher.source.tells_open,
         )  # fmt: skip

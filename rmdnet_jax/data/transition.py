@@ -68,6 +68,26 @@ class Noise(NamedTuple):
         found = (one for one in (self.rate, self.withheld) if one is not None)
         return next(found, sum(self.range) / 2)
 
+    def at_least(self, share: float) -> "Noise":
+        """The noise if other evidence shows that this share of the labels is wrong, or more.
+
+        A lower rate, or none, is raised to it, and the matrix with it; evenly, if there was no
+        estimate above 0. Evidence that bounds the rate from above (`range`) still does.
+        """
+        share = min(share, self.range[1])
+        if share <= self.range[0]:
+            return self
+        rate = max(share, self.rate or 0.0)
+        classes = len(self.transition)
+        if before := self.withheld if self.rate is None else self.rate:
+            wrong = self.transition * (rate / before)
+        else:
+            wrong = np.full((classes, classes), rate / (classes - 1))
+        np.fill_diagonal(wrong, 0)
+        wrong /= np.maximum(wrong.sum(axis=1, keepdims=True), 1)
+        matrix = wrong + np.diag(1 - wrong.sum(axis=1))
+        return self._replace(transition=matrix, rate=rate, range=(share, self.range[1]))
+
 
 def estimate(evidence: np.ndarray, given: np.ndarray, learned: bool = False) -> Noise:
     """The estimated noise.

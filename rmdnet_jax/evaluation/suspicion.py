@@ -2,6 +2,7 @@
 are confused; from a method's predictions and the neighbourhoods in the teacher's space."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,10 @@ _NEIGHBOURS = 50
 
 # A network that agrees with so many more of the labels it has learned than of the test labels,
 # clearly, has memorised them: what it says of them is nothing else.
-_MEMORISED, _CLEARLY = 0.15, 3
+_MEMORISED = 0.15
+
+# Standard errors by which a difference from the test labels is clear.
+_CLEARLY = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Suspicion:
 
 def suspect(
     belief: np.ndarray,
+    train_logits: np.ndarray,
     test_logits: np.ndarray,
     data: Dataset,
     labels: Labels,
@@ -52,7 +57,7 @@ def suspect(
 
     Args:
       belief: float [N, C], probabilities of the training images.
-      test_logits: float [M, C], of the test images at the end of training.
+      train_logits, test_logits: float [N, C] and [M, C], of one network at the end of training.
       data, labels: of all training images.
       embeddings: the teacher's, of the training and the test images; None without a teacher.
       is_unseen: whether the belief comes from networks that were not trained on the labels they
@@ -73,11 +78,15 @@ def suspect(
         found = transition.estimate(neighbours, labels.given)
     else:
         found = transition.estimate(belief, labels.given, learned=True)
-        if _is_memorised(belief, labels.given, test_logits, data.test_labels):
-            found = found._replace(rate=None, range=(0.0, 1.0))
+    tested = _tested(test_logits, data.test_labels, labels.given)
     if division:
         division = division.for_people(labels.given)
         found = _noise_of(division, labels.given, data.num_classes)
+    elif tested:
+        learned = not is_unseen and not embeddings
+        if learned and _is_memorised(belief, labels.given, tested):
+            found = found._replace(rate=None, range=(0.0, 1.0))
+        found = found.at_least(_surely_wrong(train_logits, labels.given, tested))
     rate = found.rate or 0
     issues = label_issues.score(train, neighbours, labels.given, rate, data.train_index)
     if division:
@@ -98,24 +107,56 @@ def suspect(
     )
 
 
-def _is_memorised(
-    belief: np.ndarray, given: np.ndarray, test_logits: np.ndarray, test_labels: np.ndarray
-) -> bool:
-    """Whether the agreement with the given labels is clearly higher than with the test labels, at
-    the same shares of the classes."""
+class _Tested(NamedTuple):
+    """How often a network agrees with test labels.
+
+    Attributes:
+      compared: bool [N], the training images whose given class occurs among the test labels.
+      agreement: with the test labels, in [0, 1], if the classes had the shares of those images.
+      error: its standard error.
+    """
+
+    compared: np.ndarray
+    agreement: float
+    error: float
+
+
+def _tested(test_logits: np.ndarray, test_labels: np.ndarray, given: np.ndarray) -> _Tested | None:
+    """The agreement with the test labels, at the shares of the given classes [N]; None if no given
+    class was tested."""
     right = classification.per_class_accuracy(test_logits, test_labels)
     is_tested = ~np.isnan(right)
     compared = is_tested[given]
     if not compared.any():
-        return False
+        return None
     classes = len(right)
     shares = np.bincount(given[compared], minlength=classes)[is_tested] / compared.sum()
     counts = np.bincount(test_labels, minlength=classes)[is_tested]
     right = right[is_tested]
     likely = (right * counts + 1) / (counts + 2)  # not certain, however few were tested
-    by_chance = _CLEARLY * np.sqrt(np.sum(shares**2 * likely * (1 - likely) / counts))
-    agreement = classification.accuracy(belief[compared], given[compared])
-    return bool(agreement > shares @ right + _MEMORISED + by_chance)
+    error = np.sqrt(np.sum(shares**2 * likely * (1 - likely) / counts))
+    return _Tested(compared, float(shares @ right), float(error))
+
+
+def _is_memorised(belief: np.ndarray, given: np.ndarray, tested: _Tested) -> bool:
+    """Whether the agreement with the given labels is clearly higher than with the test labels."""
+    agreement = classification.accuracy(belief[tested.compared], given[tested.compared])
+    return agreement > tested.agreement + _MEMORISED + _CLEARLY * tested.error
+
+
+def _surely_wrong(train_logits: np.ndarray, given: np.ndarray, tested: _Tested) -> float:
+    """The share of the given labels [N] that must be wrong, in [0, 1], except by chance.
+
+    A network agrees with right labels that it was trained on at least as often as with those of
+    test images. If a share r of the labels is wrong, it agrees with 1 - r times as many, or more.
+    This holds whether or not the test labels are all right; if they are as often wrong, it says
+    nothing.
+    """
+    agreement = classification.accuracy(train_logits[tested.compared], given[tested.compared])
+    expected = tested.agreement - _CLEARLY * tested.error
+    if expected <= agreement:
+        return 0.0
+    return float((1 - agreement / expected) * tested.compared.mean())
 
 
 def _noise_of(division: Division, given: np.ndarray, classes: int) -> transition.Noise:

@@ -149,7 +149,7 @@ def headline(results: dict) -> list[tuple[str, str, str]]:
         (
             "wrong labels, estimated",
             "noise_rate_estimated",
-            f"{between}without using true labels",
+            f"{between}without true labels of training images",
         ),
         (
             "calibration error",

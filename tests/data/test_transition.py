@@ -230,6 +230,36 @@ def test_rows_are_distributions_whatever_is_given(seed, size, num_classes):
         assert rate is None or range_[0] <= rate <= range_[1]
 
 
+@pytest.mark.parametrize(
+    ("rate", "withheld", "share", "expected"),
+    [
+        (0.2, None, 0.1, 0.2),  # is higher than that
+        (0.2, None, 0.3, 0.3),
+        (None, 0.4, 0.3, 0.3),  # the weak estimate is not needed
+        (None, None, 0.3, 0.3),
+        (None, 0.4, 0.0, None),
+        (0.2, None, 0.9, 0.6),  # the evidence contradicts no more
+    ],
+)
+def test_a_share_that_is_wrong_at_least_raises_the_rate(rate, withheld, share, expected):
+    before = np.array([[0.9, 0.1, 0.0], [0.1, 0.6, 0.3], [0.0, 0.1, 0.9]])
+    found = transition.Noise(before, rate, (0.0, 0.6), None, withheld).at_least(share)
+    assert found.rate == expected
+    assert found.range == (pytest.approx(min(share, 0.6)), 0.6)
+    if expected == rate:
+        np.testing.assert_array_equal(found.transition, before)
+    np.testing.assert_allclose(found.transition.sum(axis=1), 1)
+    assert (found.transition >= 0).all()
+
+
+def test_a_matrix_is_raised_with_its_rate_by_hand():
+    """Three times as many wrong: 0.3 of the first row; all of the second, as 1.2 is too many."""
+    before = np.array([[0.9, 0.1, 0.0], [0.1, 0.6, 0.3], [0.0, 0.0, 1.0]])
+    found = transition.Noise(before, 0.1, (0.0, 0.6), None).at_least(0.3)
+    expected = [[0.7, 0.3, 0.0], [0.25, 0.0, 0.75], [0.0, 0.0, 1.0]]
+    np.testing.assert_allclose(found.transition, expected, atol=1e-12)
+
+
 def test_error_by_hand():
     """Row 0 is 0.3 away, row 1 not at all."""
     ours, theirs = np.array([[0.7, 0.3], [0, 1]]), np.eye(2)

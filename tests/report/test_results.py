@@ -46,7 +46,8 @@ def outcome(kind="simsiam", students=("baseline", "student"), size=40):
     }
     suspicion = None
     if "student" in students:
-        suspicion = suspect(belief, prediction.logits, data, labels, (embedding, embedding))
+        logits = prediction.logits
+        suspicion = suspect(belief, logits, logits, data, labels, (embedding, embedding))
     return Outcome(data, labels, teacher, [], trained, suspicion)
 
 
