@@ -337,7 +337,8 @@ def in_turns(files: Mapping[str, Sequence[str]]) -> list[tuple[int, str]]:
 
 
 def held_out(files: Sequence[str], share: float) -> set[str]:
-    """The files of a class to test on: the nearest number to the share, but not all.
+    """The files of a class to test on: the nearest number to the share, but at least one of two,
+    and not all.
 
     Chosen by a hash of their paths: the same files wherever the folder is.
     """

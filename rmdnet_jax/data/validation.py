@@ -48,7 +48,7 @@ def split(data: Dataset, labels: Labels, share: float, seed: int) -> Split:
       InputError: no class has two images.
     """
     draw = np.random.default_rng((seed, 0x76616C)).random(len(labels.given))  # "val"
-    held_out = per_class(labels.given, share, draw, at_least=1 if share else 0)
+    held_out = per_class(labels.given, share, draw)
     if share and not held_out.any():
         raise InputError(
             f"config.dataset.validation_fraction is {share!r}, but no class has two images; "
@@ -77,19 +77,20 @@ def held_out_for_testing(
     draw = np.random.default_rng(_TEST_SEED).random(len(labels))
     rows = np.arange(len(labels)) if may_be is None else np.flatnonzero(may_be)
     held_out = np.zeros(len(labels), bool)
-    held_out[rows] = per_class(labels[rows], share, draw[rows], at_least=1)
+    held_out[rows] = per_class(labels[rows], share, draw[rows])
     return held_out
 
 
-def per_class(labels: np.ndarray, share: float, draw: np.ndarray, at_least: int = 0) -> np.ndarray:
-    """Which samples are held out: bool [N], for every class the nearest number to `share`.
+def per_class(labels: np.ndarray, share: float, draw: np.ndarray) -> np.ndarray:
+    """Which samples are held out: bool [N], for every class the nearest number to `share`, but at
+    least one, if the share is not 0, and never all.
 
     Args:
       labels: int [N].
       share: in [0, 1].
       draw: [N], the order within a class: those with the smallest values are held out.
-      at_least: the fewest per class, whatever the share; but one of a class always stays.
     """
+    at_least = 1 if share else 0
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -87,6 +87,13 @@ def test_the_split_is_the_same_wherever_the_folder_lies(tree, tmp_path):
     assert here == [f"{file}.png" for file in held_out]
 
 
+def test_one_of_a_class_of_two_is_tested_on(tree):
+    for name in "ab":
+        write(tree / "dog" / f"{name}.png", picture(ord(name)))
+    data = load(tree, test_fraction=0.1)
+    assert np.bincount(data.train_labels)[3] == np.bincount(data.test_labels)[3] == 1
+
+
 def test_a_class_of_one_picture_is_trained_on(tree):
     write(tree / "dog" / "only.png", picture(9))
     data = load(tree, test_fraction=0.9)
