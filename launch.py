@@ -14,8 +14,9 @@ command resumes a run that was stopped.
 --sweep tries every combination of values and selects one without true labels (docs/sweeps.md).
 
 Exit status: 0 done; 2 the config, the data or the workdir cannot be used (one line on stderr states
-why); 3 the loss is no longer finite; 4 another process of the run has stopped; 143 and 130 a signal
-(SIGTERM, Ctrl-C) stopped it, and a checkpoint was saved.
+why); 3 the loss is no longer finite, or the teacher has collapsed (rm.on_collapse=stop); 4 another
+process of the run has stopped; 143 and 130 a signal (SIGTERM, Ctrl-C) stopped it, and a checkpoint
+was saved.
 """
 
 import ast

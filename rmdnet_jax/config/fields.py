@@ -131,7 +131,9 @@ def _encoder() -> dict[str, Field]:
     side = Rule("0, or a whole number from 16 to 1,024", lambda n: n == 0 or 16 <= n <= 1024)
     return {
         "path": field(
-            "", "a pretrained .onnx, .safetensors or hf://..., or a .npy or .npz of embeddings"
+            "",
+            "a pretrained .onnx, .safetensors or hf://..., a .npy or .npz of embeddings, or the "
+            "built-in classical",
         ),
         "image_size": field(0, "side of its input in pixels; 0: the file's own, or 224", side),
         "normalisation": field(

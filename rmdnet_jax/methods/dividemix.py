@@ -78,7 +78,7 @@ class Division(LearnerMethod[S]):
     lambda_u: Annotated[float, number(0, 1000), "weight of the unlabelled images' loss"] = 0.0
     ramp: Annotated[int, whole(1, 10**6), "epochs over which lambda_u rises"] = 16
     confidence: Annotated[
-        float, number(0, 1000), "confidence penalty in warm-up; the paper uses 1 for asymmetric"
+        float, number(0, 1000), "confidence penalty in warm-up; the paper: 1 for asymmetric noise"
     ] = 0.0
 
 
