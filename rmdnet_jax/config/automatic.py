@@ -209,9 +209,11 @@ def fill(
     if config.model.kind == "mlp":
         del on_pictures["train"]
         choose("method.name", "forward", "corrects for directed confusions of classes")
-        if type(configuration.built_method(config)).order is Method.order:
+        names = filter(None, (config.method.name, config.method.baseline))
+        ordered = [name for name in names if _has_order(config, name)]
+        if not ordered:
             choose("train.folds", FOLDS, "labels are judged by networks that have not seen them")
-        choose("train.folds", 1, f"{config.method.name} sets its own order of images")
+        choose("train.folds", 1, f"{' and '.join(ordered)} sets its own order of images")
         _fill_features(choose, batch_size, config, num_train, num_features, num_classes)
     for stage, views in on_pictures.items():
         batch_size(stage, BATCHES, f"{num_train:,} training images")
@@ -237,12 +239,20 @@ def fill(
     choose("train.lr", given.train_lr, f"for training of this length on {given.name}")
     if config.rgrl.k is None and config.model.kind == "mlp":
         choose("rgrl.k", 0.0, "a network on the features learns nothing from their relations")
-    if config.rgrl.k is None and not configuration.built_method(config).takes_relation:
+    if config.rgrl.k is None and config.teacher.kind == "none":
+        choose("rgrl.k", 0.0, "there is no teacher")
+    method = configuration.built_method(config)
+    if config.rgrl.k is None and not configuration.carries_relation(method):
         choose("rgrl.k", 0.0, f"{config.method.name} cannot carry the relation term")
     if config.rgrl.k is None:
         choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
                f"{num_classes} classes: the weight of K = 1 beside cross entropy")  # fmt: skip
     return config, reasons
+
+
+def _has_order(config: ConfigDict, method: str) -> bool:
+    """Whether a method sets its own order of images."""
+    return type(configuration.built_method(config, method)).order is not Method.order
 
 
 def _fill_features(

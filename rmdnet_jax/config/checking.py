@@ -80,6 +80,8 @@ def unread_fields(config: ConfigDict) -> dict[str, str]:
         found |= dict.fromkeys(("noise.rate", "noise.exact"), "noise.kind")
         if not noise.open_share:  # the seed also draws open images
             found["noise.seed"] = "noise.kind"
+    if noise.kind == "matrix":
+        found["noise.rate"] = "noise.kind"
     if config.model.kind == "mlp":
         of_resnet = ("width", "stem", "block", "blocks", "precision")
         found |= {f"model.{name}": "model.kind" for name in of_resnet}
@@ -186,10 +188,15 @@ def _check_together(config: ConfigDict) -> None:
         )
 
 
+def carries_relation(method: Any) -> bool:
+    """Whether the relation term, which needs a single network, can be added to a method."""
+    return method.learners == 1 and method.takes_relation
+
+
 def _check_relation(config: ConfigDict) -> None:
     """Raises InputError for a method that cannot carry the relation term."""
     method = built_method(config)
-    if method.learners == 1 and method.takes_relation:
+    if carries_relation(method):
         return
     reason = "cannot carry the relation term"
     if method.learners > 1:

@@ -224,7 +224,8 @@ class Method(Protocol[S]):
       learners: its number of networks.
       needs_classifier: whether it learns from a teacher that is a trained classifier
         (`Learner.guide`); `needs_embedding`: whether from its embeddings of new views, too.
-      takes_relation: whether the relation term can be added to it, which needs a single network.
+      takes_relation: whether the relation term can be added to it, if it trains a single network;
+        with more, it never is.
     """
 
     learners: ClassVar[int] = 1

@@ -13,7 +13,10 @@ def step_decay(
 
     The paper's drops at epochs 150, 180 and 210 of 240 are (0.625, 0.75, 0.875).
     """
-    at = {round(drop * total_steps): factor for drop in drops}
+    at: dict[int, float] = {}
+    for drop in drops:  # in short trainings several may fall on one update
+        update = round(drop * total_steps)
+        at[update] = at.get(update, 1.0) * factor
     return optax.piecewise_constant_schedule(lr, at)
 
 

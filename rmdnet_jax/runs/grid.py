@@ -176,7 +176,9 @@ def _teacher(config: ConfigDict, folder: Path, seed: int) -> Cell:
     alone.dataset.validation_fraction = 0.0
     alone.noise.kind = "none"
     noise = config.noise
-    if share := open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share):
+    if config.dataset.corrections:  # they were written for these labels; it reads none of them
+        alone.noise.update(noise)
+    elif share := open_set.share(noise.kind, noise.rate, noise.rho2, noise.open_share):
         # It learns from the pictures that its students see, including open ones.
         alone.noise.open_share, alone.noise.open_path = share, noise.open_path
         alone.noise.seed = noise.seed

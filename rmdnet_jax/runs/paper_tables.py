@@ -135,7 +135,7 @@ def setting(config: ConfigDict, entry: dict) -> Setting:
 
 
 def cells(config: ConfigDict, entries: Sequence[dict], workdir: Path) -> list[Cell]:
-    """The cells that pass the filters, seed by seed, each with its teacher.
+    """The cells that pass the filters, by data set, then seed by seed, each with its teacher.
 
     Raises:
       InputError: the seeds or a filter's values are invalid, or no cell passes.

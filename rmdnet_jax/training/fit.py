@@ -145,7 +145,7 @@ def fit(
         return carried, _add(totals, pending, done.epoch) if pending else totals
 
     chunk = chunks.size(min(interval, steps), rows, images.shape[1:])
-    log.start(done.epoch, epochs, steps, rows)
+    log.start(done.epoch, epochs, steps, rows, done.step)
     naming = _naming(log.name, steps, learning_rate)
     hinting = machine_memory.hinting(rows)
     with stopping.between_steps(), jax.set_mesh(mesh), checkpoints, log, naming, hinting:

@@ -67,8 +67,9 @@ class StageLog:
         self._tensorboard = tensorboard
         self._progress: Progress | None = None  # made by `start`, if there is anything to do
 
-    def start(self, done: int, epochs: int, steps: int, batch_size: int) -> None:
-        """Training continues after `done` of `epochs` epochs of `steps` steps each.
+    def start(self, done: int, epochs: int, steps: int, batch_size: int, step: int = 0) -> None:
+        """Training continues after `done` of `epochs` epochs of `steps` steps each, and `step` steps
+        of the next.
 
         Lines of later epochs, written after the checkpoint but before a kill, are dropped: those
         epochs will run again.
@@ -76,7 +77,7 @@ class StageLog:
         lines = self._lines.read()
         self._lines.write([x for x in lines if x["stage"] != self.name or x["epoch"] <= done])
         if done < epochs:
-            self._progress = Progress(self.name, done, epochs, steps, batch_size)
+            self._progress = Progress(self.name, done, epochs, steps, batch_size, step)
 
     def __enter__(self) -> "StageLog":
         return self
@@ -107,7 +108,7 @@ class _Silent(StageLog):
         self.name = name
         self._progress = None
 
-    def start(self, done: int, epochs: int, steps: int, batch_size: int) -> None:
+    def start(self, done: int, epochs: int, steps: int, batch_size: int, step: int = 0) -> None:
         """Nothing."""
 
     def step(self, step: int, loss: float) -> None:

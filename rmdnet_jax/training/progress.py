@@ -31,12 +31,15 @@ class Progress:
       epochs: epochs in all.
       steps: steps per epoch.
       batch_size: images per step.
+      step: steps of the current epoch done earlier.
     """
 
-    def __init__(self, stage: str, done: int, epochs: int, steps: int, batch_size: int):
+    def __init__(
+        self, stage: str, done: int, epochs: int, steps: int, batch_size: int, step: int = 0
+    ):
         self._stage, self._epochs, self._steps = stage, epochs, steps
         self._batch_size = batch_size
-        self._first, self._epoch = done, done
+        self._first, self._epoch, self._step = done + step / steps, done, step
         self._started = self._epoch_started = time.monotonic()
         self._last_line = 0.0
         self._last: dict[str, float] = {}  # the last epoch's metrics
@@ -58,13 +61,13 @@ class Progress:
     def step(self, step: int, loss: float) -> None:
         """`step` steps of the current epoch are done, with this mean loss."""
         seconds = max(time.monotonic() - self._epoch_started, 1e-9)
-        speed = step * self._batch_size / seconds
+        speed = (step - self._step) * self._batch_size / seconds
         self._show(step, self._last | {"loss": loss, "images_per_second": speed})
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Epoch number `epoch` (from 1) is done."""
         # A probe that does not run every epoch is shown until the next one.
-        self._epoch, self._last = epoch, self._last | metrics
+        self._epoch, self._step, self._last = epoch, 0, self._last | metrics
         self._epoch_started = time.monotonic()
         self._show(0, metrics, always=epoch == self._epochs)
 

@@ -126,6 +126,27 @@ def test_checkpoints_come_as_often_on_small_sets_as_on_large():
         assert fill(num_train=num_train, backend="cpu")[0].checkpoint_every == every
 
 
+@pytest.mark.parametrize(
+    "method", ["coteaching", "dividemix", "elr", "elr_plus", "gss", "jocor", "robust"]
+)
+@pytest.mark.parametrize("features", [0, 8])
+def test_what_is_filled_for_a_method_passes_the_checks(method, features):
+    given = {"method.name": method, "dataset.name": "own", "dataset.path": "photos"}
+    config, _ = fill(num_train=1000, num_features=features, backend="gpu", **given)
+    checking.check(config)
+
+
+def test_without_a_teacher_a_loss_of_ones_own_needs_no_k():
+    given = {"loss.name": "my_module:my_loss", "teacher.kind": "none"}
+    assert fill(num_train=1000, backend="gpu", **given)[0].rgrl.k == 0
+
+
+def test_a_baseline_with_an_order_of_its_own_has_no_folds_either():
+    config, reasons = fill(num_train=1000, num_features=8, **{"method.baseline": "dividemix"})
+    assert config.train.folds == 1
+    assert "dividemix sets its own order of images" in str(reasons["train.folds"])
+
+
 @pytest.mark.parametrize(("method", "folds"), [("elr", 5), ("dividemix", 1), (None, 5)])
 def test_a_method_with_an_order_of_its_own_has_no_folds(method, folds):
     given = {"method.name": method} if method else {}

@@ -335,6 +335,8 @@ UNREAD = [
     ({"noise.kind": "none", "noise.seed": 3, "noise.exact": True},
      {"noise.seed": "noise.kind = 'none'", "noise.exact": "noise.kind = 'none'"}),
     ({"noise.kind": "human", "noise.seed": 3}, {"noise.seed": "noise.kind = 'human'"}),
+    ({"noise.kind": "matrix", "noise.rate": 0.2, "noise.exact": True},
+     {"noise.rate": "noise.kind = 'matrix'"}),
     ({"noise.kind": "none", "noise.seed": 3, "noise.open_share": 0.1}, {}),  # of the open images
     ({"noise.kind": "symmetric", "noise.rate": 0.2, "noise.seed": 3, "noise.exact": True}, {}),
     ({"model.kind": "mlp", "model.width": 99, "model.precision": "bfloat16"},

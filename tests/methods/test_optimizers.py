@@ -64,6 +64,11 @@ def test_the_papers_drops_fall_on_epochs_150_180_and_210():
         np.testing.assert_allclose(schedule((epoch + 1) * steps_per_epoch - 1), lr, rtol=1e-5)
 
 
+def test_drops_that_fall_on_one_update_are_all_made():
+    schedule = optimizers.step_decay(1.0, 3, (0.625, 0.75, 0.875))  # after 2, 2 and 3 updates
+    np.testing.assert_allclose([schedule(n) for n in range(4)], [1, 1, 0.01, 0.001], rtol=1e-5)
+
+
 def test_constant_predictor_alone_keeps_its_rate():
     params = {name: {"w": jnp.ones(2)} for name in ("backbone", "predictor")}
     decayed, constant = (

@@ -107,6 +107,15 @@ def test_a_teacher_comes_first_and_serves_all_that_can_share_it(tmp_path, ran):
     assert ran == [first, "0", "1", other, "2", "3", "4"]
 
 
+def test_the_teacher_of_corrected_labels_finds_the_labels_that_were_corrected(tmp_path):
+    """Corrections name the labels that they were made for; the teacher's data needs these too."""
+    fields = {"dataset.corrections": "c.csv", "noise.kind": "symmetric", "noise.rate": 0.3}
+    cell = Cell("a", config(**fields), tmp_path / "a")
+    (cell,) = grid.with_teachers([cell], tmp_path, seed=0)
+    assert cell.teacher.config.noise == cell.config.noise
+    assert cell.teacher.config.dataset.corrections == "c.csv"
+
+
 def test_a_given_teacher_is_kept(tmp_path):
     cell = Cell("a", config(**{"teacher.path": "runs/teacher"}), tmp_path / "a")
     assert grid.with_teachers([cell], tmp_path, seed=0) == [cell]

@@ -33,6 +33,21 @@ def test_a_running_epoch_has_its_own_number_loss_and_speed(capsys, monkeypatch):
     assert "16 img/s" in last  # 5 * 64 images in 20 s
 
 
+def test_steps_before_a_resume_within_an_epoch_are_not_in_its_speed(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    shown = progress.Progress("student", 1, 3, steps=100, batch_size=64, step=90)
+    now[0] += 20
+    shown.step(95, loss=1.25)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "16 img/s" in last  # 5 * 64 images in 20 s
+    assert "7:00 left" in last  # 105 steps of 4 s each
+    shown.epoch(2, {"loss": 1.0})
+    now[0] += 20
+    shown.step(5, loss=1.25)
+    assert "16 img/s" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_log_is_not_flooded(capsys):
     run(epochs=500)
     assert len(capsys.readouterr().out.splitlines()) <= 3
