@@ -6,6 +6,7 @@ import operator
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from rmdnet_jax.base import ranges
@@ -345,13 +346,9 @@ def with_values(config: ConfigDict, values: Mapping[str, Any], giver: str) -> Co
     return changed
 
 
-def flat(tree: dict, prefix: str = "") -> dict:
+def flat(tree: dict) -> dict:
     """A config's fields by their full names: {"rgrl.k": 1.0, ...}."""
-    leaves: dict = {}
-    for name, value in tree.items():
-        is_tree = isinstance(value, dict)
-        leaves |= flat(value, f"{prefix}{name}.") if is_tree else {prefix + name: value}
-    return leaves
+    return flatten_dict(tree, sep=".")
 
 
 def loss_parameters(config: ConfigDict) -> dict[str, float]:

@@ -17,6 +17,9 @@ from rmdnet_jax.losses.relation import unit_rows
 # for CIFAR's 50,000, regardless of the number of queries.
 _CHUNK = 512
 
+# The smaller, the more the nearest neighbours dominate.
+_TEMPERATURE = 0.1
+
 
 def votes(
     bank: np.ndarray,
@@ -25,7 +28,6 @@ def votes(
     num_classes: int,
     *,
     k: int = 200,
-    temperature: float = 0.1,
 ) -> np.ndarray:
     """How the k nearest rows of the bank vote on each query's label.
 
@@ -37,7 +39,6 @@ def votes(
       queries: float [M, D].
       num_classes: C.
       k: neighbours that vote; all, if there are fewer.
-      temperature: > 0; the smaller, the more the nearest neighbours dominate.
 
     Returns:
       float32 [M, C] in [0, 1]; each row sums to 1.
@@ -55,7 +56,7 @@ def votes(
         queries,
         False,
         num_classes,
-        lambda rows, own: _chunk_votes(unit_bank, labels, rows, own, k, num_classes, temperature),
+        lambda rows, own: _chunk_votes(unit_bank, labels, rows, own, k, num_classes),
     )
 
 
@@ -65,7 +66,6 @@ def neighbours_mean(
     queries: np.ndarray | None = None,
     *,
     k: int,
-    temperature: float = 0.1,
 ) -> np.ndarray:
     """The mean of the values of the k nearest rows of the bank, with the weights of `votes`.
 
@@ -74,7 +74,6 @@ def neighbours_mean(
       values: float [N, C], one row for each row of the bank.
       queries: float [M, D]; None is the bank itself, where no row is its own neighbour.
       k: neighbours; all, if there are fewer.
-      temperature: > 0.
 
     Returns:
       float32 [M, C]. With labels as one-hot values this is `votes`.
@@ -90,7 +89,7 @@ def neighbours_mean(
         bank if queries is None else queries,
         leave_one_out,
         values.shape[1],
-        lambda rows, own: _chunk_mean(unit_bank, known, rows, own, k, temperature),
+        lambda rows, own: _chunk_mean(unit_bank, known, rows, own, k),
     )
 
 
@@ -102,13 +101,12 @@ def accuracy(
     num_classes: int,
     *,
     k: int = 200,
-    temperature: float = 0.1,
 ) -> float:
     """Share of the queries [M, D] whose neighbours elect their label [M], in [0, 1].
 
     The other arguments are those of `votes`; the lower class wins a tie.
     """
-    voted = votes(bank, bank_labels, queries, num_classes, k=k, temperature=temperature)
+    voted = votes(bank, bank_labels, queries, num_classes, k=k)
     return float(np.mean(voted.argmax(axis=1) == query_labels))
 
 
@@ -134,7 +132,7 @@ def _in_chunks(
     return answers
 
 
-def _nearest(bank, queries, own, k, temperature):
+def _nearest(bank, queries, own, k):
     """Weights float32 [Q, k], which sum to 1, and rows int32 [Q, k] of the k nearest of the unit
     rows `bank`, without row own[i] (-1: none)."""
     # Accelerators would otherwise multiply in tf32 or bfloat16, which reorders close neighbours.
@@ -143,13 +141,13 @@ def _nearest(bank, queries, own, k, temperature):
     nearest, index = jax.lax.top_k(jnp.where(is_own, -jnp.inf, similarity), k)
     # A softmax over the neighbours is exp(similarity / temperature) divided by its sum, and does
     # not overflow at a low temperature.
-    return jax.nn.softmax(nearest / temperature, axis=1), index
+    return jax.nn.softmax(nearest / _TEMPERATURE, axis=1), index
 
 
 @functools.partial(jax.jit, static_argnames="k")
-def _chunk_mean(bank, values, queries, own, k, temperature):
+def _chunk_mean(bank, values, queries, own, k):
     """Mean float32 [Q, C] of the values [N, C] of the nearest of `bank`."""
-    weights, index = _nearest(bank, queries, own, k, temperature)
+    weights, index = _nearest(bank, queries, own, k)
     # One neighbour after the other: no [Q, k, C] array is made.
     return jax.lax.fori_loop(
         0,
@@ -160,9 +158,9 @@ def _chunk_mean(bank, values, queries, own, k, temperature):
 
 
 @functools.partial(jax.jit, static_argnames=("k", "num_classes"))
-def _chunk_votes(bank, labels, queries, own, k, num_classes, temperature):
+def _chunk_votes(bank, labels, queries, own, k, num_classes):
     """Votes float32 [Q, C] of the nearest of `bank` for their labels."""
-    weights, index = _nearest(bank, queries, own, k, temperature)
+    weights, index = _nearest(bank, queries, own, k)
     # Comparison, choice and sum fuse into one loop: no [Q, k, C] array is made, and the order of
     # the sum is fixed, unlike that of a scatter on a GPU.
     classes = jnp.arange(num_classes, dtype=jnp.int32)

@@ -5,15 +5,6 @@ import jax.numpy as jnp
 
 from rmdnet_jax.losses.soft import soft_cross_entropy
 
-_SMALLEST = 1e-12  # of a norm
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """Rows of norm 1, float32 [B, D]; a row of zeros stays one, and its gradient is 0."""
-    square = (x**2).sum(axis=1, keepdims=True)
-    is_zero = square <= _SMALLEST
-    return jnp.where(is_zero, 0, x / jnp.sqrt(jnp.where(is_zero, 1, square)))
-
 
 def prototype(
     z: jax.Array, prototypes: jax.Array, target: jax.Array, temperature: float

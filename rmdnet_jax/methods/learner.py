@@ -4,7 +4,7 @@ the relation term, if there is one. A method adds the handling of wrong labels."
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,18 @@ import optax
 from rmdnet_jax.data import augment
 from rmdnet_jax.losses.robust import Loss
 from rmdnet_jax.machine import cpu
-from rmdnet_jax.methods.interface import Batch, Guide, Method, Metrics, Prediction, State, Weights
+from rmdnet_jax.methods.interface import (
+    Batch,
+    Guide,
+    Method,
+    Metrics,
+    Prediction,
+    S,
+    State,
+    Weights,
+)
 from rmdnet_jax.methods.network import Classifier
 from rmdnet_jax.methods.rgrl import Relation
-
-S = TypeVar("S", bound=State)
 
 # The logits [B, C] of each network -> the loss, and metrics to log.
 Objective = Callable[[Sequence[jax.Array]], tuple[jax.Array, Metrics]]

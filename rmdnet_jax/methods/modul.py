@@ -15,6 +15,7 @@ from rmdnet_jax.base.errors import InputError
 from rmdnet_jax.base.ranges import OF_TYPE, SHARE, Rule, number, one_of
 from rmdnet_jax.data.label_kinds import CLOSED, OPEN, Division
 from rmdnet_jax.losses import contrastive
+from rmdnet_jax.losses.relation import unit_rows
 from rmdnet_jax.machine import cpu, hosts, sharding
 from rmdnet_jax.methods import division as divisions
 from rmdnet_jax.methods import learner as learners
@@ -357,7 +358,7 @@ class Modul(LearnerMethod[ModulState]):
 
     def _projected(self, params: dict, name: str, embedding: jax.Array) -> jax.Array:
         """float32 [B, 128] of norm 1."""
-        return contrastive.unit(_applied(name, self._modules[name], params, embedding))
+        return unit_rows(_applied(name, self._modules[name], params, embedding))
 
     def _turns(self, image_shape: tuple[int, ...]) -> bool:
         """Whether images of this shape are rotated."""

@@ -68,8 +68,8 @@ class StageLog:
         self._progress: Progress | None = None  # made by `start`, if there is anything to do
 
     def start(self, done: int, epochs: int, steps: int, batch_size: int, step: int = 0) -> None:
-        """Training continues after `done` of `epochs` epochs of `steps` steps each, and `step` steps
-        of the next.
+        """Training continues after `done` of `epochs` epochs of `steps` steps each, and `step`
+        steps of the next.
 
         Lines of later epochs, written after the checkpoint but before a kill, are dropped: those
         epochs will run again.
