@@ -129,7 +129,7 @@ def test_paths_and_names_of_classes_and_nothing_is_kept_but_the_cache(tmp_path, 
         (
             IMAGES,
             LABELS,
-            {"method.name": "coteaching", "teacher.kind": "simsiam"},
+            {"method.name": "coteaching", "teacher.kind": "simsiam", "rgrl.k": 1.0},
             {},
             "trains 2 networks",
         ),

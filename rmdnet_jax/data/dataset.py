@@ -275,6 +275,11 @@ class Dataset:
         )
         return self.take(train).take_test(test)
 
+    def knows_tests(self, true: np.ndarray | None) -> bool:
+        """Whether the test labels are true. Unless the source states it, they are if and only if
+        true labels of the training images, `true`, are known."""
+        return true is not None if self.tests_truth is None else self.tests_truth
+
     def take(self, key: slice | np.ndarray) -> "Dataset":
         """The same data with some of its training images: a slice or an array of indices."""
 

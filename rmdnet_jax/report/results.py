@@ -152,10 +152,7 @@ def summarise(outcome: Outcome) -> dict:
         results["teacher_test_accuracy"] = teacher.verdict.test_accuracy
         results["teacher_parameters"] = known.parameters if known else None
     results["knn_labels"] = "given" if labels.true is None else "true"
-    # Unless the source states otherwise, the test labels are true if and only if the true labels of
-    # the training images are known.
-    is_known = labels.true is not None if data.tests_truth is None else data.tests_truth
-    results["test_labels"] = "true" if is_known else "given"
+    results["test_labels"] = "true" if data.knows_tests(labels.true) else "given"
     results |= {"test_accuracy": None, "best_test_accuracy": None, "label_issue_auroc": None}
     for stage, student in outcome.students.items():
         prefix = "" if stage == "student" else f"{stage}_"

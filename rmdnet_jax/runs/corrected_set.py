@@ -171,11 +171,11 @@ def _rows(found: PictureFiles, after: Applied) -> list[_Row]:
     for file in (*found.train.files, *found.test.files):
         listed.setdefault(shown(file), []).append(file)
     truth = labels.true
-    knows_test = truth is not None if data.tests_truth is None else data.tests_truth
+    of_test = data.test_labels if data.knows_tests(truth) else None
     rows: list[_Row] = []
     for split, files, given, true in (
         ("train", data.train_files, labels.given, truth),
-        ("test", data.test_files, data.test_labels, data.test_labels if knows_test else None),
+        ("test", data.test_files, data.test_labels, of_test),
     ):
         # For images of none of the classes, a manifest has no true label.
         known = ["" for _ in given] if true is None else [names[n] if n >= 0 else "" for n in true]

@@ -23,7 +23,7 @@ from rmdnet_jax.encoders.classical import ClassicalEncoder
 from rmdnet_jax.encoders.resnet_file import ResNetEncoder
 from rmdnet_jax.losses import robust
 from rmdnet_jax.machine import devices, hosts, memory
-from rmdnet_jax.runs import checks, classifier, encoding
+from rmdnet_jax.runs import checks, classifier, encoding, workdirs
 from rmdnet_jax.runs.encoding import Encoded
 from rmdnet_jax.stages import run as stage_run
 from rmdnet_jax.stages.run import Run
@@ -35,12 +35,6 @@ from rmdnet_jax.training.logging import RunLog
 # Chooses the unset fields of a config: returns the complete config, and the reasons by field.
 Fill = Callable[[ConfigDict], tuple[ConfigDict, dict[str, str]]]
 
-
-# Fields whose values may differ between hosts.
-_OF_THE_HOST = (
-    "dataset.cache", "dataset.memory_budget", "dataset.workers", "encoder.cache", "report.",
-    "tensorboard",
-)  # fmt: skip
 
 # Fields of the config's group `noise` that define which open images are added.
 _OPEN = ("open_path", "open_share")
@@ -187,7 +181,7 @@ def facts(this: Run) -> dict[str, object]:
     shared = {
         f"config.{name}": value
         for name, value in fields.items()
-        if not name.startswith(_OF_THE_HOST)
+        if not name.startswith(workdirs.OF_THE_HOST)
     }
     return shared | {
         "their pictures": (this.data.images_fingerprint(), this.data.test_images.shape),

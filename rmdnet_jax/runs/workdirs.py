@@ -17,17 +17,18 @@ from rmdnet_jax.base.text import apart, cut
 from rmdnet_jax.config import checking as configuration
 from rmdnet_jax.config.fields import default
 
-# Fields that affect reporting, saving or speed, but not the experiment.
-_FREE = (
+# Fields whose values may differ between hosts of one run.
+OF_THE_HOST = (
     "report.",
     "tensorboard",
-    "checkpoint_every",
-    "rm.on_collapse",
     "dataset.workers",
     "dataset.memory_budget",
     "dataset.cache",
     "encoder.cache",
 )
+
+# Fields that affect reporting, saving or speed, but not the experiment.
+_FREE = (*OF_THE_HOST, "checkpoint_every", "rm.on_collapse")
 
 # Seconds after which a process that only checks whether a folder is held is done. Waits are random,
 # up to this: two processes that claim a folder at once also check each other.

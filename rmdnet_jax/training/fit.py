@@ -279,10 +279,8 @@ class _Done:
 
     @classmethod
     def of(cls, meta: dict) -> "_Done":
-        """From the result of Checkpoints.meta, which includes the description. Missing fields, as
-        in checkpoints from before they could fall within an epoch, are as at an epoch's end."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in meta.items() if name in names})
+        """From the result of Checkpoints.meta, which includes the description."""
+        return cls(**{field.name: meta[field.name] for field in dataclasses.fields(cls)})
 
 
 def _cuts(

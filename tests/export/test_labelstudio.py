@@ -62,5 +62,9 @@ def test_tasks_that_somebody_has_annotated_are_read_again(tmp_path):
     (tmp_path / "back.json").write_text(json.dumps(tasks))
     found = labelstudio_source.find(str(tmp_path / "back.json"), 0.01)
     assert found.class_names == (CLASSES[0], "b\\u202e")
-    labels = dict(zip(found.train.files, found.train.labels.tolist(), strict=True))
+    labels = {
+        file: label
+        for split in (found.train, found.test)
+        for file, label in zip(split.files, split.labels.tolist(), strict=True)
+    }
     assert labels == {FILES[0]: 0, FILES[1]: 1, FILES[2]: 1}
