@@ -237,17 +237,21 @@ def fill(
     neighbours = min(max(round(NEIGHBOURS_SHARE * of_class), 1), NEIGHBOURS)
     choose("rm.knn_k", neighbours, f"{of_class:,.0f} training images per class")
     choose("train.lr", given.train_lr, f"for training of this length on {given.name}")
-    if config.rgrl.k is None and config.model.kind == "mlp":
-        choose("rgrl.k", 0.0, "a network on the features learns nothing from their relations")
-    if config.rgrl.k is None and config.teacher.kind == "none":
-        choose("rgrl.k", 0.0, "there is no teacher")
-    method = configuration.built_method(config)
-    if config.rgrl.k is None and not configuration.carries_relation(method):
-        choose("rgrl.k", 0.0, f"{config.method.name} cannot carry the relation term")
     if config.rgrl.k is None:
-        choose("rgrl.k", relation_weight(config, num_classes), f"for {config.loss.name} and "
-               f"{num_classes} classes: the weight of K = 1 beside cross entropy")  # fmt: skip
+        choose("rgrl.k", *_relation(config, num_classes))
     return config, reasons
+
+
+def _relation(config: ConfigDict, num_classes: int) -> tuple[float, str]:
+    """K of a config that leaves it open, and the reason."""
+    if config.model.kind == "mlp":
+        return 0.0, "a network on the features learns nothing from their relations"
+    if config.teacher.kind == "none":
+        return 0.0, "there is no teacher"
+    if not configuration.carries_relation(configuration.built_method(config)):
+        return 0.0, f"{config.method.name} cannot carry the relation term"
+    of = f"for {config.loss.name} and {num_classes} classes"
+    return relation_weight(config, num_classes), f"{of}: the weight of K = 1 beside cross entropy"
 
 
 def _has_order(config: ConfigDict, method: str) -> bool:

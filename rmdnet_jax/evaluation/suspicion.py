@@ -66,6 +66,7 @@ def suspect(
       tells_open: whether the embeddings distinguish images that show none of the classes.
     """
     train, test = belief, classification.softmax(test_logits)
+    tested = _tested(test_logits, data.test_labels, labels.given)
     neighbours = test_neighbours = None
     if is_unseen:
         found = unseen.noise(belief, labels.given)
@@ -78,14 +79,12 @@ def suspect(
         found = transition.estimate(neighbours, labels.given)
     else:
         found = transition.estimate(belief, labels.given, learned=True)
-    tested = _tested(test_logits, data.test_labels, labels.given)
+        if tested and _is_memorised(belief, labels.given, tested):
+            found = found._replace(rate=None, range=(0.0, 1.0))
     if division:
         division = division.for_people(labels.given)
         found = _noise_of(division, labels.given, data.num_classes)
     elif tested:
-        learned = not is_unseen and not embeddings
-        if learned and _is_memorised(belief, labels.given, tested):
-            found = found._replace(rate=None, range=(0.0, 1.0))
         found = found.at_least(_surely_wrong(train_logits, labels.given, tested))
     rate = found.rate or 0
     issues = label_issues.score(train, neighbours, labels.given, rate, data.train_index)
